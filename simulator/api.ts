@@ -1,0 +1,126 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { authenticate, type Caller } from './authentication.ts'
+import { type Pager, pageByKeyset, pageByOffset } from './paging.ts'
+import type { Group, Project } from './people.ts'
+import type { Presenter } from './places.ts'
+import { apiRefusal } from './refusal.ts'
+import type { World } from './world.ts'
+
+const READ_USER = ['api', 'read_api', 'read_user']
+const READ_API = ['api', 'read_api']
+const VERSION = { version: '18.5.0-ee', revision: 'f4ke5imu1at0r' }
+
+type Query = Record<string, string>
+export type ApiContext = { world: World; present: Presenter; basePath: string; baseUrl: () => string }
+
+export const pagerOf = (
+  { basePath, baseUrl }: ApiContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Pager => ({
+  request,
+  reply,
+  basePath,
+  baseUrl: baseUrl(),
+})
+
+export const apiRoutes = (app: FastifyInstance, context: ApiContext): void => {
+  const { world, present, baseUrl } = context
+  const { people } = world
+  const newestFirst = (left: { id: number }, right: { id: number }) => right.id - left.id
+  const byName = (left: Group, right: Group) => (left.name < right.name ? -1 : 1)
+
+  // What a person may not see is answered as if it did not exist.
+  const groupOf = (request: FastifyRequest, caller: Caller): Group => {
+    const group = people.findGroup((request.params as { id: string }).id)
+    if (!group || !people.canSee(caller.user, group)) throw apiRefusal(404, '404 Group Not Found')
+    return group
+  }
+
+  const projectsFor = (caller: Caller, query: Query, candidates: Iterable<Project>): Project[] => {
+    const { user } = caller
+    const level = Number(query.min_access_level ?? (query.membership === 'true' ? 1 : 0))
+    const search = query.search?.toLowerCase()
+    return [...candidates].filter(
+      (project) =>
+        (level > 0 ? people.accessLevel(user, project) >= level : people.canSee(user, project)) &&
+        (search === undefined || project.fullPath.toLowerCase().includes(search)) &&
+        (query.visibility === undefined || project.visibility === query.visibility),
+    )
+  }
+
+  const isBelow = (place: { fullPath: string }, group: Group) =>
+    place.fullPath.toLowerCase().startsWith(`${group.fullPath.toLowerCase()}/`)
+
+  app.get('/api/v4/user', async (request) => present.user(authenticate(world, request, READ_USER).user))
+
+  const metadata = async (request: FastifyRequest) => {
+    authenticate(world, request, READ_USER)
+    return { ...VERSION, kas: { enabled: false, externalUrl: null, version: null }, enterprise: true }
+  }
+  app.get('/api/v4/metadata', metadata)
+  app.get('/api/v4/version', metadata)
+
+  app.get('/api/v4/groups', async (request, reply) => {
+    const { user } = authenticate(world, request, READ_API)
+    const query = request.query as Query
+    const level = Number(query.min_access_level ?? 0)
+    const search = query.search?.toLowerCase()
+    const found = [...people.groups()].filter(
+      (group) =>
+        (level > 0 ? people.accessLevel(user, group) >= level : people.canSee(user, group)) &&
+        (query.top_level_only !== 'true' || group.parentPath === undefined) &&
+        (search === undefined || group.fullPath.toLowerCase().includes(search)),
+    )
+    return pageByOffset(pagerOf(context, request, reply), found.sort(byName)).map(present.group)
+  })
+
+  app.get('/api/v4/groups/:id', async (request) => {
+    const caller = authenticate(world, request, READ_API)
+    return present.group(groupOf(request, caller))
+  })
+
+  app.get('/api/v4/groups/:id/projects', async (request, reply) => {
+    const caller = authenticate(world, request, READ_API)
+    const group = groupOf(request, caller)
+    const query = request.query as Query
+    const inGroup = [...people.projects()].filter((project) =>
+      query.include_subgroups === 'true' ? isBelow(project, group) : project.parentPath === group.fullPath,
+    )
+    const found = projectsFor(caller, query, inGroup).sort(newestFirst)
+    return pageByOffset(pagerOf(context, request, reply), found).map(present.project)
+  })
+
+  app.get('/api/v4/projects', async (request, reply) => {
+    const caller = authenticate(world, request, READ_API)
+    const query = request.query as Query
+    const found = projectsFor(caller, query, people.projects())
+    const pager = pagerOf(context, request, reply)
+    if (query.pagination === 'keyset') {
+      if (query.order_by !== 'id')
+        throw apiRefusal(405, 'Keyset pagination is not yet available for this type of request')
+      return pageByKeyset(pager, found).map(present.project)
+    }
+    found.sort((left, right) => (query.sort === 'asc' ? left.id - right.id : right.id - left.id))
+    return pageByOffset(pager, found).map(present.project)
+  })
+
+  app.get('/api/v4/projects/:id', async (request) => {
+    const caller = authenticate(world, request, READ_API)
+    const project = people.findProject((request.params as { id: string }).id)
+    if (!project || !people.canSee(caller.user, project)) throw apiRefusal(404, '404 Project Not Found')
+    const direct = project.members.get(caller.user.id)
+    const highest = people.accessLevel(caller.user, project)
+    const asAccess = (level: number | undefined) =>
+      level ? { access_level: level, notification_level: 3 } : null
+    const permissions = {
+      project_access: asAccess(direct),
+      group_access: asAccess(direct ? undefined : highest),
+    }
+    return {
+      ...present.project(project),
+      permissions,
+      _links: { self: `${baseUrl()}/api/v4/projects/${project.id}` },
+    }
+  })
+}

@@ -1,0 +1,172 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { type Clock, secondsOf } from './clock.ts'
+import type { EventLog } from './events.ts'
+import type { User } from './people.ts'
+import { includesAll, OAUTH_SCOPES, sameScopes } from './scopes.ts'
+
+export type OAuthApp = {
+  clientId: string
+  clientSecret: string
+  redirectUris: string[]
+  scopes: string[]
+  trusted: boolean
+}
+
+export type NewApp = {
+  clientId: string
+  clientSecret: string
+  redirectUris: string[]
+  scopes?: string[]
+  trusted?: boolean
+}
+
+/** One access token and its refresh token: they are one row, and are revoked together. */
+export type TokenPair = {
+  grantId: string
+  generation: number
+  accessToken: string
+  refreshToken: string
+  clientId: string
+  user: User
+  scopes: string[]
+  /** Seconds since 1970. */
+  createdAt: number
+  expiresInSeconds: number
+  revoked: boolean
+}
+
+type AuthorizationCode = {
+  code: string
+  clientId: string
+  user: User
+  redirectUri: string
+  scopes: string[]
+  challenge: { value: string; method: 'plain' | 'S256' } | undefined
+  expiresAtMs: number
+  used: boolean
+}
+
+const CODE_LIFETIME_IN_MS = 600_000
+
+const withoutLoopbackPort = (uri: string) =>
+  uri.replace(/^(https?:\/\/(?:127\.0\.0\.1|\[::1\])):\d+(?=[/?]|$)/, '$1')
+
+/** Matched exactly, except for the port of a loopback address (RFC 8252, section 7.3). */
+export const redirectUriMatches = (registered: string, given: string): boolean =>
+  withoutLoopbackPort(registered) === withoutLoopbackPort(given)
+
+export const createGrants = (clock: Clock, events: EventLog, accessTokenLifetimeSeconds: number) => {
+  const apps = new Map<string, OAuthApp>()
+  const byAccessToken = new Map<string, TokenPair>()
+  const byRefreshToken = new Map<string, TokenPair>()
+  const codes = new Map<string, AuthorizationCode>()
+  // By user and app, only what is not revoked: consent is skipped for who holds a matching live token.
+  const liveByOwner = new Map<string, Set<TokenPair>>()
+
+  const ownerKey = (username: string, clientId: string) => `${username} ${clientId}`
+
+  const isExpired = (pair: TokenPair): boolean =>
+    clock.now() >= (pair.createdAt + pair.expiresInSeconds) * 1000
+
+  const save = (
+    wanted: Omit<TokenPair, 'accessToken' | 'refreshToken' | 'createdAt' | 'revoked'>,
+  ): TokenPair => {
+    const random = randomBytes(64).toString('hex')
+    const pair: TokenPair = {
+      ...wanted,
+      accessToken: random.slice(0, 64),
+      refreshToken: random.slice(64),
+      createdAt: secondsOf(clock.now()),
+      revoked: false,
+    }
+    byAccessToken.set(pair.accessToken, pair)
+    byRefreshToken.set(pair.refreshToken, pair)
+    const key = ownerKey(pair.user.username, pair.clientId)
+    const live = liveByOwner.get(key)
+    if (live) live.add(pair)
+    else liveByOwner.set(key, new Set([pair]))
+    return pair
+  }
+
+  const issue = (user: User, clientId: string, scopes: string[]): TokenPair => {
+    const grantId = events.newGrantId()
+    const pair = save({
+      grantId,
+      generation: 1,
+      clientId,
+      user,
+      scopes,
+      expiresInSeconds: accessTokenLifetimeSeconds,
+    })
+    events.record('issued', 'oauth', pair)
+    return pair
+  }
+
+  const retire = (pair: TokenPair) => {
+    pair.revoked = true
+    liveByOwner.get(ownerKey(pair.user.username, pair.clientId))?.delete(pair)
+  }
+
+  return {
+    addApp({ clientId, clientSecret, redirectUris, scopes = OAUTH_SCOPES, trusted = false }: NewApp) {
+      if (!includesAll(OAUTH_SCOPES, scopes))
+        throw new Error(`an OAuth app cannot have all of ${scopes.join(' ')}`)
+      apps.set(clientId, {
+        clientId,
+        clientSecret,
+        redirectUris: [...redirectUris],
+        scopes: [...scopes],
+        trusted,
+      })
+    },
+    removeApp(clientId: string) {
+      apps.delete(clientId)
+    },
+    changeAppSecret(clientId: string, secret: string) {
+      const app = apps.get(clientId)
+      if (!app) throw new Error(`there is no OAuth app ${clientId}`)
+      app.clientSecret = secret
+    },
+    findApp: (clientId: string) => apps.get(clientId),
+    apps: () => apps.values(),
+
+    createCode(wanted: Omit<AuthorizationCode, 'code' | 'expiresAtMs' | 'used'>): string {
+      const code = randomBytes(32).toString('hex')
+      codes.set(code, { ...wanted, code, expiresAtMs: clock.now() + CODE_LIFETIME_IN_MS, used: false })
+      return code
+    },
+    findCode: (code: string) => codes.get(code),
+    isUsable: (code: AuthorizationCode) => !code.used && clock.now() < code.expiresAtMs,
+
+    issue,
+    /** Revokes the old pair and makes the new one, with nothing in between: a second caller finds it revoked. */
+    refresh(old: TokenPair, scopes: string[]): TokenPair {
+      retire(old)
+      const { grantId, generation, clientId, user, expiresInSeconds } = old
+      const pair = save({ grantId, generation: generation + 1, clientId, user, scopes, expiresInSeconds })
+      events.record('refreshed', 'oauth', pair)
+      return pair
+    },
+    revoke(pair: TokenPair, reason: string) {
+      if (pair.revoked) return
+      retire(pair)
+      events.record('revoked', 'oauth', pair, reason)
+    },
+    isExpired,
+    findByAccessToken: (token: string) => byAccessToken.get(token),
+    findByRefreshToken: (token: string) => byRefreshToken.get(token),
+    holdsLiveToken(user: User, clientId: string, scopes: string[]): boolean {
+      for (const pair of liveByOwner.get(ownerKey(user.username, clientId)) ?? []) {
+        if (!isExpired(pair) && sameScopes(pair.scopes, scopes)) return true
+      }
+      return false
+    },
+  }
+}
+
+export const verifierMatches = (
+  challenge: { value: string; method: 'plain' | 'S256' },
+  verifier: string,
+): boolean =>
+  challenge.value ===
+  (challenge.method === 'plain' ? verifier : createHash('sha256').update(verifier).digest('base64url'))

@@ -1,0 +1,165 @@
+import { randomBytes } from 'node:crypto'
+
+export type User = {
+  id: number
+  username: string
+  name: string
+  email: string
+  state: 'active' | 'blocked'
+  bot: boolean
+}
+
+export type Visibility = 'private' | 'public'
+
+type Place = {
+  id: number
+  fullPath: string
+  path: string
+  name: string
+  parentPath: string | undefined
+  visibility: Visibility
+  members: Map<number, number>
+  createdAt: number
+}
+
+export type Group = Place & { kind: 'group' }
+export type Project = Place & { kind: 'project' }
+
+const DEVELOPER = 30
+const OWNER = 50
+
+/** Users, groups and projects, and who reaches what: members reach a group and all below it. */
+export const createPeople = (now: () => number) => {
+  const usersByName = new Map<string, User>()
+  const usersById = new Map<number, User>()
+  const groups = new Map<string, Group>()
+  const projects = new Map<string, Project>()
+  const groupsById = new Map<number, Group>()
+  const projectsById = new Map<number, Project>()
+
+  const addUser = (wanted: { username: string; name?: string; email?: string; bot?: boolean }): User => {
+    const { username } = wanted
+    if (usersByName.has(username)) throw new Error(`there is a user ${username} already`)
+    const id = usersById.size + 1
+    const name = wanted.name ?? username.charAt(0).toUpperCase() + username.slice(1)
+    const email = wanted.email ?? `${username}@example.com`
+    const user: User = { id, username, name, email, state: 'active', bot: wanted.bot ?? false }
+    usersByName.set(username, user)
+    usersById.set(id, user)
+    return user
+  }
+
+  const user = (username: string): User => {
+    const found = usersByName.get(username)
+    if (!found) throw new Error(`there is no user ${username}`)
+    return found
+  }
+
+  const parentOf = (fullPath: string): string | undefined =>
+    fullPath.includes('/') ? fullPath.slice(0, fullPath.lastIndexOf('/')) : undefined
+
+  const newPlace = (id: number, fullPath: string, members: string[], visibility: Visibility): Place => {
+    const path = fullPath.slice(fullPath.lastIndexOf('/') + 1)
+    return {
+      id,
+      fullPath,
+      path,
+      name: path,
+      parentPath: parentOf(fullPath),
+      visibility,
+      members: new Map(members.map((username) => [user(username).id, DEVELOPER])),
+      createdAt: now(),
+    }
+  }
+
+  const ancestorsOf = (place: Place): Group[] => {
+    const found: Group[] = []
+    for (let path = place.parentPath; path !== undefined; path = parentOf(path)) {
+      const group = groups.get(path.toLowerCase())
+      if (group) found.push(group)
+    }
+    return found
+  }
+
+  // A public group or project cannot lie in a private group, so its ancestors become public with it.
+  const openAncestors = (place: Place) => {
+    if (place.visibility === 'public') for (const group of ancestorsOf(place)) group.visibility = 'public'
+  }
+
+  const addGroup = (wanted: { fullPath: string; members?: string[]; visibility?: Visibility }): Group => {
+    const { fullPath, members = [], visibility = 'private' } = wanted
+    const known = groups.get(fullPath.toLowerCase())
+    if (known) throw new Error(`there is a group ${fullPath} already`)
+    const parent = parentOf(fullPath)
+    if (parent !== undefined && !groups.has(parent.toLowerCase())) addGroup({ fullPath: parent })
+    const group: Group = { kind: 'group', ...newPlace(groups.size + 1, fullPath, members, visibility) }
+    groups.set(fullPath.toLowerCase(), group)
+    groupsById.set(group.id, group)
+    openAncestors(group)
+    return group
+  }
+
+  const addProject = (wanted: { fullPath: string; members?: string[]; visibility?: Visibility }): Project => {
+    const { fullPath, members = [], visibility = 'private' } = wanted
+    if (projects.has(fullPath.toLowerCase())) throw new Error(`there is a project ${fullPath} already`)
+    const parent = parentOf(fullPath)
+    if (parent === undefined) throw new Error(`the project ${fullPath} lies in no group`)
+    const owner = usersByName.get(parent)
+    if (!owner && !groups.has(parent.toLowerCase())) addGroup({ fullPath: parent })
+    const project: Project = {
+      kind: 'project',
+      ...newPlace(projects.size + 1, fullPath, members, visibility),
+    }
+    if (owner) project.members.set(owner.id, OWNER)
+    projects.set(fullPath.toLowerCase(), project)
+    projectsById.set(project.id, project)
+    openAncestors(project)
+    return project
+  }
+
+  /** The bot user behind a group or project access token. */
+  const addBot = (place: Group | Project, name: string): User => {
+    const username = `${place.kind}_${place.id}_bot_${randomBytes(16).toString('hex')}`
+    const bot = addUser({ username, name, email: `${username}@noreply.example.com`, bot: true })
+    place.members.set(bot.id, DEVELOPER)
+    return bot
+  }
+
+  /** 0 when the user is no member of it, or of a group above it. */
+  const accessLevel = (member: User, place: Place): number => {
+    let level = place.members.get(member.id) ?? 0
+    for (const group of ancestorsOf(place)) level = Math.max(level, group.members.get(member.id) ?? 0)
+    return level
+  }
+
+  const canSee = (member: User | undefined, place: Place): boolean =>
+    place.visibility === 'public' || (member !== undefined && accessLevel(member, place) > 0)
+
+  const find = <T extends Place>(
+    byPath: Map<string, T>,
+    byId: Map<number, T>,
+    idOrPath: string,
+  ): T | undefined =>
+    /^\d+$/.test(idOrPath) ? byId.get(Number(idOrPath)) : byPath.get(idOrPath.toLowerCase())
+
+  return {
+    addUser,
+    addGroup,
+    addProject,
+    addBot,
+    user,
+    setState(username: string, state: User['state']) {
+      user(username).state = state
+    },
+    findUser: (username: string) => usersByName.get(username),
+    users: () => usersByName.values(),
+    groups: () => groups.values(),
+    projects: () => projects.values(),
+    findGroup: (idOrPath: string) => find(groups, groupsById, idOrPath),
+    findProject: (idOrPath: string) => find(projects, projectsById, idOrPath),
+    accessLevel,
+    canSee,
+  }
+}
+
+export type People = ReturnType<typeof createPeople>

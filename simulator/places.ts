@@ -1,0 +1,118 @@
+import type { Group, People, Project, User } from './people.ts'
+
+/** How GitLab writes users, groups and projects in JSON. */
+export const createPresenter = (people: People, baseUrl: () => string) => {
+  const parentOf = (place: Group | Project): Group | undefined =>
+    place.parentPath === undefined ? undefined : people.findGroup(place.parentPath)
+
+  const groupUrl = (group: Group) => `${baseUrl()}/groups/${group.fullPath}`
+
+  const longName = (place: Group | Project): string => place.fullPath.split('/').join(' / ')
+
+  const namespace = (project: Project) => {
+    const group = parentOf(project)
+    const path = project.parentPath ?? ''
+    if (group) {
+      const { id, name, path, fullPath } = group
+      const parent_id = parentOf(group)?.id ?? null
+      return {
+        id,
+        name,
+        path,
+        kind: 'group',
+        full_path: fullPath,
+        parent_id,
+        avatar_url: null,
+        web_url: groupUrl(group),
+      }
+    }
+    const owner = people.findUser(path)
+    // Users and groups share one row of ids in GitLab; here they do not, so a user's namespace gets one of its own.
+    const id = 1_000_000 + (owner?.id ?? 0)
+    const web_url = `${baseUrl()}/${path}`
+    return {
+      id,
+      name: owner?.name ?? path,
+      path,
+      kind: 'user',
+      full_path: path,
+      parent_id: null,
+      avatar_url: null,
+      web_url,
+    }
+  }
+
+  return {
+    user: ({ id, username, name, state, email, bot }: User) => ({
+      id,
+      username,
+      name,
+      state,
+      locked: false,
+      avatar_url: null,
+      web_url: `${baseUrl()}/${username}`,
+      email,
+      commit_email: email,
+      bot,
+    }),
+    group: (group: Group) => ({
+      id: group.id,
+      web_url: groupUrl(group),
+      name: group.name,
+      path: group.path,
+      description: '',
+      visibility: group.visibility,
+      full_name: longName(group),
+      full_path: group.fullPath,
+      created_at: new Date(group.createdAt).toISOString(),
+      parent_id: parentOf(group)?.id ?? null,
+    }),
+    project: (project: Project) => ({
+      id: project.id,
+      description: null,
+      name: project.name,
+      name_with_namespace: longName(project),
+      path: project.path,
+      path_with_namespace: project.fullPath,
+      created_at: new Date(project.createdAt).toISOString(),
+      default_branch: 'main',
+      ssh_url_to_repo: `git@${new URL(baseUrl()).hostname}:${project.fullPath}.git`,
+      http_url_to_repo: `${baseUrl()}/${project.fullPath}.git`,
+      web_url: `${baseUrl()}/${project.fullPath}`,
+      namespace: namespace(project),
+      archived: false,
+      empty_repo: false,
+      visibility: project.visibility,
+      last_activity_at: new Date(project.createdAt).toISOString(),
+    }),
+    associatedGroup: (group: Group, level: number) => ({
+      id: group.id,
+      web_url: groupUrl(group),
+      name: group.name,
+      parent_id: parentOf(group)?.id ?? null,
+      organization_id: 1,
+      access_levels: level || null,
+      visibility: group.visibility,
+    }),
+    associatedProject: (project: Project, member: User) => ({
+      id: project.id,
+      description: null,
+      name: project.name,
+      name_with_namespace: longName(project),
+      path: project.path,
+      path_with_namespace: project.fullPath,
+      created_at: new Date(project.createdAt).toISOString(),
+      access_levels: {
+        project_access_level: project.members.get(member.id) ?? null,
+        group_access_level: parentOf(project)
+          ? people.accessLevel(member, parentOf(project) as Group) || null
+          : null,
+      },
+      visibility: project.visibility,
+      web_url: `${baseUrl()}/${project.fullPath}`,
+      namespace: namespace(project),
+    }),
+  }
+}
+
+export type Presenter = ReturnType<typeof createPresenter>

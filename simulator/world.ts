@@ -1,0 +1,100 @@
+import { type AccessToken, createAccessTokenStore, type NewAccessToken } from './access-token-store.ts'
+import type { Clock } from './clock.ts'
+import { createEventLog, type TokenKind, type WorldEvent } from './events.ts'
+import { createGrants, type NewApp, type TokenPair } from './grants.ts'
+import { createPeople, type Visibility } from './people.ts'
+
+type TokenState = 'active' | 'expired' | 'revoked' | 'unknown'
+
+type TokenDetails = {
+  tokenKind: TokenKind
+  /** Of an OAuth pair: which of the two was asked about. */
+  half?: 'access' | 'refresh'
+  grantId: string
+  generation: number
+  username: string
+  scopes: string[]
+  state: TokenState
+}
+
+type WorldOptions = { clock: Clock; accessTokenLifetimeSeconds: number }
+
+/** Everything that this GitLab knows, and the mutators with which a test changes it. */
+export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions) => {
+  const eventLog = createEventLog(clock)
+  const people = createPeople(clock.now)
+  const grants = createGrants(clock, eventLog, accessTokenLifetimeSeconds)
+  const accessTokens = createAccessTokenStore(clock, eventLog, people)
+
+  const stateOf = (token: { revoked: boolean }, expired: boolean): TokenState =>
+    token.revoked ? 'revoked' : expired ? 'expired' : 'active'
+
+  const describePair = (pair: TokenPair, half: 'access' | 'refresh'): TokenDetails => {
+    const { grantId, generation, scopes } = pair
+    // A refresh token has no expiry of its own.
+    const state = stateOf(pair, half === 'access' && grants.isExpired(pair))
+    return { tokenKind: 'oauth', half, grantId, generation, username: pair.user.username, scopes, state }
+  }
+
+  const describeAccessToken = (token: AccessToken): TokenDetails => {
+    const { kind, grantId, generation, scopes } = token
+    const state = stateOf(token, accessTokens.isExpired(token))
+    return { tokenKind: kind, grantId, generation, username: token.user.username, scopes, state }
+  }
+
+  const tokenDetails = (token: string): TokenDetails | undefined => {
+    const accessToken = accessTokens.find(token)
+    if (accessToken) return describeAccessToken(accessToken)
+    const pair = grants.findByAccessToken(token)
+    if (pair) return describePair(pair, 'access')
+    const refreshable = grants.findByRefreshToken(token)
+    return refreshable && describePair(refreshable, 'refresh')
+  }
+
+  return {
+    people,
+    grants,
+    accessTokens,
+    /** Append only: what happened to every token, without the tokens. */
+    events: eventLog.all as readonly WorldEvent[],
+    recordEvent: eventLog.record,
+
+    addApp: (app: NewApp): void => grants.addApp(app),
+    removeApp: (clientId: string): void => grants.removeApp(clientId),
+    changeAppSecret: (clientId: string, secret: string): void => grants.changeAppSecret(clientId, secret),
+    addUser(user: { username: string; name?: string; email?: string }): { id: number } {
+      return { id: people.addUser(user).id }
+    },
+    blockUser: (username: string): void => people.setState(username, 'blocked'),
+    unblockUser: (username: string): void => people.setState(username, 'active'),
+    addGroup(group: { fullPath: string; members?: string[]; visibility?: Visibility }): { id: number } {
+      return { id: people.addGroup(group).id }
+    },
+    addProject(project: { fullPath: string; members?: string[]; visibility?: Visibility }): { id: number } {
+      return { id: people.addProject(project).id }
+    },
+    createAccessToken(wanted: NewAccessToken): { token: string; id: number } {
+      const { token, id } = accessTokens.create(wanted)
+      return { token, id }
+    },
+    /** A grant made without the browser. */
+    issueOAuthToken(wanted: { username: string; clientId: string; scopes: string[] }) {
+      if (!grants.findApp(wanted.clientId)) throw new Error(`there is no OAuth app ${wanted.clientId}`)
+      const pair = grants.issue(people.user(wanted.username), wanted.clientId, wanted.scopes)
+      const { accessToken, refreshToken, expiresInSeconds, createdAt, grantId } = pair
+      return { accessToken, refreshToken, expiresIn: expiresInSeconds, createdAt, grantId }
+    },
+    /** As when the person or an administrator revokes it in GitLab; either half of an OAuth pair will do. */
+    revokeToken(token: string): void {
+      const accessToken = accessTokens.find(token)
+      const pair = grants.findByAccessToken(token) ?? grants.findByRefreshToken(token)
+      if (accessToken) accessTokens.revoke(accessToken, 'revoked_in_gitlab')
+      else if (pair) grants.revoke(pair, 'revoked_in_gitlab')
+      else throw new Error('there is no such token')
+    },
+    tokenDetails,
+    tokenState: (token: string): TokenState => tokenDetails(token)?.state ?? 'unknown',
+  }
+}
+
+export type World = ReturnType<typeof createWorld>

@@ -1,0 +1,47 @@
+import { type Insertable, sql } from 'kysely'
+import type { Database } from '../db/database.ts'
+import type { AccessKeyRow, Tables } from '../db/tables.ts'
+
+export const findAccessKeyByHash = (db: Database, keySha256: Buffer): Promise<AccessKeyRow | undefined> =>
+  db.selectFrom('access_keys').selectAll().where('key_sha256', '=', keySha256).executeTakeFirst()
+
+export const findAccessKey = (db: Database, id: string): Promise<AccessKeyRow | undefined> =>
+  db.selectFrom('access_keys').selectAll().where('id', '=', id).executeTakeFirst()
+
+/** Keys whose organizations all lie within `organizations` (undefined = all keys). */
+export const listAccessKeys = (
+  db: Database,
+  {
+    organizations,
+    after,
+    limit,
+  }: { organizations: string[] | undefined; after: string | undefined; limit: number },
+): Promise<AccessKeyRow[]> => {
+  let query = db.selectFrom('access_keys').selectAll().orderBy('id').limit(limit)
+  if (organizations) query = query.where(sql<boolean>`organizations <@ ${organizations}::text[]`)
+  if (after) query = query.where('id', '>', after)
+  return query.execute()
+}
+
+export const insertAccessKey = (
+  db: Database,
+  row: Insertable<Tables['access_keys']>,
+): Promise<AccessKeyRow> => db.insertInto('access_keys').values(row).returningAll().executeTakeFirstOrThrow()
+
+export const deleteAccessKey = async (db: Database, id: string): Promise<boolean> => {
+  const result = await db.deleteFrom('access_keys').where('id', '=', id).executeTakeFirst()
+  return result.numDeletedRows > 0n
+}
+
+/** Inserts only when there is no access key at all; the table lock lets one of several starting replicas win. */
+export const insertFirstAccessKey = (
+  db: Database,
+  row: Insertable<Tables['access_keys']>,
+): Promise<boolean> =>
+  db.transaction().execute(async (transaction) => {
+    await sql`lock table access_keys in share row exclusive mode`.execute(transaction)
+    const first = await transaction.selectFrom('access_keys').select('id').limit(1).executeTakeFirst()
+    if (first) return false
+    await transaction.insertInto('access_keys').values(row).execute()
+    return true
+  })

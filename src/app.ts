@@ -1,0 +1,66 @@
+import { sql } from 'kysely'
+import type { Logger } from 'pino'
+import { createAuthenticator } from './access-keys/authenticate.ts'
+import { registerAccessKeyRoutes } from './access-keys/routes.ts'
+import type { Clock } from './clock/clock.ts'
+import type { Config } from './config/config.ts'
+import { registerConnectSessionRoutes } from './connect-sessions/routes.ts'
+import { createRefresher } from './connections/refresh.ts'
+import { registerConnectionRoutes } from './connections/routes.ts'
+import { createTokenSaver } from './connections/token-saver.ts'
+import type { Database } from './db/database.ts'
+import { registerApiDocs } from './http/api-docs.ts'
+import { type App, createServer } from './http/server.ts'
+import { registerServiceRoutes } from './http/service-routes.ts'
+import { createInstanceClients } from './instances/instance-clients.ts'
+import { registerInstanceRoutes } from './instances/routes.ts'
+import { createLeaseGrants } from './lookup/lease-grants.ts'
+import { registerLookupRoutes } from './lookup/routes.ts'
+import { createOAuthClients } from './oauth-apps/oauth-clients.ts'
+import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
+import { registerOAuthFlowRoutes } from './oauth-flow/routes.ts'
+import type { KeyRing } from './vault/key-ring.ts'
+import { createVault } from './vault/vault.ts'
+
+export type AppDeps = {
+  db: Database
+  keyRing: KeyRing
+  clock: Clock
+  logger: Logger
+  config: Pick<Config, 'publicUrl' | 'returnOrigins' | 'trustProxy'>
+}
+
+/** Wires every room once: each dependency is an argument that can be followed from here. */
+export const createApp = async ({ db, keyRing, clock, logger, config }: AppDeps): Promise<App> => {
+  const { publicUrl, returnOrigins, trustProxy } = config
+  const app = await createServer({ logger, trustProxy })
+  await registerApiDocs(app)
+
+  const vault = createVault(keyRing)
+  const authenticator = createAuthenticator({ db, clock })
+  const instanceClients = createInstanceClients()
+  const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
+  const tokenSaver = createTokenSaver({ db, vault, logger })
+  const refresher = createRefresher({ db, vault, clock, logger, instanceClients, oauthClients, tokenSaver })
+  const leaseGrants = createLeaseGrants({ db, clock })
+
+  app.register(async (routes) => {
+    registerInstanceRoutes(routes as App, { db, clock, authenticator })
+    registerOAuthAppRoutes(routes as App, { db, clock, vault, publicUrl, authenticator })
+    registerAccessKeyRoutes(routes as App, { db, clock, authenticator })
+    registerConnectSessionRoutes(routes as App, { db, clock, authenticator, publicUrl, returnOrigins })
+    registerConnectionRoutes(routes as App, { db, clock, vault, instanceClients, authenticator })
+    registerLookupRoutes(routes as App, { db, clock, vault, leaseGrants, refresher, authenticator })
+    registerOAuthFlowRoutes(routes as App, { db, clock, vault, instanceClients, oauthClients, publicUrl })
+    registerServiceRoutes(routes as App, {
+      isReady: async () => (await sql`select 1`.execute(db)).rows.length === 1,
+    })
+  })
+
+  app.addHook('onClose', async () => {
+    await refresher.idle()
+    await oauthClients.close()
+    instanceClients.close()
+  })
+  return app
+}

@@ -1,0 +1,49 @@
+import { createApp } from './app.ts'
+import { systemClock } from './clock/clock.ts'
+import { ConfigError, readConfig } from './config/config.ts'
+import type { Database } from './db/database.ts'
+import { openDatabase } from './db/database.ts'
+import { migrateToLatest } from './db/migrate.ts'
+import { openApiYaml } from './http/api-docs.ts'
+import { createLogger } from './log.ts'
+
+const migrate = async (): Promise<void> => {
+  const config = readConfig(process.env)
+  const { db, close } = openDatabase({ ...config, poolSize: 1 })
+  try {
+    const applied = await migrateToLatest(db)
+    process.stdout.write(
+      applied.length > 0 ? `Applied ${applied.join(', ')}\n` : 'The schema is up to date\n',
+    )
+  } finally {
+    await close()
+  }
+}
+
+/** Prints openapi.yaml: the routes are described, never called, so they get no database and no keys. */
+const openapi = async (): Promise<void> => {
+  const app = await createApp({
+    db: {} as Database,
+    keyRing: { current: () => Promise.reject(), byId: () => Promise.reject() } as never,
+    clock: systemClock,
+    logger: createLogger('silent'),
+    config: { publicUrl: 'http://127.0.0.1:8080', returnOrigins: [], trustProxy: false },
+  })
+  process.stdout.write(await openApiYaml(app))
+  await app.close()
+}
+
+const COMMANDS: Record<string, () => Promise<void>> = { migrate, openapi }
+
+const [name = ''] = process.argv.slice(2)
+const command = COMMANDS[name]
+if (!command) {
+  process.stderr.write(`Usage: node src/cli.ts ${Object.keys(COMMANDS).join(' | ')}\n`)
+  process.exit(2)
+}
+await command().catch((error: unknown) => {
+  process.stderr.write(
+    `${error instanceof ConfigError || error instanceof Error ? error.message : 'unknown error'}\n`,
+  )
+  process.exit(1)
+})

@@ -1,0 +1,9 @@
+/** The current time in milliseconds since the epoch. Everything that needs the time is given one of these. */
+export type Clock = () => number
+
+export const systemClock: Clock = () => Date.now()
+
+export const addSeconds = (time: Date, seconds: number): Date => new Date(time.getTime() + seconds * 1000)
+
+export const secondsUntil = (time: Date, now: Date): number =>
+  Math.floor((time.getTime() - now.getTime()) / 1000)

@@ -1,0 +1,29 @@
+import { createHash, randomBytes } from 'node:crypto'
+
+export const METHODS = ['oauth', 'token'] as const
+const SECRET_BYTES = 32
+const PREFIX = 'gcs_'
+
+/** The token in a connect link; 256 random bits, of which only the SHA-256 is stored. */
+export const generateSessionToken = (): string => PREFIX + randomBytes(SECRET_BYTES).toString('base64url')
+
+export const hashSessionToken = (token: string): Buffer => createHash('sha256').update(token).digest()
+
+/** The URL, if its origin is one of those to which we may send a browser; fragments and credentials are refused. */
+export const allowedReturnUrl = (text: string, returnOrigins: string[]): string | undefined => {
+  if (!URL.canParse(text)) return undefined
+  const url = new URL(text)
+  const isPlain = url.username === '' && url.password === '' && url.hash === ''
+  return isPlain && returnOrigins.includes(url.origin) ? url.href : undefined
+}
+
+export type FlowResult = { status: 'connected'; connectionId: string } | { status: 'failed'; code: string }
+
+/** Where a browser goes after the flow: the session's return URL, or our own page, which shows the same. */
+export const resultUrl = (result: FlowResult, publicUrl: string, returnUrl: string | null): string => {
+  const url = new URL(returnUrl ?? `${publicUrl}/connect`)
+  url.searchParams.set('status', result.status)
+  if (result.status === 'connected') url.searchParams.set('connection_id', result.connectionId)
+  else url.searchParams.set('code', result.code)
+  return url.href
+}

@@ -1,0 +1,38 @@
+import type { Insertable } from 'kysely'
+import type { Database } from '../db/database.ts'
+import type { ConnectSessionRow, Tables } from '../db/tables.ts'
+
+export const insertConnectSession = async (
+  db: Database,
+  row: Insertable<Tables['connect_sessions']>,
+): Promise<void> => {
+  await db.insertInto('connect_sessions').values(row).execute()
+}
+
+/** One that is neither used nor over. */
+export const findOpenSession = (
+  db: Database,
+  tokenSha256: Buffer,
+  now: Date,
+): Promise<ConnectSessionRow | undefined> =>
+  db
+    .selectFrom('connect_sessions')
+    .selectAll()
+    .where('token_sha256', '=', tokenSha256)
+    .where('used_at', 'is', null)
+    .where('expires_at', '>', now)
+    .executeTakeFirst()
+
+export const findSession = (db: Database, id: string): Promise<ConnectSessionRow | undefined> =>
+  db.selectFrom('connect_sessions').selectAll().where('id', '=', id).executeTakeFirst()
+
+/** @returns false when it was used before. */
+export const markSessionUsed = async (db: Database, id: string, now: Date): Promise<boolean> => {
+  const result = await db
+    .updateTable('connect_sessions')
+    .set({ used_at: now })
+    .where('id', '=', id)
+    .where('used_at', 'is', null)
+    .executeTakeFirstOrThrow()
+  return result.numUpdatedRows > 0n
+}

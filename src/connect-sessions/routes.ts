@@ -1,0 +1,116 @@
+import { Type } from 'typebox'
+import { v7 as uuidv7 } from 'uuid'
+import { type Authenticator, principalOf } from '../access-keys/authenticate.ts'
+import { requireOrganization } from '../access-keys/principal.ts'
+import { recordAuditEvent } from '../audit/queries.ts'
+import { addSeconds, type Clock } from '../clock/clock.ts'
+import type { Database } from '../db/database.ts'
+import { invalidField } from '../errors/problem.ts'
+import { problemsWithBody } from '../http/problem-schema.ts'
+import { isoTime, Organization, Time } from '../http/schemas.ts'
+import type { App } from '../http/server.ts'
+import { allowedReturnUrl, generateSessionToken, hashSessionToken, METHODS } from './connect-session.ts'
+import { insertConnectSession } from './queries.ts'
+
+const DEFAULT_SECONDS = 3_600
+const SHORTEST_SECONDS = 60
+const LONGEST_SECONDS = 86_400
+
+type Deps = {
+  db: Database
+  clock: Clock
+  authenticator: Authenticator
+  publicUrl: string
+  returnOrigins: string[]
+}
+
+export const registerConnectSessionRoutes = (
+  app: App,
+  { db, clock, authenticator, publicUrl, returnOrigins }: Deps,
+): void => {
+  app.post(
+    '/v1/connect-sessions',
+    {
+      onRequest: authenticator.requireRole('manager'),
+      schema: {
+        operationId: 'createConnectSession',
+        tags: ['Connections'],
+        summary: 'Create a connect link',
+        description:
+          'For a person without an access key: the link connects one organization, once. The same token starts OAuth directly: `/oauth/{slug}/start?session=`.',
+        body: Type.Object(
+          {
+            organization: Organization,
+            return_url: Type.Optional(
+              Type.String({
+                maxLength: 2000,
+                description: 'Where the browser goes afterwards; RETURN_ORIGINS must hold its origin.',
+              }),
+            ),
+            methods: Type.Optional(
+              Type.Array(Type.Union([Type.Literal('oauth'), Type.Literal('token')]), {
+                minItems: 1,
+                uniqueItems: true,
+                description: 'What the person may use; both when left out.',
+              }),
+            ),
+            expires_in: Type.Optional(
+              Type.Integer({
+                minimum: SHORTEST_SECONDS,
+                maximum: LONGEST_SECONDS,
+                default: DEFAULT_SECONDS,
+                description: 'Seconds.',
+              }),
+            ),
+          },
+          { additionalProperties: false, examples: [{ organization: 'acme' }] },
+        ),
+        response: {
+          201: Type.Object({
+            url: Type.String({ description: 'Give it to the person; it is shown once.' }),
+            expires_at: Time('When the link ends'),
+          }),
+          ...problemsWithBody('not_found'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { organization, return_url, methods, expires_in = DEFAULT_SECONDS } = request.body
+      const principal = principalOf(request)
+      requireOrganization(principal, organization)
+      const returnUrl = return_url === undefined ? null : allowedReturnUrl(return_url, returnOrigins)
+      if (returnUrl === undefined)
+        throw invalidField('return_url', 'has an origin that RETURN_ORIGINS does not allow')
+
+      const now = new Date(clock())
+      const token = generateSessionToken()
+      const id = uuidv7()
+      const expiresAt = addSeconds(now, expires_in)
+      await db.transaction().execute(async (transaction) => {
+        await insertConnectSession(transaction, {
+          id,
+          token_sha256: hashSessionToken(token),
+          organization,
+          return_url: returnUrl,
+          methods: methods ?? [...METHODS],
+          access_key_id: principal.id,
+          created_at: now,
+          expires_at: expiresAt,
+        })
+        await recordAuditEvent(transaction, {
+          at: now,
+          action: 'connect_session.created',
+          accessKeyId: principal.id,
+          organization,
+          subjectId: id,
+          requestId: request.id,
+        })
+      })
+      const url = `${publicUrl}/connect?session=${token}`
+      return reply
+        .code(201)
+        .header('cache-control', 'no-store')
+        .send({ url, expires_at: isoTime(expiresAt) })
+    },
+  )
+}

@@ -1,0 +1,115 @@
+import type { ConnectionRow } from '../db/tables.ts'
+
+/** Pure rules of the refresh: no I/O, the time is passed in. */
+
+/** How long one writer may hold a connection: longer than the HTTP timeouts to GitLab together. */
+export const CLAIM_SECONDS = 30
+/** GitLab can refuse a good refresh token for minutes (database replica lag): as long we go on trying. */
+export const REFUSAL_GRACE_SECONDS = 300
+const FIRST_BACKOFF_SECONDS = 5
+const LONGEST_BACKOFF_SECONDS = 60
+
+export type RefreshState = Pick<
+  ConnectionRow,
+  'status' | 'token_version' | 'attempt_id' | 'attempt_deadline' | 'retry_after' | 'failure_code'
+> & {
+  refreshable: boolean
+  /** End of the last lease on the current token version; null = nobody holds one. */
+  leasedUntil: Date | null
+}
+
+export type OnConflict = 'respect' | 'preempt'
+
+export type RefreshDecision =
+  | { action: 'claim'; reason: 'due' | 'abandoned_attempt' }
+  | { action: 'wait'; reason: 'claimed_elsewhere'; until: Date }
+  | { action: 'stop'; reason: 'newer_version' | 'inactive' | 'not_refreshable' }
+  | { action: 'stop'; reason: 'in_use'; until: Date }
+  | { action: 'stop'; reason: 'backing_off'; until: Date }
+
+/**
+ * Whether a writer may claim the refresh of a connection now.
+ * @param knownVersion the token version that the caller wants replaced; a newer one is what it wants already.
+ */
+export const decideRefresh = (
+  state: RefreshState,
+  { knownVersion, onConflict }: { knownVersion: number; onConflict: OnConflict },
+  now: Date,
+): RefreshDecision => {
+  if (state.status !== 'active') return { action: 'stop', reason: 'inactive' }
+  if (state.token_version > knownVersion) return { action: 'stop', reason: 'newer_version' }
+  if (!state.refreshable) return { action: 'stop', reason: 'not_refreshable' }
+  if (state.attempt_id !== null && state.attempt_deadline !== null && state.attempt_deadline > now) {
+    return { action: 'wait', reason: 'claimed_elsewhere', until: state.attempt_deadline }
+  }
+  if (state.retry_after !== null && state.retry_after > now) {
+    return { action: 'stop', reason: 'backing_off', until: state.retry_after }
+  }
+  if (onConflict === 'respect' && state.leasedUntil !== null && state.leasedUntil > now) {
+    return { action: 'stop', reason: 'in_use', until: state.leasedUntil }
+  }
+  return { action: 'claim', reason: state.attempt_id === null ? 'due' : 'abandoned_attempt' }
+}
+
+/** Doubles from 5 s to a minute, unless GitLab names a time. */
+export const backoffSeconds = (failureCount: number, retryAfterSeconds?: number): number => {
+  const own = Math.min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** Math.min(failureCount, 10))
+  return Math.max(own, Math.min(retryAfterSeconds ?? 0, 3600))
+}
+
+export type FailureCode =
+  | 'gitlab_unavailable'
+  | 'oauth_app_rejected'
+  | 'refresh_answer_lost'
+  | 'refresh_token_refused'
+
+/** What a failed refresh tells of the current access token and of GitLab. */
+export type RefreshFailure = {
+  code: FailureCode
+  detail: string
+  /** Whether GitLab may have acted: then the current access token may be dead. */
+  mayHaveActed: boolean
+  retryAfterSeconds?: number | undefined
+}
+
+type FailureHistory = Pick<
+  ConnectionRow,
+  'unanswered_since' | 'refused_since' | 'failing_since' | 'failure_count' | 'failure_code' | 'failure_detail'
+>
+
+export type AfterFailure = FailureHistory & { retry_after: Date; status: 'active' | 'needs_reauthorization' }
+
+/** An outage says nothing about the token: a later, more telling cause may take its place. */
+const TELLS_NOTHING: ReadonlySet<string | null> = new Set([null, 'gitlab_unavailable', 'oauth_app_rejected'])
+
+/**
+ * What is written after a refresh that brought no token. Only GitLab's refusal of the refresh token, kept up for
+ * minutes, ends in `needs_reauthorization`; the first telling cause stays what people are shown.
+ * @param tokenAlive what GitLab said of the current access token since; undefined = it was not asked or did not say.
+ */
+export const afterFailure = (
+  history: FailureHistory,
+  failure: RefreshFailure,
+  tokenAlive: boolean | undefined,
+  now: Date,
+): AfterFailure => {
+  const refused = failure.code === 'refresh_token_refused'
+  const refusedSince = refused ? (history.refused_since ?? now) : history.refused_since
+  const dead =
+    refused && refusedSince !== null && now.getTime() - refusedSince.getTime() >= REFUSAL_GRACE_SECONDS * 1000
+  const doubtful = tokenAlive === undefined ? failure.mayHaveActed || refused : !tokenAlive
+  const keepsCause = !TELLS_NOTHING.has(history.failure_code)
+  return {
+    status: dead ? 'needs_reauthorization' : 'active',
+    unanswered_since:
+      tokenAlive === true ? null : doubtful ? (history.unanswered_since ?? now) : history.unanswered_since,
+    refused_since: refusedSince,
+    failing_since: history.failing_since ?? now,
+    failure_count: history.failure_count + 1,
+    failure_code: keepsCause ? history.failure_code : failure.code,
+    failure_detail: keepsCause ? history.failure_detail : failure.detail,
+    retry_after: new Date(
+      now.getTime() + backoffSeconds(history.failure_count, failure.retryAfterSeconds) * 1000,
+    ),
+  }
+}

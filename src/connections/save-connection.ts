@@ -1,0 +1,127 @@
+import { v7 as uuidv7 } from 'uuid'
+import { type AuditEvent, recordAuditEvent } from '../audit/queries.ts'
+import type { Database } from '../db/database.ts'
+import type { ConnectionRow, Method, TokenKind } from '../db/tables.ts'
+import type { Vault } from '../vault/vault.ts'
+import { type Identity, insertConnection, lockConnectionByIdentity, replaceToken } from './queries.ts'
+
+export type ConnectedToken = {
+  organization: string
+  instanceId: string
+  method: Method
+  kind: TokenKind
+  user: { id: string; username: string | null; name: string | null }
+  /** '' = everything that the token reaches. */
+  groupPath: string
+  name?: string | undefined
+  oauthAppId: string | null
+  autoRotate: boolean
+  accessToken: string
+  refreshToken: string | null
+  scopes: string[]
+  issuedAt: Date
+  expiresAt: Date | null
+  verifiedAt: Date | null
+}
+
+export type SavedConnection = { id: string; created: boolean }
+
+/**
+ * Stores a token that a person just gave us. The same identity again is the same connection with a newer token
+ * version; the very same token again changes nothing but what is known of it.
+ */
+export const saveConnection = (
+  db: Database,
+  vault: Vault,
+  token: ConnectedToken,
+  event: Pick<AuditEvent, 'accessKeyId' | 'requestId'> & { at: Date },
+): Promise<SavedConnection> =>
+  db.transaction().execute(async (transaction) => {
+    const identity: Identity = {
+      organization: token.organization,
+      instance_id: token.instanceId,
+      method: token.method,
+      gitlab_user_id: token.user.id,
+      group_path: token.groupPath,
+    }
+    let existing = await lockConnectionByIdentity(transaction, identity)
+    if (!existing) {
+      const id = uuidv7()
+      if (await insertConnection(transaction, await toNewRow(vault, id, identity, token, event.at))) {
+        await record(transaction, 'connection.created', id, token, event)
+        return { id, created: true }
+      }
+      // Another request was first with the same identity.
+      existing = await lockConnectionByIdentity(transaction, identity)
+      if (!existing) throw new Error('A connection was inserted and deleted in one moment')
+    }
+    await replaceToken(transaction, existing.id, await toChanges(vault, existing, token, event.at))
+    await record(transaction, 'connection.reconnected', existing.id, token, event)
+    return { id: existing.id, created: false }
+  })
+
+const record = (
+  transaction: Database,
+  action: 'connection.created' | 'connection.reconnected',
+  subjectId: string,
+  { organization, kind, method }: ConnectedToken,
+  event: Pick<AuditEvent, 'accessKeyId' | 'requestId'> & { at: Date },
+) =>
+  recordAuditEvent(transaction, {
+    ...event,
+    action,
+    organization,
+    subjectId,
+    details: { token_kind: kind, method },
+  })
+
+const sealTokens = async (
+  vault: Vault,
+  ownerId: string,
+  version: number,
+  { accessToken, refreshToken }: ConnectedToken,
+) => ({
+  token_version: version,
+  access_token: await vault.seal(accessToken, { ownerId, version, use: 'access' }),
+  refresh_token:
+    refreshToken === null ? null : await vault.seal(refreshToken, { ownerId, version, use: 'refresh' }),
+})
+
+const facts = (token: ConnectedToken, now: Date) => ({
+  token_kind: token.kind,
+  gitlab_username: token.user.username,
+  gitlab_name: token.user.name,
+  oauth_app_id: token.oauthAppId,
+  auto_rotate: token.autoRotate,
+  scopes: token.scopes,
+  token_issued_at: token.issuedAt,
+  token_expires_at: token.expiresAt,
+  last_verified_at: token.verifiedAt,
+  updated_at: now,
+})
+
+const toNewRow = async (vault: Vault, id: string, identity: Identity, token: ConnectedToken, now: Date) => ({
+  id,
+  ...identity,
+  ...facts(token, now),
+  ...(await sealTokens(vault, id, 1, token)),
+  name: token.name ?? null,
+  status: 'active' as const,
+  failure_count: 0,
+  created_at: now,
+})
+
+const toChanges = async (vault: Vault, existing: ConnectionRow, token: ConnectedToken, now: Date) => {
+  const { id, token_version, access_token, refresh_token } = existing
+  const known = await vault.open(access_token, { ownerId: id, version: token_version, use: 'access' })
+  const isSameToken = known === token.accessToken && token.refreshToken === null
+  const tokens = isSameToken
+    ? { token_version, access_token, refresh_token }
+    : await sealTokens(vault, id, token_version + 1, token)
+  return {
+    ...facts(token, now),
+    ...(isSameToken && refresh_token !== null ? { oauth_app_id: existing.oauth_app_id } : {}),
+    ...tokens,
+    ...(token.name === undefined ? {} : { name: token.name }),
+  }
+}

@@ -1,0 +1,59 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { PGlite } from '@electric-sql/pglite'
+import { Kysely, PGliteDialect, PostgresDialect, type Transaction } from 'kysely'
+import pg from 'pg'
+import { isConnectionError } from './sqlstate.ts'
+import type { Tables } from './tables.ts'
+
+/** A pool or a transaction: every function of a queries.ts takes one first, and uses no other. */
+export type Database = Kysely<Tables>
+export type DatabaseTransaction = Transaction<Tables>
+
+export type OpenDatabase = {
+  db: Database
+  kind: 'postgresql' | 'embedded'
+  close(): Promise<void>
+}
+
+export type DatabaseOptions = {
+  /** undefined = PGlite in `dataDir`. */
+  databaseUrl: string | undefined
+  dataDir: string
+  poolSize: number
+  /** Called when an idle connection breaks; the pool replaces it by itself. */
+  onIdleError?: (error: Error) => void
+}
+
+const CONNECT_TIMEOUT_MS = 5_000
+/** A statement that runs this long is a fault: the longest of ours takes milliseconds. */
+const STATEMENT_TIMEOUT_MS = 10_000
+
+export const openDatabase = ({
+  databaseUrl,
+  dataDir,
+  poolSize,
+  onIdleError,
+}: DatabaseOptions): OpenDatabase => {
+  if (databaseUrl === undefined) {
+    const folder = join(dataDir, 'pglite')
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    const db = new Kysely<Tables>({ dialect: new PGliteDialect({ pglite: () => PGlite.create(folder) }) })
+    return { db, kind: 'embedded', close: () => db.destroy() }
+  }
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    max: poolSize,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    query_timeout: STATEMENT_TIMEOUT_MS + CONNECT_TIMEOUT_MS,
+    application_name: 'gitlab-token-broker',
+  })
+  pool.on('error', (error) => onIdleError?.(error))
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
+  return { db, kind: 'postgresql', close: () => db.destroy() }
+}
+
+/** Whether an error means that the database is away, in contrast to a statement that it refused. */
+export const isDatabaseUnavailable = (error: unknown): boolean =>
+  error instanceof AggregateError ? error.errors.some(isConnectionError) : isConnectionError(error)

@@ -1,0 +1,63 @@
+/**
+ * Every problem that the API can answer: code -> HTTP status, title. One code has one status.
+ * The same list is in openapi.yaml; a test holds the two together.
+ */
+export const CATALOGUE = {
+  // The request itself
+  invalid_request: [400, 'The request is not valid'],
+  unauthorized: [401, 'No valid access key'],
+  forbidden: [403, 'The access key may not do this'],
+  not_found: [404, 'Not found'],
+  payload_too_large: [413, 'The request body is too large'],
+  unsupported_media_type: [415, 'The request body has an unsupported media type'],
+
+  // What is already there
+  instance_exists: [409, 'This instance is already registered'],
+  instance_in_use: [409, 'The instance is still in use'],
+  oauth_app_exists: [409, 'An OAuth app with this slug already exists'],
+  oauth_app_in_use: [409, 'The OAuth app is still in use'],
+
+  // What GitLab says of a token that somebody enters
+  token_unknown: [422, 'GitLab does not know this token'],
+  token_expired: [422, 'The token has expired'],
+  token_revoked: [422, 'The token was revoked'],
+  user_blocked: [422, 'The owner of the token is blocked'],
+  missing_scopes: [422, 'The token lacks scopes'],
+  group_out_of_reach: [422, 'The token does not reach the group'],
+  wrong_token_kind: [422, 'This kind of token does not belong here'],
+  refresh_refused: [422, 'GitLab refused the refresh token'],
+  dpop_required: [422, 'The owner of the token requires DPoP'],
+
+  // The way to GitLab
+  not_a_gitlab: [422, 'There is no GitLab at this address'],
+  tls_not_trusted: [422, 'The TLS certificate of the GitLab server is not trusted'],
+  address_not_allowed: [422, 'The address of the GitLab server is not allowed'],
+  gitlab_unavailable: [503, 'GitLab cannot be reached'],
+
+  // Handing out tokens
+  no_connection_for_url: [404, 'No connection covers this URL'],
+  ambiguous_connection: [409, 'More than one connection fits'],
+  needs_reauthorization: [409, 'A person has to reconnect'],
+  connection_expired: [409, 'The token of the connection has expired'],
+  connection_revoked: [409, 'The token of the connection was revoked'],
+  token_in_use: [409, 'The token is in use and lives too short'],
+  min_ttl_unattainable: [422, 'No token of this connection lives that long'],
+  oauth_app_rejected: [503, 'GitLab rejects the OAuth app'],
+
+  // The OAuth flow in the browser
+  session_expired: [410, 'The link has expired or was used'],
+  access_denied: [403, 'Access was not granted'],
+  invalid_state: [400, 'The answer does not belong to this browser'],
+  callback_replayed: [409, 'This answer was already used'],
+  code_refused: [422, 'GitLab refused the authorization code'],
+  authorization_failed: [422, 'GitLab did not authorize'],
+
+  // Ourselves
+  internal_error: [500, 'Something went wrong here'],
+  database_unavailable: [503, 'The database cannot be reached'],
+} as const satisfies Record<string, readonly [status: number, title: string]>
+
+export type ProblemCode = keyof typeof CATALOGUE
+
+export const statusOf = (code: ProblemCode): number => CATALOGUE[code][0]
+export const titleOf = (code: ProblemCode): string => CATALOGUE[code][1]

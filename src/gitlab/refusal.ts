@@ -1,0 +1,111 @@
+import type { ProblemCode } from '../errors/catalogue.ts'
+import type { GitLabResult } from './http-client.ts'
+
+/** Why GitLab gave no good answer, in the words of our catalogue. */
+export type Refusal = {
+  code: Extract<
+    ProblemCode,
+    | 'token_unknown'
+    | 'token_expired'
+    | 'token_revoked'
+    | 'user_blocked'
+    | 'missing_scopes'
+    | 'dpop_required'
+    | 'not_a_gitlab'
+    | 'tls_not_trusted'
+    | 'address_not_allowed'
+    | 'gitlab_unavailable'
+  >
+  detail: string
+  retryAfterSeconds?: number
+}
+
+const DEFAULT_RETRY_SECONDS = 30
+
+type ErrorBody = { error?: unknown; error_description?: unknown; message?: unknown }
+
+const errorBody = (body: unknown): ErrorBody | undefined =>
+  typeof body === 'object' && body !== null && !Array.isArray(body) ? body : undefined
+
+const unavailable = (what: string, retryAfterSeconds = DEFAULT_RETRY_SECONDS): Refusal => ({
+  code: 'gitlab_unavailable',
+  detail: `GitLab ${what}. Nothing was changed; try again later.`,
+  retryAfterSeconds,
+})
+
+/**
+ * Tells from the answer to a call with a token why it was refused. GitLab tells unknown, expired and revoked tokens
+ * apart by the body of its 401 (lib/api/api_guard.rb); a blocked user is a 403 with a message.
+ * @returns undefined when the answer is no refusal of the token: 2xx, or a 4xx about something else.
+ */
+export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | undefined => {
+  if (result.kind === 'failure') {
+    switch (result.reason) {
+      case 'address_not_allowed':
+        return {
+          code: 'address_not_allowed',
+          detail: `${baseUrl} is a private address or uses plain http. An admin can allow it: POST /v1/instances with allow_private_network.`,
+        }
+      case 'tls_not_trusted':
+        return {
+          code: 'tls_not_trusted',
+          detail: `The TLS certificate of ${baseUrl} is not signed by a known authority or is for another name. An admin can add the instance with its ca_certificate.`,
+        }
+      case 'unreachable':
+        return unavailable(`at ${baseUrl} cannot be reached`)
+      case 'timeout':
+        return unavailable(`at ${baseUrl} took too long to answer`)
+      case 'cut':
+        return unavailable(`at ${baseUrl} closed the connection without an answer`)
+      case 'answer_too_large':
+        return { code: 'not_a_gitlab', detail: `${baseUrl} answered with more than a GitLab API would.` }
+    }
+  }
+
+  const { status, body, text, retryAfterSeconds } = result
+  if (status === 429) return unavailable('limits how often it may be asked right now', retryAfterSeconds)
+  if (status >= 500) return unavailable(`at ${baseUrl} answered ${status}`, retryAfterSeconds)
+  if (status >= 300 && status < 400) {
+    return {
+      code: 'not_a_gitlab',
+      detail: `${baseUrl} redirects elsewhere. Enter the address at which GitLab itself answers (https?).`,
+    }
+  }
+
+  const error = errorBody(body)
+  if (status === 401 && /DPoP/.test(text)) {
+    return {
+      code: 'dpop_required',
+      detail: 'The owner of the token has switched on DPoP for API calls, which rules out stored tokens.',
+    }
+  }
+  if (error === undefined && status !== 204) {
+    return {
+      code: 'not_a_gitlab',
+      detail: `${baseUrl} does not answer like a GitLab API. Is the base URL complete?`,
+    }
+  }
+  const description = String(error?.error_description ?? '')
+  if (status === 401 && /expired/i.test(description) && !/revoked/i.test(description)) {
+    return { code: 'token_expired', detail: 'The token has expired. Create a new one at GitLab.' }
+  }
+  if (status === 401 && /revoked/i.test(description)) {
+    return { code: 'token_revoked', detail: 'The token was revoked at GitLab. Create a new one.' }
+  }
+  if (status === 401) {
+    return {
+      code: 'token_unknown',
+      detail: `GitLab at ${baseUrl} does not know this token. Was all of it copied, and from this instance?`,
+    }
+  }
+  if (status === 403 && error?.error === 'insufficient_scope') {
+    return { code: 'missing_scopes', detail: description }
+  }
+  if (status === 403) {
+    return {
+      code: 'user_blocked',
+      detail: 'GitLab refuses the owner of the token: the account is blocked or deactivated.',
+    }
+  }
+  return undefined
+}

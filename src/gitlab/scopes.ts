@@ -1,0 +1,13 @@
+/** Scopes that another scope includes (GitLab docs, personal access token scopes). */
+const INCLUDES: Record<string, string[]> = {
+  api: ['read_api', 'read_user', 'read_repository', 'write_repository', 'self_rotate'],
+  read_api: ['read_user'],
+  write_repository: ['read_repository'],
+}
+
+export const hasScope = (scopes: readonly string[], wanted: string): boolean =>
+  scopes.some((scope) => scope === wanted || INCLUDES[scope]?.includes(wanted))
+
+/** The wanted scopes that are neither there nor included in one that is. */
+export const missingScopes = (scopes: readonly string[], wanted: readonly string[]): string[] =>
+  wanted.filter((scope) => !hasScope(scopes, scope))

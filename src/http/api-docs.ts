@@ -1,0 +1,62 @@
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { App } from './server.ts'
+
+const DESCRIPTION = `Holds the GitLab credentials of a scanning platform and hands a scanner a token that works, now and until its scan ends.
+
+Start here: an **instance** (gitlab.com is there already), an **OAuth app** on it, then **access keys** for your backends. Press *Authorize* and paste an access key.
+
+Errors are \`application/problem+json\` (RFC 9457); branch on \`code\`. Times are RFC 3339 in UTC, durations are seconds.`
+
+/** Must be registered before the routes that it describes. */
+export const registerApiDocs = async (app: App): Promise<void> => {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'gitlab-token-broker',
+        version: '1',
+        description: DESCRIPTION,
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      },
+      servers: [{ url: '/' }],
+      tags: [
+        { name: 'Instances', description: 'GitLab servers and how far each is trusted.' },
+        {
+          name: 'OAuth apps',
+          description: 'The applications, registered at GitLab, through which people authorize.',
+        },
+        { name: 'Access keys', description: 'What callers of this API present.' },
+        { name: 'Connections', description: 'GitLab accounts that were connected.' },
+        { name: 'Credentials', description: 'What scanners ask for.' },
+        { name: 'Browser', description: 'Pages and redirects; for people, not for programs.' },
+        { name: 'Service', description: 'Health, metrics and this description.' },
+      ],
+      components: {
+        securitySchemes: {
+          access_key: { type: 'http', scheme: 'bearer', description: 'An access key: gtb_...' },
+        },
+      },
+      security: [{ access_key: [] }],
+    },
+    refResolver: {
+      buildLocalReference: (json, _baseUri, _fragment, index) =>
+        typeof json.$id === 'string' ? json.$id : `def-${index}`,
+    },
+  })
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    uiConfig: {
+      persistAuthorization: true,
+      docExpansion: 'list',
+      displayRequestDuration: true,
+      tryItOutEnabled: true,
+    },
+  })
+}
+
+/** The description as it is committed in openapi.yaml. */
+export const openApiYaml = async (app: App): Promise<string> => {
+  await app.ready()
+  return app.swagger({ yaml: true })
+}

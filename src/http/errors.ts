@@ -1,0 +1,109 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { isDatabaseUnavailable } from '../db/database.ts'
+import { statusOf, titleOf } from '../errors/catalogue.ts'
+import { type FieldError, Problem } from '../errors/problem.ts'
+import { PROBLEM_MEDIA_TYPE } from './problem-schema.ts'
+
+const DATABASE_RETRY_SECONDS = 5
+
+type ValidationFault = {
+  instancePath?: string
+  keyword?: string
+  message?: string
+  params?: { missingProperty?: string; additionalProperty?: string; allowedValues?: unknown[] }
+}
+
+/** Names the field and what is wrong with it; never repeats the value, which may be a secret. */
+const toFieldError = (
+  { instancePath = '', keyword, message, params }: ValidationFault,
+  part: string,
+): FieldError => {
+  const path = instancePath.split('/').filter(Boolean)
+  if (keyword === 'required' && params?.missingProperty) {
+    return { field: [...path, params.missingProperty].join('.'), message: 'is required' }
+  }
+  if (keyword === 'additionalProperties' && params?.additionalProperty !== undefined) {
+    return { field: [...path, params.additionalProperty].join('.'), message: 'is not known here' }
+  }
+  const field = path.join('.') || part
+  if (keyword === 'enum') return { field, message: `must be one of ${params?.allowedValues?.join(', ')}` }
+  return { field, message: message ?? 'is not valid' }
+}
+
+/** Turns whatever was thrown into a problem; undefined when it is unexpected. */
+const toProblem = (error: FastifyError | Problem): Problem | undefined => {
+  if (error instanceof Problem) return error
+  if (isDatabaseUnavailable(error)) {
+    return new Problem(
+      'database_unavailable',
+      'The database cannot be reached right now; nothing was changed.',
+      {
+        retryAfterSeconds: DATABASE_RETRY_SECONDS,
+      },
+    )
+  }
+  if (error.validation) {
+    const faults = error.validation as ValidationFault[]
+    const errors = faults.map((fault) => toFieldError(fault, error.validationContext ?? 'request'))
+    const detail = errors.map(({ field, message }) => `${field} ${message}`).join('; ')
+    return new Problem('invalid_request', `${detail}.`, { errors })
+  }
+  switch (error.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new Problem('payload_too_large')
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new Problem('unsupported_media_type', 'Send application/json.')
+  }
+  if (typeof error.statusCode === 'number' && error.statusCode >= 400 && error.statusCode < 500) {
+    // Fastify's own 4xx: a body that is no JSON, a URL that cannot be decoded, a wrong length.
+    return new Problem(
+      'invalid_request',
+      'The request cannot be read: its body is not valid JSON, or its URL is malformed.',
+    )
+  }
+  return undefined
+}
+
+export const answerProblem = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  problem: Problem,
+): FastifyReply => {
+  const { code, message, extras } = problem
+  const status = statusOf(code)
+  if (extras.retryAfterSeconds !== undefined)
+    reply.header('retry-after', Math.max(1, Math.ceil(extras.retryAfterSeconds)))
+  if (status === 401) reply.header('www-authenticate', 'Bearer realm="gitlab-token-broker"')
+  const document = {
+    type: 'about:blank',
+    title: titleOf(code),
+    status,
+    detail: message,
+    code,
+    request_id: request.id,
+    ...(extras.errors ? { errors: extras.errors } : {}),
+    ...extras.members,
+  }
+  return reply
+    .code(status)
+    .header('cache-control', 'no-store')
+    .type(PROBLEM_MEDIA_TYPE)
+    .serializer((text: string) => text)
+    .send(JSON.stringify(document))
+}
+
+export const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
+  const problem = toProblem(error as FastifyError)
+  if (problem === undefined) request.log.error({ err: error }, 'unexpected error')
+  else if (statusOf(problem.code) >= 500) request.log.warn({ code: problem.code }, problem.message)
+  answerProblem(
+    request,
+    reply,
+    problem ??
+      new Problem('internal_error', 'Something went wrong here; the log has it under the request_id.'),
+  )
+}
+
+export const answerNotFound = (request: FastifyRequest, reply: FastifyReply): void => {
+  answerProblem(request, reply, new Problem('not_found', 'There is no such path, or not for this method.'))
+}

@@ -1,0 +1,47 @@
+import { type TSchema, Type } from 'typebox'
+import { invalidField } from '../errors/problem.ts'
+
+export const DEFAULT_LIMIT = 20
+export const MAX_LIMIT = 100
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+
+export const pageQuery = {
+  limit: Type.Optional(
+    Type.Integer({ minimum: 1, maximum: MAX_LIMIT, default: DEFAULT_LIMIT, description: 'Items per page.' }),
+  ),
+  cursor: Type.Optional(
+    Type.String({
+      maxLength: 200,
+      description: 'next_cursor of the page before; leave out for the first page.',
+    }),
+  ),
+}
+
+export const pageOf = <Item extends TSchema>(item: Item) =>
+  Type.Object({
+    items: Type.Array(item),
+    next_cursor: Type.Union([Type.String(), Type.Null()], { description: 'null on the last page.' }),
+  })
+
+/** The id after which the page starts. */
+export const readCursor = (cursor: string | undefined): string | undefined => {
+  if (cursor === undefined) return undefined
+  const id = Buffer.from(cursor, 'base64url').toString('utf8')
+  if (!UUID.test(id)) throw invalidField('cursor', 'is not a next_cursor of this list')
+  return id
+}
+
+/** Takes one row more than the page holds, to know whether there is another page. */
+export const toPage = <Row extends { id: string }, Item>(
+  rows: Row[],
+  limit: number,
+  toItem: (row: Row) => Item,
+) => {
+  const items = rows.slice(0, limit)
+  const last = items.at(-1)
+  return {
+    items: items.map(toItem),
+    next_cursor: rows.length > limit && last ? Buffer.from(last.id).toString('base64url') : null,
+  }
+}

@@ -1,0 +1,45 @@
+import { Type } from 'typebox'
+
+export const Id = (description: string) =>
+  Type.String({ format: 'uuid', description, examples: ['019ab1c0-5a2e-7c3b-9b1e-0d4c1f2a3b4c'] })
+
+export const IdParams = Type.Object({ id: Type.String({ format: 'uuid' }) })
+
+export const Time = (description: string) =>
+  Type.String({ format: 'date-time', description: `${description} (RFC 3339, UTC).` })
+export const NullableTime = (description: string) =>
+  Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
+    description: `${description} (RFC 3339, UTC).`,
+  })
+export const NullableText = (description: string) => Type.Union([Type.String(), Type.Null()], { description })
+
+/** A tenant of the scanning platform. */
+export const Organization = Type.String({
+  pattern: '^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$',
+  maxLength: 64,
+  description: 'Slug of a tenant of your platform.',
+  examples: ['acme'],
+})
+
+export const BaseUrl = Type.String({
+  minLength: 1,
+  maxLength: 500,
+  description:
+    'Base URL of a GitLab instance; its path, when it lives under one, belongs to it. A trailing slash or /api/v4 is forgiven.',
+  examples: ['https://gitlab.com'],
+})
+
+export const Name = Type.String({ minLength: 1, maxLength: 200, pattern: '\\S' })
+
+/** Long enough for every token of GitLab (routable ones have up to 320 characters), short enough to refuse a file. */
+export const Token = (description: string, example: string) =>
+  Type.String({
+    minLength: 8,
+    maxLength: 4096,
+    pattern: '^[\\x21-\\x7e]+$',
+    description,
+    examples: [example],
+  })
+
+export const isoTime = (time: Date): string => time.toISOString()
+export const isoTimeOrNull = (time: Date | null): string | null => time?.toISOString() ?? null

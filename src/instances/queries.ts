@@ -1,0 +1,60 @@
+import { type Insertable, sql, type Updateable } from 'kysely'
+import type { Database } from '../db/database.ts'
+import type { InstanceRow, Tables } from '../db/tables.ts'
+
+export const findInstance = (db: Database, id: string): Promise<InstanceRow | undefined> =>
+  db.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst()
+
+export const findInstanceByBaseUrl = (db: Database, baseUrl: string): Promise<InstanceRow | undefined> =>
+  db.selectFrom('instances').selectAll().where('base_url', '=', baseUrl).executeTakeFirst()
+
+export const listInstances = (
+  db: Database,
+  { after, limit }: { after: string | undefined; limit: number },
+): Promise<InstanceRow[]> => {
+  let query = db.selectFrom('instances').selectAll().orderBy('id').limit(limit)
+  if (after) query = query.where('id', '>', after)
+  return query.execute()
+}
+
+export const insertInstance = (
+  db: Database,
+  row: Omit<Insertable<Tables['instances']>, 'version'>,
+): Promise<InstanceRow> =>
+  db
+    .insertInto('instances')
+    .values({ ...row, version: 1 })
+    .returningAll()
+    .executeTakeFirstOrThrow()
+
+/** Two people may connect the first account of an instance at once: both get the row of the first. */
+export const insertInstanceIfAbsent = (
+  db: Database,
+  row: Insertable<Tables['instances']>,
+): Promise<InstanceRow> =>
+  db
+    .insertInto('instances')
+    .values({ ...row, version: 1 })
+    .onConflict((conflict) => conflict.column('base_url').doUpdateSet({ base_url: row.base_url }))
+    .returningAll()
+    .executeTakeFirstOrThrow()
+
+export const updateInstance = (
+  db: Database,
+  id: string,
+  changes: Pick<
+    Updateable<Tables['instances']>,
+    'name' | 'allow_private_network' | 'ca_certificate' | 'updated_at'
+  >,
+): Promise<InstanceRow | undefined> =>
+  db
+    .updateTable('instances')
+    .set({ ...changes, version: sql`version + 1` })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirst()
+
+export const deleteInstance = async (db: Database, id: string): Promise<boolean> => {
+  const result = await db.deleteFrom('instances').where('id', '=', id).executeTakeFirst()
+  return result.numDeletedRows > 0n
+}

@@ -1,0 +1,150 @@
+import { v7 as uuidv7 } from 'uuid'
+import type { Principal } from '../access-keys/principal.ts'
+import type { Clock } from '../clock/clock.ts'
+import type { Refresher } from '../connections/refresh.ts'
+import type { OnConflict } from '../connections/refresh-decision.ts'
+import {
+  decideServing,
+  firstTerms,
+  type GrantTerms,
+  termsAfterRefresh,
+  termsWhileLeased,
+  termsWhileUnavailable,
+  type Wish,
+} from '../connections/serving-decision.ts'
+import { notFound, Problem } from '../errors/problem.ts'
+import type { Vault } from '../vault/vault.ts'
+import type { LeaseGrants } from './lease-grants.ts'
+import type { GrantRow } from './queries.ts'
+
+export type CredentialWish = {
+  minTtl?: number | undefined
+  onConflict: OnConflict
+  purpose?: string | undefined
+}
+
+export type FindDeps = { clock: Clock; vault: Vault; leaseGrants: LeaseGrants; refresher: Refresher }
+
+/** A granted lease with the opened token. */
+export type Credential = { row: GrantRow & { granted_until: Date }; token: string }
+
+/** Terms, refresh, terms again, ...: a connection that moves this often under us is asked for later. */
+const MOST_ROUNDS = 6
+
+/**
+ * A token of the connection that works and lives as long as wished, with its lease in the database.
+ * @throws {Problem} not_found, unauthorized (the key was deleted a moment ago), needs_reauthorization,
+ *   connection_expired, connection_revoked, token_in_use, min_ttl_unattainable, gitlab_unavailable, oauth_app_rejected
+ */
+export const findCredential = async (
+  deps: FindDeps,
+  connectionId: string,
+  principal: Principal,
+  { minTtl, onConflict, purpose }: CredentialWish,
+): Promise<Credential> => {
+  const wish: Wish = { minTtl, onConflict }
+  let terms = firstTerms(wish)
+  let refusal: Problem | undefined
+  for (let round = 0; round < MOST_ROUNDS; round += 1) {
+    const request = {
+      leaseId: uuidv7(),
+      connectionId,
+      accessKeyId: principal.id,
+      purpose: purpose ?? null,
+      ...terms,
+    }
+    const row = await deps.leaseGrants.request(request)
+    if (!row) throw notFound('connection')
+    if (isGranted(row)) return { row, token: await openToken(deps.vault, row) }
+    if (refusal) throw refusal
+
+    const decision = decideServing(row, wish, new Date(deps.clock()))
+    switch (decision.action) {
+      case 'refuse':
+        throw refuse(decision.code, row, minTtl)
+      case 'grant':
+        terms = decision.terms
+        break
+      case 'refresh':
+        ;({ terms, refusal } = await refreshFor(deps, row, wish))
+    }
+  }
+  throw new Problem('gitlab_unavailable', 'The token changes too often right now.', { retryAfterSeconds: 1 })
+}
+
+const isGranted = (row: GrantRow): row is GrantRow & { granted_until: Date; access_token: string } =>
+  row.granted_until !== null && row.access_token !== null
+
+const openToken = (vault: Vault, row: GrantRow & { access_token: string }): Promise<string> =>
+  vault.open(row.access_token, { ownerId: row.connection_id, version: row.token_version, use: 'access' })
+
+/** The terms for the next grant, and what to answer if they are not met either. */
+type Next = { terms: GrantTerms; refusal: Problem | undefined }
+
+const refreshFor = async ({ refresher, clock }: FindDeps, row: GrantRow, wish: Wish): Promise<Next> => {
+  const outcome = await refresher.refresh(row.connection_id, {
+    knownVersion: row.token_version,
+    onConflict: wish.onConflict,
+  })
+  switch (outcome.kind) {
+    case 'newer_version':
+      return { terms: termsAfterRefresh(wish), refusal: undefined }
+    case 'read_again':
+      return { terms: firstTerms(wish), refusal: undefined }
+    case 'in_use': {
+      const retryAfterSeconds = secondsUntil(outcome.until, clock)
+      const detail = `Others use this token until ${outcome.until.toISOString()}; a refresh would break them. Wait, or ask with on_conflict=preempt.`
+      const members = { leased_until: outcome.until.toISOString() }
+      return {
+        terms: termsWhileLeased(wish),
+        refusal: new Problem('token_in_use', detail, { retryAfterSeconds, members }),
+      }
+    }
+    case 'failing': {
+      const retryAfterSeconds = secondsUntil(outcome.until, clock)
+      const refusal =
+        outcome.code === 'oauth_app_rejected'
+          ? new Problem(
+              'oauth_app_rejected',
+              'GitLab rejects the OAuth app of this connection; an admin has to correct it.',
+              { retryAfterSeconds },
+            )
+          : new Problem(
+              'gitlab_unavailable',
+              'GitLab gives no new token right now, and the one at hand does not live long enough.',
+              { retryAfterSeconds },
+            )
+      return { terms: termsWhileUnavailable(wish), refusal }
+    }
+  }
+}
+
+const secondsUntil = (time: Date, clock: Clock): number =>
+  Math.max(1, Math.ceil((time.getTime() - clock()) / 1000))
+
+type RefusalCode =
+  | 'needs_reauthorization'
+  | 'connection_expired'
+  | 'connection_revoked'
+  | 'min_ttl_unattainable'
+
+const refuse = (code: RefusalCode, row: GrantRow, minTtl: number | undefined): Problem => {
+  const members = { connection_id: row.connection_id, status_reason: row.status_reason }
+  switch (code) {
+    case 'min_ttl_unattainable':
+      return new Problem(code, `No token of this connection lives ${minTtl} seconds more.`, {
+        members: {
+          connection_id: row.connection_id,
+          expires_at: row.token_expires_at?.toISOString() ?? null,
+        },
+      })
+    case 'connection_expired':
+      return new Problem(
+        code,
+        row.status_detail ?? 'The token has reached its end; a person has to replace it.',
+        { members },
+      )
+    default:
+      return new Problem(code, row.status_detail ?? undefined, { members })
+  }
+}

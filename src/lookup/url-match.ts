@@ -1,0 +1,81 @@
+import { OUTAGE_MINIMUM_SECONDS, remainingSeconds } from '../connections/serving-decision.ts'
+import type { CandidateRow } from './queries.ts'
+
+/** Pure rules of choosing a connection by URL: no I/O, the time is passed in. */
+
+export type RankedCandidate = CandidateRow & {
+  /** Whether it can be served with the wished life without breaking a lease. */
+  undisturbed: boolean
+  eligible: boolean
+  won: boolean
+  reason: string
+}
+
+export type Choice =
+  | { kind: 'winner'; winner: RankedCandidate; ranked: RankedCandidate[] }
+  | { kind: 'ambiguous'; tied: RankedCandidate[]; ranked: RankedCandidate[] }
+  | { kind: 'none'; ranked: RankedCandidate[] }
+
+const isServable = (row: CandidateRow, now: Date): boolean =>
+  row.status === 'active' && (row.refreshable || remainingSeconds(row.token_expires_at, now) > 0)
+
+const canLiveUndisturbed = (row: CandidateRow, minTtl: number, now: Date): boolean => {
+  const lives = remainingSeconds(row.token_expires_at, now) >= Math.max(minTtl, OUTAGE_MINIMUM_SECONDS)
+  if (row.attempt_id === null && row.unanswered_since === null && lives) return true
+  return row.refreshable && !row.leased
+}
+
+const depth = ({ group_path }: CandidateRow): number => (group_path === '' ? 0 : group_path.split('/').length)
+
+const byRank = (a: RankedCandidate, b: RankedCandidate): number =>
+  Number(b.eligible) - Number(a.eligible) ||
+  depth(b) - depth(a) ||
+  Number(b.undisturbed) - Number(a.undisturbed) ||
+  (b.last_verified_at?.getTime() ?? 0) - (a.last_verified_at?.getTime() ?? 0) ||
+  (a.id < b.id ? -1 : 1)
+
+const INELIGIBLE: Record<CandidateRow['status'], string> = {
+  active: 'its token has reached its end',
+  needs_reauthorization: 'a person has to reconnect it',
+  revoked: 'its token was revoked',
+  expired: 'its token has reached its end',
+}
+
+/**
+ * Ranks what covers a URL: longest group, then "can live min_ttl without disturbing a lease", then latest verified,
+ * then id. The last two only order connections within one organization: between organizations they would be chance.
+ */
+export const chooseConnection = (rows: CandidateRow[], minTtl: number, now: Date): Choice => {
+  const ranked: RankedCandidate[] = rows
+    .map((row) => {
+      const eligible = isServable(row, now)
+      const undisturbed = eligible && canLiveUndisturbed(row, minTtl, now)
+      return { ...row, eligible, undisturbed, won: false, reason: eligible ? '' : INELIGIBLE[row.status] }
+    })
+    .sort(byRank)
+  const [first] = ranked
+  if (!first?.eligible) return { kind: 'none', ranked }
+
+  const tied = ranked.filter(
+    (row) => row.eligible && depth(row) === depth(first) && row.undisturbed === first.undisturbed,
+  )
+  const perOrganization = [
+    ...new Map(tied.toReversed().map((row) => [row.organization, row])).values(),
+  ].toReversed()
+  const ambiguous = perOrganization.length > 1
+  for (const row of ranked) {
+    if (!row.eligible) continue
+    if (ambiguous && tied.includes(row)) row.reason = 'ties with a connection of another organization'
+    else if (row === first) Object.assign(row, { won: true, reason: 'best match' })
+    else row.reason = whyLost(row, first)
+  }
+  return ambiguous
+    ? { kind: 'ambiguous', tied: perOrganization, ranked }
+    : { kind: 'winner', winner: first, ranked }
+}
+
+const whyLost = (row: RankedCandidate, winner: RankedCandidate): string => {
+  if (depth(row) < depth(winner)) return 'another covers a longer part of the path'
+  if (row.undisturbed !== winner.undisturbed) return 'serving it would disturb a lease'
+  return 'another was verified later'
+}

@@ -1,0 +1,58 @@
+import { ConfigError, readConfig } from './config/config.ts'
+import { createLogger } from './log.ts'
+import { type Broker, startBroker } from './start.ts'
+
+const LEAST_NODE_MAJOR = 24
+/** Longer than a call to GitLab may take, so that its answer is saved; shorter than an orchestrator's patience. */
+const SHUTDOWN_LIMIT_MS = 25_000
+
+const fail = (message: string): never => {
+  process.stderr.write(`${message}\n`)
+  process.exit(1)
+}
+
+if (Number(process.versions.node.split('.')[0]) < LEAST_NODE_MAJOR) {
+  fail(
+    `This takes Node ${LEAST_NODE_MAJOR} or newer; it runs on ${process.versions.node}. "npm start" brings its own.`,
+  )
+}
+
+const start = async (): Promise<Broker> => {
+  try {
+    const config = readConfig(process.env)
+    const logger = createLogger(config.logLevel)
+    const broker = await startBroker(config, logger)
+    logger.info(
+      { url: broker.url, public_url: config.publicUrl, database: broker.database.kind },
+      'listening',
+    )
+    if (broker.newAdminKey) {
+      process.stdout.write(
+        `\n  Your admin access key, shown this once: ${broker.newAdminKey}\n  Swagger UI: ${broker.url}/docs\n\n`,
+      )
+    }
+
+    let closing = false
+    const shutDown = async (signal: string): Promise<void> => {
+      if (closing) return
+      closing = true
+      logger.info({ signal }, 'shutting down')
+      setTimeout(() => fail('Shutdown took too long.'), SHUTDOWN_LIMIT_MS).unref()
+      await broker.close()
+      process.exit(0)
+    }
+    process.on('SIGTERM', shutDown)
+    process.on('SIGINT', shutDown)
+    return broker
+  } catch (error) {
+    const isExpected =
+      error instanceof ConfigError || (error instanceof Error && error.name === 'WrongMasterKeyError')
+    return fail(
+      isExpected
+        ? error.message
+        : `Could not start: ${error instanceof Error ? error.message : 'unknown error'}`,
+    )
+  }
+}
+
+await start()

@@ -1,0 +1,54 @@
+import { v7 as uuidv7 } from 'uuid'
+import type { Clock } from '../clock/clock.ts'
+import type { Config } from '../config/config.ts'
+import type { Database } from '../db/database.ts'
+import { canonicalBaseUrl } from '../gitlab/base-url.ts'
+import { findInstanceByBaseUrl, insertInstanceIfAbsent } from '../instances/queries.ts'
+import type { Vault } from '../vault/vault.ts'
+import { findOAuthAppBySlug } from './queries.ts'
+import { changeOAuthApp, createOAuthApp, openClientSecret } from './save-oauth-app.ts'
+
+/** The slug of the app that comes from GITLAB_CLIENT_ID and GITLAB_CLIENT_SECRET. */
+export const CONFIGURED_SLUG = 'gitlab-com'
+
+/** Registers the OAuth app from the environment at start, and follows it when it changes. */
+export const ensureConfiguredApp = async (
+  db: Database,
+  deps: { vault: Vault; clock: Clock },
+  { clientId, clientSecret, baseUrl, scopes }: NonNullable<Config['gitlabApp']>,
+): Promise<void> => {
+  const canonical = canonicalBaseUrl(baseUrl)
+  if (canonical === undefined) throw new Error('GITLAB_BASE_URL is not the URL of a server')
+  const now = new Date(deps.clock())
+  const instance =
+    (await findInstanceByBaseUrl(db, canonical)) ??
+    (await insertInstanceIfAbsent(db, {
+      id: uuidv7(),
+      base_url: canonical,
+      name: new URL(canonical).host,
+      allow_private_network: false,
+      ca_certificate: null,
+      version: 1,
+      created_at: now,
+      updated_at: now,
+    }))
+  const app = await findOAuthAppBySlug(db, CONFIGURED_SLUG)
+  if (!app) {
+    await createOAuthApp(db, deps, {
+      slug: CONFIGURED_SLUG,
+      instanceId: instance.id,
+      clientId,
+      clientSecret,
+      scopes,
+    })
+    return
+  }
+  const isSame =
+    app.client_id === clientId &&
+    (await openClientSecret(deps.vault, app)) === clientSecret &&
+    app.scopes.join(' ') === scopes.join(' ')
+  if (isSame) return
+  await db
+    .transaction()
+    .execute((transaction) => changeOAuthApp(transaction, deps, app.id, { clientId, clientSecret, scopes }))
+}

@@ -1,0 +1,172 @@
+import cookie from '@fastify/cookie'
+import oauth2, { type FastifyOAuth2Options, type OAuth2Namespace } from '@fastify/oauth2'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { LRUCache } from 'lru-cache'
+import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
+import { GITLAB_TIMEOUT_MS, isSchemeAllowed, readRetryAfter } from '../gitlab/http-client.ts'
+import { classifyTransportError } from '../gitlab/transport-failure.ts'
+import type { InstanceClients } from '../instances/instance-clients.ts'
+import type { Vault } from '../vault/vault.ts'
+import { callbackUrl } from './callback-url.ts'
+import { openClientSecret } from './save-oauth-app.ts'
+import { classifyTokenError, readTokenSet, type TokenAnswer } from './token-answer.ts'
+
+/** The OAuth 2.0 client of one registered app (RFC 6749), run by @fastify/oauth2. */
+export type OAuthClient = {
+  /** Sets the state and PKCE cookies on the reply. */
+  authorizationUrl(request: FastifyRequest, reply: FastifyReply, state: string): Promise<string>
+  /** Whether the state parameter is the one that this browser was given. */
+  isStateOfBrowser(request: FastifyRequest): boolean
+  /** Checks the state against the cookie, clears the cookies, and exchanges the code (RFC 6749, section 4.1.3). */
+  exchangeCode(request: FastifyRequest, reply: FastifyReply): Promise<TokenAnswer>
+  /** RFC 6749, section 6. Never retries: what to do about no answer is the caller's decision. */
+  refresh(refreshToken: string): Promise<TokenAnswer>
+}
+
+export type OAuthClients = {
+  /** The client for an app as it is now; kept by app version and instance version. */
+  for(app: OAuthAppRow, instance: InstanceRow): Promise<OAuthClient>
+  close(): Promise<void>
+}
+
+type Deps = { vault: Vault; instanceClients: InstanceClients; publicUrl: string }
+
+const KEPT_CLIENTS = 200
+const FLOW_SECONDS = 600
+const states = new WeakMap<FastifyRequest, string>()
+
+class InvalidStateError extends Error {}
+
+/** `__Host-` binds a cookie to this host over https; plain http, used on loopback only, cannot have it. */
+export const cookieName = (name: string, publicUrl: string): string =>
+  publicUrl.startsWith('https:') && new URL(publicUrl).pathname === '/' ? `__Host-${name}` : name
+
+/**
+ * simple-oauth2 deep-clones its configuration, and a clone of an agent that has sockets does not work. Functions are
+ * not cloned: this one passes everything on to the agent, so that one agent serves the whole instance.
+ */
+const uncloneable = (agent: object): object =>
+  new Proxy(() => undefined, {
+    get(_target, property) {
+      const value: unknown = Reflect.get(agent, property, agent)
+      return typeof value === 'function' ? value.bind(agent) : value
+    },
+  })
+
+const build = async (
+  app: OAuthAppRow,
+  instance: InstanceRow,
+  deps: Deps,
+): Promise<{ client: OAuthClient; close(): Promise<void> }> => {
+  const { pathname } = new URL(instance.base_url)
+  const below = pathname === '/' ? '' : pathname
+  const stateCookie = cookieName(`oauth-state-${app.slug}`, deps.publicUrl)
+  const verifierCookie = cookieName(`oauth-verifier-${app.slug}`, deps.publicUrl)
+  const callback = callbackUrl(deps.publicUrl, app.slug)
+  const isStateOfBrowser = (request: FastifyRequest): boolean => {
+    const { state } = request.query as { state?: string }
+    return state !== undefined && state !== '' && request.cookies[stateCookie] === state
+  }
+
+  const options: FastifyOAuth2Options = {
+    name: 'gitlab',
+    credentials: {
+      client: { id: app.client_id, secret: await openClientSecret(deps.vault, app) },
+      auth: {
+        tokenHost: new URL(instance.base_url).origin,
+        tokenPath: `${below}/oauth/token`,
+        revokePath: `${below}/oauth/revoke`,
+        authorizePath: `${below}/oauth/authorize`,
+      },
+      http: {
+        agent: uncloneable(deps.instanceClients.for(instance).agent),
+        timeout: GITLAB_TIMEOUT_MS,
+        redirects: false,
+        maxBytes: 65_536,
+      },
+    },
+    scope: app.scopes,
+    callbackUri: callback,
+    pkce: 'S256',
+    redirectStateCookieName: stateCookie,
+    verifierCookieName: verifierCookie,
+    userAgent: 'gitlab-token-broker',
+    cookie: {
+      path: new URL(callback).pathname.replace(/\/callback$/, ''),
+      secure: deps.publicUrl.startsWith('https:'),
+      httpOnly: true,
+      sameSite: 'lax',
+      maxAge: FLOW_SECONDS,
+    },
+    generateStateFunction: (request: FastifyRequest) => states.get(request)!,
+    checkStateFunction: ((request: FastifyRequest, done: (error?: Error) => void) => {
+      if (isStateOfBrowser(request)) done()
+      else done(new InvalidStateError('The state is not the one of this browser'))
+    }) as NonNullable<FastifyOAuth2Options['checkStateFunction']>,
+  }
+  // Never listens: it only carries the plugin, which takes one fixed client per instance.
+  const carrier = Fastify() as unknown as FastifyInstance & { gitlab: OAuth2Namespace }
+  await carrier.register(cookie)
+  await carrier.register(oauth2, options)
+  await carrier.ready()
+
+  const answerOf = async (exchange: () => Promise<{ token: unknown }>): Promise<TokenAnswer> => {
+    if (
+      !isSchemeAllowed({
+        baseUrl: instance.base_url,
+        allowPrivateNetwork: instance.allow_private_network,
+        caCertificate: null,
+      })
+    ) {
+      return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
+    }
+    try {
+      return readTokenSet((await exchange()).token)
+    } catch (error) {
+      if (error instanceof InvalidStateError) return { kind: 'invalid_state' }
+      return classifyTokenError(error, classifyTransportError, readRetryAfter)
+    }
+  }
+
+  return {
+    close: () => carrier.close(),
+    client: {
+      isStateOfBrowser,
+      async authorizationUrl(request, reply, state) {
+        states.set(request, state)
+        return carrier.gitlab.generateAuthorizationUri(request, reply)
+      },
+      exchangeCode: (request, reply) =>
+        answerOf(() => carrier.gitlab.getAccessTokenFromAuthorizationCodeFlow(request, reply)),
+      refresh: (refreshToken) =>
+        answerOf(() =>
+          carrier.gitlab.getNewAccessTokenUsingRefreshToken({ refresh_token: refreshToken } as never, {}),
+        ),
+    },
+  }
+}
+
+export const createOAuthClients = (deps: Deps): OAuthClients => {
+  const carriers = new LRUCache<string, ReturnType<typeof build>>({
+    max: KEPT_CLIENTS,
+    dispose: (built) => {
+      built.then(({ close }) => close()).catch(() => undefined)
+    },
+  })
+  return {
+    async for(app, instance) {
+      const key = `${app.id}:${app.version}:${instance.version}`
+      const kept = carriers.get(key)
+      if (kept) return (await kept).client
+      const built = build(app, instance, deps)
+      carriers.set(key, built)
+      built.catch(() => carriers.delete(key))
+      return (await built).client
+    },
+    async close() {
+      const built = [...carriers.values()]
+      carriers.clear()
+      await Promise.allSettled(built)
+    },
+  }
+}

@@ -1,0 +1,41 @@
+import { type Insertable, sql, type Updateable } from 'kysely'
+import type { Database } from '../db/database.ts'
+import type { OAuthAppRow, Tables } from '../db/tables.ts'
+
+export const findOAuthApp = (db: Database, id: string): Promise<OAuthAppRow | undefined> =>
+  db.selectFrom('oauth_apps').selectAll().where('id', '=', id).executeTakeFirst()
+
+export const findOAuthAppForUpdate = (db: Database, id: string): Promise<OAuthAppRow | undefined> =>
+  db.selectFrom('oauth_apps').selectAll().where('id', '=', id).forUpdate().executeTakeFirst()
+
+export const findOAuthAppBySlug = (db: Database, slug: string): Promise<OAuthAppRow | undefined> =>
+  db.selectFrom('oauth_apps').selectAll().where('slug', '=', slug).executeTakeFirst()
+
+export const listOAuthApps = (
+  db: Database,
+  { after, limit }: { after: string | undefined; limit: number },
+): Promise<OAuthAppRow[]> => {
+  let query = db.selectFrom('oauth_apps').selectAll().orderBy('id').limit(limit)
+  if (after) query = query.where('id', '>', after)
+  return query.execute()
+}
+
+export const insertOAuthApp = (db: Database, row: Insertable<Tables['oauth_apps']>): Promise<OAuthAppRow> =>
+  db.insertInto('oauth_apps').values(row).returningAll().executeTakeFirstOrThrow()
+
+export const updateOAuthApp = (
+  db: Database,
+  id: string,
+  changes: Pick<Updateable<Tables['oauth_apps']>, 'client_id' | 'client_secret' | 'scopes' | 'updated_at'>,
+): Promise<OAuthAppRow> =>
+  db
+    .updateTable('oauth_apps')
+    .set({ ...changes, version: sql`version + 1` })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow()
+
+export const deleteOAuthApp = async (db: Database, id: string): Promise<boolean> => {
+  const result = await db.deleteFrom('oauth_apps').where('id', '=', id).executeTakeFirst()
+  return result.numDeletedRows > 0n
+}

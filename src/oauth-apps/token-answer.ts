@@ -1,0 +1,69 @@
+import type { readRetryAfter } from '../gitlab/http-client.ts'
+import type { classifyTransportError, TransportFailure } from '../gitlab/transport-failure.ts'
+
+/** What GitLab issued (RFC 6749, section 5.1). Both tokens replace the ones before. */
+export type TokenSet = {
+  accessToken: string
+  refreshToken: string | null
+  /** Seconds from the answer; null = it does not expire. */
+  expiresIn: number | null
+  scopes: string[]
+}
+
+export type TokenAnswer =
+  | { kind: 'issued'; tokenSet: TokenSet }
+  /** RFC 6749, section 5.2: invalid_grant, invalid_client, ... */
+  | { kind: 'refused'; error: string; description: string }
+  | { kind: 'rate_limited'; retryAfterSeconds: number | undefined }
+  /** 5xx: GitLab may have acted before it failed. */
+  | { kind: 'server_error'; status: number; retryAfterSeconds: number | undefined }
+  /** An answer that is not GitLab's: an HTML page of a proxy, JSON without a token. */
+  | { kind: 'unreadable'; status: number | undefined }
+  | { kind: 'invalid_state' }
+  | TransportFailure
+
+type RawTokenSet = { access_token?: unknown; refresh_token?: unknown; expires_in?: unknown; scope?: unknown }
+
+export const readTokenSet = (raw: unknown): TokenAnswer => {
+  const { access_token, refresh_token, expires_in, scope } = (raw ?? {}) as RawTokenSet
+  if (typeof access_token !== 'string' || access_token === '')
+    return { kind: 'unreadable', status: undefined }
+  return {
+    kind: 'issued',
+    tokenSet: {
+      accessToken: access_token,
+      refreshToken: typeof refresh_token === 'string' && refresh_token !== '' ? refresh_token : null,
+      expiresIn: typeof expires_in === 'number' && Number.isFinite(expires_in) ? expires_in : null,
+      scopes: typeof scope === 'string' ? scope.split(/\s+/).filter(Boolean) : [],
+    },
+  }
+}
+
+/** An error of @hapi/wreck: an HTTP status with its payload, or a transport error. */
+type WreckError = {
+  data?: { payload?: unknown; res?: { statusCode?: number; headers?: Record<string, string> } }
+  output?: { statusCode?: number }
+}
+
+export const classifyTokenError = (
+  error: unknown,
+  classifyTransport: typeof classifyTransportError,
+  retryAfterOf: typeof readRetryAfter,
+): TokenAnswer => {
+  const { data } = (error ?? {}) as WreckError
+  const status = data?.res?.statusCode
+  if (status === undefined) return classifyTransport(error)
+  const retryAfterSeconds = retryAfterOf(data?.res?.headers?.['retry-after'])
+  if (status === 429) return { kind: 'rate_limited', retryAfterSeconds }
+  if (status >= 500) return { kind: 'server_error', status, retryAfterSeconds }
+  const { error: code, error_description } = (data?.payload ?? {}) as {
+    error?: unknown
+    error_description?: unknown
+  }
+  if (typeof code !== 'string') return { kind: 'unreadable', status }
+  return {
+    kind: 'refused',
+    error: code,
+    description: typeof error_description === 'string' ? error_description : '',
+  }
+}

@@ -1,0 +1,80 @@
+import { addSeconds } from '../clock/clock.ts'
+import { findSession, markSessionUsed } from '../connect-sessions/queries.ts'
+import { type SavedConnection, saveConnection } from '../connections/save-connection.ts'
+import { toProblem } from '../connections/verify-token.ts'
+import type { AuthorizationRequestRow, InstanceRow, OAuthAppRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
+import { inspectOAuthToken } from '../gitlab/inspect-token.ts'
+import type { TokenSet } from '../oauth-apps/token-answer.ts'
+import type { FlowDeps } from './flow.ts'
+import { forgetGrant, saveGrant } from './queries.ts'
+
+type StoredGrant = TokenSet & { issuedAt: string }
+
+const bindingOf = ({ id }: AuthorizationRequestRow) => ({ ownerId: id, version: 1, use: 'grant' }) as const
+
+/** Save first: what GitLab just issued exists nowhere else. */
+export const keepGrant = async (
+  { db, vault, clock }: FlowDeps,
+  request: AuthorizationRequestRow,
+  tokenSet: TokenSet,
+): Promise<AuthorizationRequestRow> => {
+  const now = new Date(clock())
+  const grant: StoredGrant = { ...tokenSet, issuedAt: now.toISOString() }
+  const grantJwe = await vault.seal(JSON.stringify(grant), bindingOf(request))
+  await saveGrant(db, request.id, grantJwe, now)
+  return { ...request, grant_jwe: grantJwe, granted_at: now }
+}
+
+/**
+ * Makes a connection of a kept grant: asks GitLab whose it is, saves it, forgets the grant, ends the session.
+ * May be tried again while GitLab does not answer.
+ * @throws {Problem} session_expired, gitlab_unavailable and other refusals
+ */
+export const completeGrant = async (
+  deps: FlowDeps,
+  request: AuthorizationRequestRow,
+  app: OAuthAppRow,
+  instance: InstanceRow,
+  requestId: string,
+): Promise<SavedConnection> => {
+  const { db, vault, clock, instanceClients } = deps
+  if (request.grant_jwe === null) throw new Problem('callback_replayed')
+  const session = await findSession(db, request.connect_session_id)
+  if (!session) throw new Problem('session_expired')
+  const grant = JSON.parse(await vault.open(request.grant_jwe, bindingOf(request))) as StoredGrant
+  const inspection = await inspectOAuthToken(
+    instanceClients.for(instance),
+    grant.accessToken,
+    new Date(clock()),
+  )
+  if (!inspection.valid) throw toProblem(inspection.refusal)
+
+  const now = new Date(clock())
+  const issuedAt = new Date(grant.issuedAt)
+  const { facts } = inspection
+  const saved = await saveConnection(
+    db,
+    vault,
+    {
+      organization: session.organization,
+      instanceId: instance.id,
+      method: 'oauth',
+      kind: 'oauth_access_token',
+      user: facts.user,
+      groupPath: '',
+      oauthAppId: app.id,
+      autoRotate: false,
+      accessToken: grant.accessToken,
+      refreshToken: grant.refreshToken,
+      scopes: grant.scopes.length > 0 ? grant.scopes : facts.scopes,
+      issuedAt,
+      expiresAt: grant.expiresIn === null ? null : addSeconds(issuedAt, grant.expiresIn),
+      verifiedAt: now,
+    },
+    { accessKeyId: session.access_key_id, requestId, at: now },
+  )
+  await forgetGrant(db, request.id)
+  await markSessionUsed(db, session.id, now)
+  return saved
+}

@@ -1,0 +1,73 @@
+import { Type } from 'typebox'
+import { resultUrl } from '../connect-sessions/connect-session.ts'
+import { statusOf } from '../errors/catalogue.ts'
+import { Problem } from '../errors/problem.ts'
+import { publicProblems } from '../http/problem-schema.ts'
+import type { App } from '../http/server.ts'
+import { type FlowDeps, finishFlow, startFlow } from './flow.ts'
+
+const tags = ['Browser']
+const Slug = Type.Object({ slug: Type.String({ maxLength: 64 }) })
+const LONGEST_PARAMETER = 4096
+const Parameter = Type.Optional(Type.String({ maxLength: LONGEST_PARAMETER }))
+
+export const registerOAuthFlowRoutes = (app: App, deps: FlowDeps & { publicUrl: string }): void => {
+  app.get(
+    '/oauth/:slug/start',
+    {
+      schema: {
+        operationId: 'startOAuth',
+        tags,
+        security: [],
+        summary: 'Start OAuth in the browser',
+        description:
+          'Sends the browser of a person with a connect link to GitLab. A link that has ended: 303 to /connect, which says so.',
+        params: Slug,
+        querystring: Type.Object(
+          { session: Type.String({ minLength: 1, maxLength: 200 }) },
+          { additionalProperties: false },
+        ),
+        response: { 303: Type.Null({ description: 'To GitLab.' }), ...publicProblems('not_found') },
+      },
+    },
+    async (request, reply) => {
+      reply.header('cache-control', 'no-store')
+      try {
+        const url = await startFlow(deps, request.params.slug, request.query.session, request, reply)
+        return await reply.redirect(url, 303)
+      } catch (error) {
+        if (!(error instanceof Problem) || error.code === 'not_found' || statusOf(error.code) >= 500)
+          throw error
+        return reply.redirect(resultUrl({ status: 'failed', code: error.code }, deps.publicUrl, null), 303)
+      }
+    },
+  )
+
+  app.get(
+    '/oauth/:slug/callback',
+    {
+      schema: {
+        operationId: 'finishOAuth',
+        tags,
+        security: [],
+        summary: 'Where GitLab sends the browser back',
+        description:
+          'Always 303: to the return_url of the connect session, else to /connect; with `status=connected&connection_id=` or `status=failed&code=` (access_denied, invalid_state, callback_replayed, session_expired, code_refused, authorization_failed, oauth_app_rejected, gitlab_unavailable, ...).',
+        params: Slug,
+        querystring: Type.Object(
+          { code: Parameter, state: Parameter, error: Parameter, error_description: Parameter },
+          { additionalProperties: true },
+        ),
+        response: {
+          303: Type.Null({ description: 'To the return_url or /connect.' }),
+          ...publicProblems('not_found'),
+        },
+      },
+    },
+    async (request, reply) => {
+      reply.header('cache-control', 'no-store')
+      const { result, returnUrl } = await finishFlow(deps, request.params.slug, request.query, request, reply)
+      return reply.redirect(resultUrl(result, deps.publicUrl, returnUrl), 303)
+    },
+  )
+}

@@ -1,0 +1,194 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { approve } from '../../simulator/browser.ts'
+import { SEEDED_APP } from '../../simulator/seed.ts'
+import { type Simulator, type SimulatorOptions, startSimulator } from '../../simulator/simulator.ts'
+import { ensureFirstAdminKey } from '../../src/access-keys/bootstrap.ts'
+import { createApp } from '../../src/app.ts'
+import { type Config, readConfig } from '../../src/config/config.ts'
+import { type Database, openDatabase } from '../../src/db/database.ts'
+import { migrateToLatest } from '../../src/db/migrate.ts'
+import type { Role } from '../../src/db/tables.ts'
+import type { App } from '../../src/http/server.ts'
+import { createLogger } from '../../src/log.ts'
+import { openKeyRing } from '../../src/vault/key-ring.ts'
+import { createFakeClock, type FakeClock } from './clock.ts'
+import { createTestDatabase } from './database.ts'
+import { freePort } from './postgres.ts'
+
+export const ADMIN_KEY = 'FAKE-admin-key-0123456789-0123456789'
+export const MASTER_KEY = new Uint8Array(32).fill(7)
+
+export type Answer = {
+  status: number
+  headers: Headers
+  text: string
+  /** Parsed JSON; undefined when the body is none. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests read members of many shapes
+  body: any
+}
+
+export type RequestOptions = {
+  key?: string | null
+  body?: unknown
+  headers?: Record<string, string>
+  rawBody?: string
+}
+
+export type TestBroker = {
+  url: string
+  app: App
+  db: Database
+  clock: FakeClock
+  /** What was logged: one JSON document a line. */
+  logLines: string[]
+  request(method: string, path: string, options?: RequestOptions): Promise<Answer>
+  get(path: string, options?: RequestOptions): Promise<Answer>
+  post(path: string, body?: unknown, options?: RequestOptions): Promise<Answer>
+  createKey(role: Role, organizations: string[]): Promise<string>
+  close(): Promise<void>
+}
+
+export type BrokerOptions = {
+  clock?: FakeClock
+  config?: Partial<Config>
+  /** An open database to use, for a second replica on it. */
+  db?: Database
+  embedded?: boolean
+}
+
+/** A broker of this test's own: its database, its clock, listening on loopback. */
+export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Promise<TestBroker> => {
+  const clock = options.clock ?? createFakeClock()
+  const dataDir = await mkdtemp(join(tmpdir(), 'gtb-test-'))
+  const database = options.embedded
+    ? openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
+    : options.db
+      ? undefined
+      : await createTestDatabase(t)
+  const db = options.db ?? database!.db
+  if (options.embedded) await migrateToLatest(db)
+
+  const port = await freePort()
+  const config = {
+    ...readConfig({ DATA_DIR: dataDir }),
+    publicUrl: `http://127.0.0.1:${port}`,
+    returnOrigins: ['https://app.example.com'],
+    ...options.config,
+  }
+  const logLines: string[] = []
+  const logger = createLogger('trace', { write: (line: string) => void logLines.push(line) })
+  const keyRing = await openKeyRing(db, [MASTER_KEY], clock)
+  await ensureFirstAdminKey(db, { configuredKey: ADMIN_KEY, mayGenerate: false, clock })
+  const app = await createApp({ db, keyRing, clock, logger, config })
+  await app.listen({ host: '127.0.0.1', port })
+  const url = `http://127.0.0.1:${port}`
+
+  let closed = false
+  const close = async () => {
+    if (closed) return
+    closed = true
+    await app.close()
+  }
+  t.teardown(async () => {
+    await close()
+    if (options.embedded) await database?.close()
+    await rm(dataDir, { recursive: true, force: true })
+  })
+
+  const request = async (
+    method: string,
+    path: string,
+    { key = ADMIN_KEY, body, headers, rawBody }: RequestOptions = {},
+  ): Promise<Answer> => {
+    const response = await fetch(url + path, {
+      method,
+      redirect: 'manual',
+      headers: {
+        ...(key === null ? {} : { authorization: `Bearer ${key}` }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(rawBody !== undefined
+        ? { body: rawBody }
+        : body === undefined
+          ? {}
+          : { body: JSON.stringify(body) }),
+    })
+    const text = await response.text()
+    return { status: response.status, headers: response.headers, text, body: parse(text) }
+  }
+
+  return {
+    url,
+    app,
+    db,
+    clock,
+    logLines,
+    request,
+    get: (path, more) => request('GET', path, more),
+    post: (path, body, more) => request('POST', path, { body, ...more }),
+    async createKey(role, organizations) {
+      const answer = await request('POST', '/v1/access-keys', {
+        body: { name: `a ${role}`, role, organizations },
+      })
+      return answer.body.key
+    },
+    close,
+  }
+}
+
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+export type Stage = { broker: TestBroker; simulator: Simulator; clock: FakeClock; instanceId: string }
+
+/** A broker and a GitLab that share a clock, the GitLab registered as an instance with an OAuth app `simulator`. */
+export const setStage = async (
+  t: Test,
+  options: { broker?: BrokerOptions; simulator?: SimulatorOptions } = {},
+): Promise<Stage> => {
+  const clock = options.broker?.clock ?? createFakeClock()
+  const simulator = await startSimulator({ repositories: false, now: clock, ...options.simulator })
+  t.teardown(() => simulator.close())
+  const broker = await startTestBroker(t, { ...options.broker, clock })
+  const instance = await broker.post('/v1/instances', {
+    base_url: simulator.url,
+    allow_private_network: true,
+  })
+  t.equal(instance.status, 201, instance.text)
+  const app = await broker.post('/v1/oauth-apps', {
+    slug: 'simulator',
+    instance_id: instance.body.id,
+    client_id: SEEDED_APP.clientId,
+    client_secret: SEEDED_APP.clientSecret,
+  })
+  t.equal(app.status, 201, app.text)
+  return { broker, simulator, clock, instanceId: instance.body.id }
+}
+
+/** Connects a user through a connect link and GitLab's pages, as a browser would. @returns the connection id. */
+export const connectByOAuth = async (
+  { broker }: Pick<Stage, 'broker'>,
+  { organization = 'acme', username = 'maria' }: { organization?: string; username?: string } = {},
+): Promise<string> => {
+  const session = await broker.post('/v1/connect-sessions', { organization })
+  const token = new URL(session.body.url).searchParams.get('session')
+  const start = await broker.get(`/oauth/simulator/start?session=${token}`, { key: null })
+  const cookie = start.headers
+    .getSetCookie()
+    .map((line) => line.split(';')[0])
+    .join('; ')
+  const callback = new URL(await approve(start.headers.get('location')!, { username }))
+  const end = await broker.get(callback.pathname + callback.search, { key: null, headers: { cookie } })
+  const id = new URL(end.headers.get('location')!).searchParams.get('connection_id')
+  if (!id) throw new Error(`OAuth did not connect: ${end.headers.get('location')}`)
+  return id
+}
