@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
-import { Kysely, PGliteDialect, PostgresDialect, type Transaction } from 'kysely'
+import { Kysely, PGliteDialect, PostgresDialect, sql, type Transaction } from 'kysely'
 import pg from 'pg'
 import { isConnectionError } from './sqlstate.ts'
 import type { Tables } from './tables.ts'
@@ -57,3 +57,7 @@ export const openDatabase = ({
 /** Whether an error means that the database is away, in contrast to a statement that it refused. */
 export const isDatabaseUnavailable = (error: unknown): boolean =>
   error instanceof AggregateError ? error.errors.some(isConnectionError) : isConnectionError(error)
+
+/** Asks the database for anything at all; throws what the driver throws when it is away. */
+export const isDatabaseReady = async (db: Database): Promise<boolean> =>
+  (await sql`select 1`.execute(db)).rows.length === 1

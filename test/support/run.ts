@@ -19,9 +19,12 @@ const run = (command: string, args: string[], env: NodeJS.ProcessEnv): Promise<n
     child.once('error', () => resolve(1))
   })
 
+/** Tells an assertion, an error or a time-out from the tests and files around it, which fail with it. */
+const HAS_CAUSE = /^ +(diff|found|stack|expired|timeout):/m
+
 /** tap lists the failures of a run without a terminal, but not what is wrong in each. */
 const showFailures = (report: string): void => {
-  const failures = report.match(FAILURE) ?? []
+  const failures = (report.match(FAILURE) ?? []).filter((failure) => HAS_CAUSE.test(failure))
   if (!process.stdout.isTTY && failures.length > 0) console.error(`\n${failures.join('\n\n')}`)
 }
 

@@ -1,0 +1,114 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { cruise, type ICruiseResult, type IForbiddenRuleType } from 'dependency-cruiser'
+
+/** From the entry down; a room imports only from floors below its own, types included. */
+export const FLOORS = [
+  ['main.ts', 'cli.ts'],
+  ['start.ts'],
+  ['app.ts'],
+  ['lookup', 'oauth-flow', 'connect-page', 'jobs', 'webhooks'],
+  ['connections', 'connect-sessions'],
+  ['oauth-apps'],
+  ['instances'],
+  ['access-keys'],
+  ['audit'],
+  ['gitlab', 'vault', 'http'],
+  ['db'],
+  ['config', 'errors', 'clock', 'log.ts'],
+]
+
+const pattern = (rooms: string[]): string =>
+  `^src/(${rooms.map((room) => (room.endsWith('.ts') ? `${room.replace('.', '\\.')}$` : `${room}/`)).join('|')})`
+
+const floorRules: IForbiddenRuleType[] = FLOORS.flatMap((rooms, floor) =>
+  rooms.map((room) => ({
+    name: `${room} imports only from floors below it`,
+    severity: 'error' as const,
+    from: { path: pattern([room]) },
+    to: { path: '^(src|migrations)/', pathNot: pattern([room, ...FLOORS.slice(floor + 1).flat()]) },
+  })),
+)
+
+const RULES: IForbiddenRuleType[] = [
+  ...floorRules,
+  {
+    name: 'every room has a floor',
+    severity: 'error',
+    from: { path: '^src/', pathNot: pattern(FLOORS.flat()) },
+    to: {},
+  },
+  {
+    name: 'src imports nothing that only development has',
+    severity: 'error',
+    from: { path: '^src/' },
+    to: { path: '^(test|simulator|demo|bench|scripts)/' },
+  },
+  {
+    name: 'src imports no package that only development has',
+    severity: 'error',
+    from: { path: '^(src|migrations)/' },
+    // A type package next to a production one is erased with the types.
+    to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
+  },
+  {
+    // Files of one room may name each other's types; loading must have an order.
+    name: 'no cycles',
+    severity: 'error',
+    from: {},
+    to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+  },
+  {
+    name: 'everything imported exists',
+    severity: 'error',
+    from: {},
+    to: { couldNotResolve: true },
+  },
+]
+
+/** What starts a statement with Kysely; a connection or transaction may be passed on anywhere. */
+const STATEMENT =
+  /\.(selectFrom|insertInto|updateTable|deleteFrom|mergeInto|replaceInto)\(|\bsql(\.\w+)?(<[^>]*>)?[`(]/
+const MAY_HOLD_SQL = /^src\/(.*\/)?queries\.ts$|^src\/db\//
+
+export type ImportGraph = {
+  /** Of our own; not of packages or Node. */
+  modules: string[]
+  imports: number
+  /** `rule: from -> to`. */
+  violations: string[]
+}
+
+/** Reads the imports of src/ and migrations/ below a folder and holds them against the rules. */
+export const readImportGraph = async (baseDir: string): Promise<ImportGraph> => {
+  const { output } = await cruise(
+    ['src', 'migrations'],
+    {
+      baseDir,
+      // TypeScript 7 has no API for dependency-cruiser: without another parser it would see nothing, and pass.
+      parser: 'swc',
+      tsPreCompilationDeps: true,
+      doNotFollow: { path: 'node_modules' },
+      validate: true,
+      ruleSet: { forbidden: RULES },
+    },
+    { exportsFields: ['exports'], conditionNames: ['node', 'import', 'default'] },
+  )
+  const { modules: all, summary } = output as ICruiseResult
+  const own = all.filter(({ source }) => /^(src|migrations)\//.test(source))
+  const withSql = await Promise.all(
+    own
+      .filter(({ source }) => source.startsWith('src/') && !MAY_HOLD_SQL.test(source))
+      .map(async ({ source }) =>
+        STATEMENT.test(await readFile(join(baseDir, source), 'utf8')) ? [source] : [],
+      ),
+  )
+  return {
+    modules: own.map(({ source }) => source),
+    imports: own.reduce((count, { dependencies }) => count + dependencies.length, 0),
+    violations: [
+      ...summary.violations.map(({ rule, from, to }) => `${rule.name}: ${from} -> ${to}`),
+      ...withSql.flat().map((source) => `SQL only in queries.ts and db/: ${source}`),
+    ].sort(),
+  }
+}
