@@ -17,13 +17,13 @@ export const canonicalBaseUrl = (text: string): string | undefined => {
   return url.origin + path
 }
 
-/** Whether the host names this machine itself (RFC 6761, section 6.3; 127.0.0.0/8; ::1). */
+/** Whether the host names this machine itself (RFC 6761, section 6.3; 127.0.0.0/8; ::1), and not 127.example.com. */
 export const isLoopback = (baseUrl: string): boolean => {
   const { hostname } = new URL(baseUrl)
   return (
     hostname === 'localhost' ||
     hostname.endsWith('.localhost') ||
-    /^127\./.test(hostname) ||
+    /^127(\.\d+){3}$/.test(hostname) ||
     hostname === '[::1]'
   )
 }

@@ -2,35 +2,50 @@
 export type ResourceUrl = {
   /** Candidates for the base URL of its instance, longest first: a GitLab may live under a path. */
   baseUrls: string[]
-  /** Lower-case host with port, and the path below it, for a URL of each candidate. */
+  /** SSH names the same server by another port: the candidates stand for an instance on any port of their host. */
+  anyPort: boolean
+  /** The path below the base URL of its instance, as it was written. */
   pathBelow(baseUrl: string): string
 }
 
 const SCP_LIKE = /^(?:[^@/\s:]+@)?([^@/\s:]+):(?!\/\/)(.+)$/
 /** Segments after which GitLab's own pages begin: /group/project/-/merge_requests/1. */
 const PAGE_SEPARATOR = /\/-(\/.*)?$/
+const CONTROL_CHARACTERS = /\p{Cc}/u
 const LONGEST_URL = 2048
+/** Deeper no GitLab is installed, and 20 levels of groups with a project are what GitLab allows (docs, subgroups):
+ * without these limits a long URL would stand for a million pairs of base URL and group. */
+const DEEPEST_INSTANCE_PATH = 4
+const DEEPEST_GROUP_PATH = 22
 
-const parse = (text: string): { protocols: string[]; host: string; path: string } | undefined => {
+type Parsed = { protocols: string[]; host: string; path: string; anyPort: boolean }
+
+const parse = (text: string): Parsed | undefined => {
+  const ssh = { protocols: ['https:', 'http:'], anyPort: true }
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) {
     if (!URL.canParse(text)) return undefined
     const url = new URL(text)
     switch (url.protocol) {
       case 'http:':
       case 'https:':
-        return { protocols: [url.protocol], host: url.host, path: url.pathname }
-      // SSH names the same server by another port: match on the host, over https first.
+        return { protocols: [url.protocol], host: url.host, path: url.pathname, anyPort: false }
       case 'ssh:':
       case 'git+ssh:':
-        return { protocols: ['https:', 'http:'], host: url.hostname.toLowerCase(), path: url.pathname }
+        return { ...ssh, host: url.hostname.toLowerCase(), path: url.pathname }
       default:
         return undefined
     }
   }
   const [, host, path] = SCP_LIKE.exec(text) ?? []
-  return host && path
-    ? { protocols: ['https:', 'http:'], host: host.toLowerCase(), path: `/${path}` }
-    : undefined
+  return host && path ? { ...ssh, host: host.toLowerCase(), path: `/${path}` } : undefined
+}
+
+const decode = (path: string): string | undefined => {
+  try {
+    return decodeURIComponent(path)
+  } catch {
+    return undefined
+  }
 }
 
 /**
@@ -41,13 +56,8 @@ const parse = (text: string): { protocols: string[]; host: string; path: string 
 export const parseResourceUrl = (text: string): ResourceUrl | undefined => {
   if (text.length > LONGEST_URL) return undefined
   const parsed = parse(text.trim())
-  if (!parsed) return undefined
-  let path: string
-  try {
-    path = decodeURIComponent(parsed.path)
-  } catch {
-    return undefined
-  }
+  const path = parsed && decode(parsed.path)
+  if (parsed === undefined || path === undefined || CONTROL_CHARACTERS.test(path)) return undefined
   const segments = path
     .replace(PAGE_SEPARATOR, '')
     .replace(/\/+$/, '')
@@ -57,12 +67,14 @@ export const parseResourceUrl = (text: string): ResourceUrl | undefined => {
   if (segments.some((segment) => segment === '.' || segment === '..')) return undefined
 
   // The last segment is never the instance's own path: something has to be left to look up.
-  const depths = Array.from({ length: Math.max(segments.length, 1) }, (_, index) => index).reverse()
+  const deepest = Math.max(0, Math.min(segments.length - 1, DEEPEST_INSTANCE_PATH))
+  const depths = Array.from({ length: deepest + 1 }, (_, index) => deepest - index)
   const baseUrls = parsed.protocols.flatMap((protocol) =>
     depths.map((depth) => [`${protocol}//${parsed.host}`, ...segments.slice(0, depth)].join('/')),
   )
   return {
     baseUrls,
+    anyPort: parsed.anyPort,
     pathBelow(baseUrl) {
       const own = new URL(baseUrl).pathname.split('/').filter(Boolean).length
       return segments.slice(own).join('/')
@@ -72,6 +84,6 @@ export const parseResourceUrl = (text: string): ResourceUrl | undefined => {
 
 /** `group` and every group above it, deepest first, then '' for "everything": what may cover the path. */
 export const coveringPaths = (path: string): string[] => {
-  const segments = path.toLowerCase().split('/').filter(Boolean)
+  const segments = path.toLowerCase().split('/').filter(Boolean).slice(0, DEEPEST_GROUP_PATH)
   return [...segments.map((_, index) => segments.slice(0, segments.length - index).join('/')), '']
 }
