@@ -1,0 +1,114 @@
+import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { parse } from 'yaml'
+import { CATALOGUE, type ProblemCode } from '../src/errors/catalogue.ts'
+import { startTestBroker } from './support/broker.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+const PROBLEM = 'application/problem+json'
+const LEAST_OPERATIONS = 20
+
+type Problem = { code: ProblemCode; status: number; title: string; type: string }
+type Content = { example?: unknown; examples?: Record<string, { value: Problem }>; schema: unknown }
+type Operation = {
+  operationId?: string
+  summary?: string
+  tags?: string[]
+  security?: Record<string, unknown>[]
+  description?: string
+  requestBody?: { content: Record<string, Content> }
+  responses: Record<string, { description: string; content?: Record<string, Content> }>
+}
+type Description = {
+  paths: Record<string, Record<string, Operation>>
+  security: unknown[]
+  components: { schemas: { Problem: { properties: { code: { enum: string[] } } } } }
+}
+
+const committed = await readFile(join(ROOT, 'openapi.yaml'), 'utf8')
+const description = parse(committed) as Description
+const operations = Object.entries(description.paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, operation]) => ({
+    name: `${method.toUpperCase()} ${path}`,
+    operation,
+  })),
+)
+const problemsOf = ({ responses }: Operation): { status: string; key: string; value: Problem }[] =>
+  Object.entries(responses).flatMap(([status, { content }]) =>
+    Object.entries(content?.[PROBLEM]?.examples ?? {}).map(([key, { value }]) => ({ status, key, value })),
+  )
+
+t.test('openapi.yaml is what the code describes, and what a running service answers', async (t) => {
+  const { stdout } = await promisify(execFile)(process.execPath, ['src/cli.ts', 'openapi'], {
+    cwd: ROOT,
+    maxBuffer: 2 ** 24,
+  })
+  t.ok(stdout === committed, 'npm run fix writes it anew')
+
+  const broker = await startTestBroker(t)
+  const served = await broker.get('/openapi.yaml', { key: null })
+  t.equal(served.status, 200)
+  t.ok(served.text === committed)
+})
+
+t.test('every code of the catalogue is in openapi.yaml, with its status and title', async (t) => {
+  t.same(description.components.schemas.Problem.properties.code.enum, Object.keys(CATALOGUE))
+
+  const answered = new Set(
+    operations.flatMap(({ operation }) => problemsOf(operation).map(({ value }) => value.code)),
+  )
+  // Browsers get these in a redirect, so the operations say them in words.
+  const inWords = operations
+    .filter(({ operation }) => operation.tags?.includes('Browser'))
+    .map(({ operation }) => operation.description ?? '')
+    .join(' ')
+  const missing = Object.keys(CATALOGUE).filter(
+    (code) => !answered.has(code as ProblemCode) && !new RegExp(`\\b${code}\\b`).test(inWords),
+  )
+  t.same(missing, [], 'a code that no operation answers is no part of the contract')
+})
+
+t.test('every code in openapi.yaml is in the catalogue, under the status it stands for', async (t) => {
+  let seen = 0
+  for (const { name, operation } of operations) {
+    for (const { status, key, value } of problemsOf(operation)) {
+      const known = CATALOGUE[value.code]
+      t.ok(known, `${name}: ${value.code}`)
+      t.same(
+        { key, status: Number(status), inBody: value.status, title: value.title },
+        { key: value.code, status: known?.[0], inBody: known?.[0], title: known?.[1] },
+        `${name}: ${value.code}`,
+      )
+      seen += 1
+    }
+  }
+  t.ok(seen > operations.length, `${seen} problem answers`)
+})
+
+t.test('every operation says what it does and how it fails', async (t) => {
+  t.ok(operations.length > LEAST_OPERATIONS, `${operations.length} operations`)
+  const ids = operations.map(({ operation }) => operation.operationId)
+  t.equal(new Set(ids).size, operations.length, 'operation ids are unique')
+
+  for (const { name, operation } of operations) {
+    t.ok(operation.operationId && operation.summary && operation.tags?.length === 1, name)
+    const isOpen = operation.security?.length === 0
+    t.equal(isOpen, !name.includes(' /v1/'), `${name}: behind an access key, or said not to be`)
+    const codes = problemsOf(operation).map(({ value }) => value.code)
+    const expected = [
+      'invalid_request',
+      'internal_error',
+      'database_unavailable',
+      ...(isOpen ? [] : ['unauthorized', 'forbidden']),
+      ...(operation.requestBody ? ['payload_too_large', 'unsupported_media_type'] : []),
+    ]
+    for (const code of expected) t.ok(codes.includes(code as ProblemCode), `${name} can answer ${code}`)
+    for (const [type, { example }] of Object.entries(operation.requestBody?.content ?? {}))
+      t.ok(example !== undefined, `${name}: an example of its ${type} body`)
+    for (const [status, { content }] of Object.entries(operation.responses))
+      if (Number(status) >= 400) t.same(Object.keys(content ?? {}), [PROBLEM], `${name}: ${status}`)
+  }
+})
