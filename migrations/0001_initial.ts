@@ -90,7 +90,7 @@ const STATEMENTS = [
     token_issued_at timestamptz not null,
     token_expires_at timestamptz,
     attempt_id uuid,
-    attempt_kind text check (attempt_kind in ('refresh', 'rotate', 'verify')),
+    attempt_kind text check (attempt_kind in ('refresh', 'rotate', 'disconnect')),
     attempt_deadline timestamptz,
     attempt_sent_at timestamptz,
     retry_after timestamptz,

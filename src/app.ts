@@ -1,14 +1,18 @@
-import { sql } from 'kysely'
+import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { createAuthenticator } from './access-keys/authenticate.ts'
 import { registerAccessKeyRoutes } from './access-keys/routes.ts'
 import type { Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
 import { registerConnectSessionRoutes } from './connect-sessions/routes.ts'
+import { coalesce } from './connections/coalesce.ts'
+import { registerLifecycleRoutes } from './connections/lifecycle-routes.ts'
 import { createRefresher } from './connections/refresh.ts'
 import { registerConnectionRoutes } from './connections/routes.ts'
+import { createSpool } from './connections/spool.ts'
 import { createTokenSaver } from './connections/token-saver.ts'
-import type { Database } from './db/database.ts'
+import { verifyConnection } from './connections/verify-connection.ts'
+import { type Database, isDatabaseReady } from './db/database.ts'
 import { registerApiDocs } from './http/api-docs.ts'
 import { type App, createServer } from './http/server.ts'
 import { registerServiceRoutes } from './http/service-routes.ts'
@@ -27,21 +31,25 @@ export type AppDeps = {
   keyRing: KeyRing
   clock: Clock
   logger: Logger
-  config: Pick<Config, 'publicUrl' | 'returnOrigins' | 'trustProxy'>
+  config: Pick<Config, 'publicUrl' | 'returnOrigins' | 'trustProxy' | 'dataDir'>
 }
 
 /** Wires every room once: each dependency is an argument that can be followed from here. */
 export const createApp = async ({ db, keyRing, clock, logger, config }: AppDeps): Promise<App> => {
-  const { publicUrl, returnOrigins, trustProxy } = config
+  const { publicUrl, returnOrigins, trustProxy, dataDir } = config
   const app = await createServer({ logger, trustProxy })
   await registerApiDocs(app)
 
   const vault = createVault(keyRing)
   const authenticator = createAuthenticator({ db, clock })
-  const instanceClients = createInstanceClients()
+  const instanceClients = createInstanceClients({ clock })
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
-  const tokenSaver = createTokenSaver({ db, vault, logger })
+  const spool = createSpool(join(dataDir, 'spool'), vault, logger)
+  const tokenSaver = createTokenSaver({ db, vault, spool, logger })
   const refresher = createRefresher({ db, vault, clock, logger, instanceClients, oauthClients, tokenSaver })
+  const verify = coalesce((connectionId: string) =>
+    verifyConnection({ db, vault, clock, instanceClients }, connectionId),
+  )
   const leaseGrants = createLeaseGrants({ db, clock })
 
   app.register(async (routes) => {
@@ -50,15 +58,29 @@ export const createApp = async ({ db, keyRing, clock, logger, config }: AppDeps)
     registerAccessKeyRoutes(routes as App, { db, clock, authenticator })
     registerConnectSessionRoutes(routes as App, { db, clock, authenticator, publicUrl, returnOrigins })
     registerConnectionRoutes(routes as App, { db, clock, vault, instanceClients, authenticator })
-    registerLookupRoutes(routes as App, { db, clock, vault, leaseGrants, refresher, authenticator })
+    registerLifecycleRoutes(routes as App, {
+      db,
+      clock,
+      vault,
+      instanceClients,
+      refresher,
+      tokenSaver,
+      verify,
+      authenticator,
+    })
+    registerLookupRoutes(routes as App, { db, clock, vault, leaseGrants, refresher, verify, authenticator })
     registerOAuthFlowRoutes(routes as App, { db, clock, vault, instanceClients, oauthClients, publicUrl })
     registerServiceRoutes(routes as App, {
-      isReady: async () => (await sql`select 1`.execute(db)).rows.length === 1,
+      isReady: () => isDatabaseReady(db),
     })
   })
 
+  app.addHook('onListen', async () => {
+    await tokenSaver.takeUpSpool()
+  })
   app.addHook('onClose', async () => {
     await refresher.idle()
+    await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()
   })

@@ -27,7 +27,7 @@ const openapi = async (): Promise<void> => {
     keyRing: { current: () => Promise.reject(), byId: () => Promise.reject() } as never,
     clock: systemClock,
     logger: createLogger('silent'),
-    config: { publicUrl: 'http://127.0.0.1:8080', returnOrigins: [], trustProxy: false },
+    config: { publicUrl: 'http://127.0.0.1:8080', returnOrigins: [], trustProxy: false, dataDir: './data' },
   })
   process.stdout.write(await openApiYaml(app))
   await app.close()

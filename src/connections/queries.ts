@@ -183,13 +183,12 @@ export type IssuedToken = Pick<
   'token_version' | 'access_token' | 'refresh_token' | 'token_issued_at' | 'token_expires_at' | 'scopes'
 >
 
-/** Compare and swap: saved only under its attempt. @returns false when the claim was taken over. */
-export const saveIssuedToken = (
-  db: Database,
-  id: string,
-  attemptId: string,
-  token: IssuedToken,
-): Promise<boolean> =>
+/**
+ * Compare and swap on the version: GitLab lets exactly one refresh of a token succeed, so while the version has not
+ * moved this is the only living successor, whoever holds the claim by now.
+ * @returns false when the connection has a newer token, or is gone.
+ */
+export const saveIssuedToken = (db: Database, id: string, token: IssuedToken): Promise<boolean> =>
   changedOne(
     db
       .updateTable('connections')
@@ -203,7 +202,6 @@ export const saveIssuedToken = (
         updated_at: token.token_issued_at,
       })
       .where('id', '=', id)
-      .where('attempt_id', '=', attemptId)
       .where('token_version', '=', token.token_version - 1)
       .executeTakeFirstOrThrow(),
   )
@@ -239,5 +237,45 @@ export const releaseClaim = (db: Database, id: string, attemptId: string): Promi
       .set(NO_ATTEMPT)
       .where('id', '=', id)
       .where('attempt_id', '=', attemptId)
+      .executeTakeFirstOrThrow(),
+  )
+
+/** GitLab may have acted, and does not say: the token is not handed out until it does. */
+export const saveDoubt = (
+  db: Database,
+  id: string,
+  attemptId: string,
+  { since, code, detail }: { since: Date; code: string; detail: string },
+): Promise<boolean> =>
+  changedOne(
+    db
+      .updateTable('connections')
+      .set({
+        ...NO_ATTEMPT,
+        unanswered_since: since,
+        failing_since: since,
+        failure_code: code,
+        failure_detail: detail,
+        updated_at: since,
+      })
+      .where('id', '=', id)
+      .where('attempt_id', '=', attemptId)
+      .executeTakeFirstOrThrow(),
+  )
+
+/** What GitLab said of one token version. @returns false when the token changed meanwhile, or is being changed. */
+export const saveVerification = (
+  db: Database,
+  row: Pick<ConnectionRow, 'id' | 'token_version'>,
+  changes: Updateable<Connections>,
+  now: Date,
+): Promise<boolean> =>
+  changedOne(
+    db
+      .updateTable('connections')
+      .set({ ...changes, last_verified_at: now })
+      .where('id', '=', row.id)
+      .where('token_version', '=', row.token_version)
+      .where((where) => where.or([where('attempt_id', 'is', null), where('attempt_deadline', '<=', now)]))
       .executeTakeFirstOrThrow(),
   )

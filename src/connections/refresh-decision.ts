@@ -11,7 +11,13 @@ const LONGEST_BACKOFF_SECONDS = 60
 
 export type RefreshState = Pick<
   ConnectionRow,
-  'status' | 'token_version' | 'attempt_id' | 'attempt_deadline' | 'retry_after' | 'failure_code'
+  | 'status'
+  | 'token_version'
+  | 'attempt_id'
+  | 'attempt_deadline'
+  | 'attempt_sent_at'
+  | 'unanswered_since'
+  | 'retry_after'
 > & {
   refreshable: boolean
   /** End of the last lease on the current token version; null = nobody holds one. */
@@ -45,7 +51,9 @@ export const decideRefresh = (
   if (state.retry_after !== null && state.retry_after > now) {
     return { action: 'stop', reason: 'backing_off', until: state.retry_after }
   }
-  if (onConflict === 'respect' && state.leasedUntil !== null && state.leasedUntil > now) {
+  // A token that may be dead already is protected by no lease.
+  const isDoubtful = state.unanswered_since !== null || state.attempt_sent_at !== null
+  if (onConflict === 'respect' && !isDoubtful && state.leasedUntil !== null && state.leasedUntil > now) {
     return { action: 'stop', reason: 'in_use', until: state.leasedUntil }
   }
   return { action: 'claim', reason: state.attempt_id === null ? 'due' : 'abandoned_attempt' }
@@ -61,6 +69,7 @@ export type FailureCode =
   | 'gitlab_unavailable'
   | 'oauth_app_rejected'
   | 'refresh_answer_lost'
+  | 'rotation_answer_lost'
   | 'refresh_token_refused'
 
 /** What a failed refresh tells of the current access token and of GitLab. */

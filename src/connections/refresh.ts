@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { v7 as uuidv7 } from 'uuid'
 import { addSeconds, type Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, InstanceRow, OAuthAppRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
 import { inspectOAuthToken } from '../gitlab/inspect-token.ts'
 import type { InstanceClients } from '../instances/instance-clients.ts'
 import { findInstance } from '../instances/queries.ts'
@@ -11,25 +11,18 @@ import type { OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
 import type { TokenAnswer, TokenSet } from '../oauth-apps/token-answer.ts'
 import type { Vault } from '../vault/vault.ts'
-import {
-  claimConnection,
-  findConnection,
-  findLeaseEnd,
-  lockConnection,
-  markAttemptSent,
-  releaseClaim,
-  saveFailure,
-} from './queries.ts'
+import { type Claim, claimIf } from './claim.ts'
+import { isRefreshable } from './connection.ts'
+import { findConnection, markAttemptSent, releaseClaim, saveFailure } from './queries.ts'
 import {
   afterFailure,
-  CLAIM_SECONDS,
   decideRefresh,
   type FailureCode,
   type OnConflict,
   type RefreshDecision,
   type RefreshFailure,
 } from './refresh-decision.ts'
-import type { TokenSaver } from './token-saver.ts'
+import type { IssuedTokenSet, TokenSaver } from './token-saver.ts'
 
 export type RefreshOutcome =
   /** There is a newer version than the one that was to be replaced. */
@@ -65,36 +58,21 @@ const POLL_MS = 100
 /** How long a caller waits for another replica's attempt: with the poll it stays below a scanner's patience. */
 const LONGEST_WAIT_MS = 12_000
 
-type Claim = { row: ConnectionRow; attemptId: string }
-
 export const createRefresher = (deps: Deps): Refresher => {
   const underWay = new Map<string, Promise<RefreshOutcome>>()
 
   const refreshOnce = async (connectionId: string, wish: RefreshWish): Promise<RefreshOutcome> => {
-    const waitUntil = performance.now() + LONGEST_WAIT_MS
+    const patience = performance.now() + LONGEST_WAIT_MS
     for (;;) {
-      const { decision, claim, failureCode } = await claimRefresh(deps, connectionId, wish)
-      if (claim) return attempt(deps, claim)
-      switch (decision?.action) {
-        case 'wait':
-          if (performance.now() > waitUntil)
-            return { kind: 'failing', code: 'gitlab_unavailable', until: decision.until }
-          await sleep(POLL_MS)
-          break
-        case 'stop':
-          switch (decision.reason) {
-            case 'newer_version':
-              return { kind: 'newer_version' }
-            case 'in_use':
-              return { kind: 'in_use', until: decision.until }
-            case 'backing_off':
-              return { kind: 'failing', code: failureCode ?? 'gitlab_unavailable', until: decision.until }
-            default:
-              return { kind: 'read_again' }
-          }
-        default:
-          return { kind: 'read_again' }
+      const result = await claimRefresh(deps, connectionId, wish)
+      if (!result) return { kind: 'read_again' }
+      if ('claim' in result) return attempt(deps, result.claim)
+      const { decision } = result
+      if (decision.action === 'stop') return toOutcome(decision)
+      if (performance.now() > patience) {
+        return { kind: 'failing', code: 'gitlab_unavailable', until: decision.until }
       }
+      await sleep(POLL_MS)
     }
   }
 
@@ -112,39 +90,27 @@ export const createRefresher = (deps: Deps): Refresher => {
   } satisfies Refresher
 }
 
-type ClaimResult = { decision?: RefreshDecision; claim?: Claim; failureCode?: FailureCode | null }
-
-const claimRefresh = ({ db, clock }: Deps, connectionId: string, wish: RefreshWish): Promise<ClaimResult> =>
-  db.transaction().execute(async (transaction) => {
-    const row = await lockConnection(transaction, connectionId)
-    if (!row) return {}
-    const now = new Date(clock())
-    // A statement of its own, after the lock: it sees the leases that were granted while we waited for the lock.
-    const leasedUntil = await findLeaseEnd(transaction, { id: row.id, tokenVersion: row.token_version, now })
-    const refreshable = row.refresh_token !== null && row.oauth_app_id !== null
-    const decision = decideRefresh({ ...row, refreshable, leasedUntil }, wish, now)
-    if (decision.action !== 'claim') return { decision, failureCode: row.failure_code as FailureCode | null }
-
-    const attemptId = uuidv7()
-    const abandoned = decision.reason === 'abandoned_attempt' ? afterAbandonedAttempt(row) : {}
-    const deadline = addSeconds(now, CLAIM_SECONDS)
-    await claimConnection(transaction, row.id, { id: attemptId, kind: 'refresh', deadline }, abandoned)
-    return { decision, claim: { row: { ...row, ...abandoned }, attemptId } }
-  })
-
-/** A writer died. If its request had left, GitLab may hold a newer pair that nobody knows. */
-const afterAbandonedAttempt = (row: ConnectionRow): Partial<ConnectionRow> => {
-  if (row.attempt_sent_at === null) return {}
-  const detail = `A refresh was sent at ${row.attempt_sent_at.toISOString()}, and the process ended before the answer was saved.`
-  const keepsCause =
-    row.failure_code === 'refresh_answer_lost' || row.failure_code === 'refresh_token_refused'
-  return {
-    unanswered_since: row.unanswered_since ?? row.attempt_sent_at,
-    failing_since: row.failing_since ?? row.attempt_sent_at,
-    failure_code: keepsCause ? row.failure_code : 'refresh_answer_lost',
-    failure_detail: keepsCause ? row.failure_detail : detail,
+const toOutcome = (decision: Extract<Stopped, { action: 'stop' }>): RefreshOutcome => {
+  switch (decision.reason) {
+    case 'newer_version':
+      return { kind: 'newer_version' }
+    case 'in_use':
+      return { kind: 'in_use', until: decision.until }
+    case 'backing_off':
+      return { kind: 'failing', code: decision.failureCode ?? 'gitlab_unavailable', until: decision.until }
+    default:
+      return { kind: 'read_again' }
   }
 }
+
+type Stopped = Exclude<RefreshDecision, { action: 'claim' }> & { failureCode: FailureCode | null }
+
+const claimRefresh = (deps: Deps, connectionId: string, wish: RefreshWish) =>
+  claimIf<Stopped>(deps, connectionId, 'refresh', ({ row, leasedUntil, now }) => {
+    const decision = decideRefresh({ ...row, refreshable: isRefreshable(row), leasedUntil }, wish, now)
+    if (decision.action === 'claim') return 'claim'
+    return { ...decision, failureCode: row.failure_code as FailureCode | null }
+  })
 
 const attempt = async (deps: Deps, { row, attemptId }: Claim): Promise<RefreshOutcome> => {
   const { db, vault, clock, logger, tokenSaver } = deps
@@ -171,14 +137,9 @@ const attempt = async (deps: Deps, { row, attemptId }: Claim): Promise<RefreshOu
   const oauthClient = await deps.oauthClients.for(app, instance)
   const answer = await oauthClient.refresh(refreshToken)
   if (answer.kind === 'issued') {
-    await tokenSaver.save({
-      connectionId: row.id,
-      attemptId,
-      tokenVersion: row.token_version + 1,
-      answeredAt: new Date(clock()),
-      ...keepMissing(answer.tokenSet, refreshToken, row),
-    })
-    log.info('refreshed')
+    const saved = await tokenSaver.save(toIssued(answer.tokenSet, refreshToken, row, new Date(clock())))
+    if (saved === 'kept') throw new Problem('database_unavailable', undefined, { retryAfterSeconds: 5 })
+    log.info({ saved }, 'refreshed')
     return { kind: 'newer_version' }
   }
 
@@ -199,18 +160,29 @@ const attempt = async (deps: Deps, { row, attemptId }: Claim): Promise<RefreshOu
 }
 
 /** An answer without a refresh token or scope leaves those as they were (RFC 6749, sections 5.1 and 6). */
-const keepMissing = (tokenSet: TokenSet, refreshToken: string, row: ConnectionRow) => ({
-  tokenSet: {
-    ...tokenSet,
-    refreshToken: tokenSet.refreshToken ?? refreshToken,
-    scopes: tokenSet.scopes.length > 0 ? tokenSet.scopes : row.scopes,
-  },
+const toIssued = (
+  tokenSet: TokenSet,
+  refreshToken: string,
+  row: ConnectionRow,
+  now: Date,
+): IssuedTokenSet => ({
+  connectionId: row.id,
+  tokenVersion: row.token_version + 1,
+  issuedAt: now,
+  expiresAt: tokenSet.expiresIn === null ? null : addSeconds(now, tokenSet.expiresIn),
+  accessToken: tokenSet.accessToken,
+  refreshToken: tokenSet.refreshToken ?? refreshToken,
+  scopes: tokenSet.scopes.length > 0 ? tokenSet.scopes : row.scopes,
 })
 
 type Failure = RefreshFailure & { askAboutToken: boolean }
 
 const toFailure = (answer: Exclude<TokenAnswer, { kind: 'issued' }>): Failure => {
-  const unavailable = (detail: string, mayHaveActed: boolean, retryAfterSeconds?: number): Failure => ({
+  const unavailable = (
+    detail: string,
+    mayHaveActed: boolean,
+    retryAfterSeconds?: number | undefined,
+  ): Failure => ({
     code: mayHaveActed ? 'refresh_answer_lost' : 'gitlab_unavailable',
     detail,
     mayHaveActed,

@@ -140,6 +140,11 @@ export const registerConnectionRoutes = (app: App, deps: Deps): void => {
                 examples: ['acme/platform'],
               }),
             ),
+            auto_rotate: Type.Optional(
+              Type.Boolean({
+                description: 'Rotate the token before it ends; takes the scope api or self_rotate.',
+              }),
+            ),
           },
           { additionalProperties: false, examples: [{ organization: 'acme', token: FAKE_TOKEN }] },
         ),
@@ -151,10 +156,10 @@ export const registerConnectionRoutes = (app: App, deps: Deps): void => {
       },
     },
     async (request, reply) => {
-      const { organization, name, base_url, token, group } = request.body
+      const { organization, name, base_url, token, group, auto_rotate } = request.body
       const principal = principalOf(request)
       requireOrganization(principal, organization)
-      const pasted = { organization, name, baseUrl: base_url, token, group }
+      const pasted = { organization, name, baseUrl: base_url, token, group, autoRotate: auto_rotate }
       const { status, body } = await answerSaved(
         await connectAccessToken(deps, pasted, callerOf(principal, request.id)),
       )

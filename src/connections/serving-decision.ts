@@ -19,6 +19,7 @@ export type ServingState = Pick<
   | 'token_issued_at'
   | 'token_expires_at'
   | 'attempt_id'
+  | 'attempt_deadline'
   | 'unanswered_since'
   | 'retry_after'
 > & { refreshable: boolean }
@@ -49,6 +50,10 @@ export const firstTerms = ({ minTtl }: Wish): GrantTerms => {
 export type ServingDecision =
   | { action: 'grant'; terms: GrantTerms }
   | { action: 'refresh' }
+  /** Another writer is at it. */
+  | { action: 'wait' }
+  /** In doubt, and no refresh can clear it: GitLab has to be asked. */
+  | { action: 'verify' }
   | {
       action: 'refuse'
       code: 'needs_reauthorization' | 'connection_expired' | 'connection_revoked' | 'min_ttl_unattainable'
@@ -66,7 +71,13 @@ export const decideServing = (state: ServingState, wish: Wish, now: Date): Servi
       return { action: 'refuse', code: 'connection_revoked' }
   }
   const remaining = remainingSeconds(state.token_expires_at, now)
+  const certain = state.attempt_id === null && state.unanswered_since === null
   if (!state.refreshable) {
+    if (!certain) {
+      const claimed =
+        state.attempt_id !== null && state.attempt_deadline !== null && state.attempt_deadline > now
+      return { action: claimed ? 'wait' : 'verify' }
+    }
     if (remaining <= 0) return { action: 'refuse', code: 'connection_expired' }
     if (wish.minTtl !== undefined && remaining < wish.minTtl)
       return { action: 'refuse', code: 'min_ttl_unattainable' }
@@ -75,7 +86,6 @@ export const decideServing = (state: ServingState, wish: Wish, now: Date): Servi
   const attainable = lifetimeSeconds(state)
   if (wish.minTtl !== undefined && wish.minTtl > attainable)
     return { action: 'refuse', code: 'min_ttl_unattainable' }
-  const certain = state.attempt_id === null && state.unanswered_since === null
   // An instance may issue tokens that live shorter than what a soft lookup would like: half of their life must do.
   const soft = wish.minTtl === undefined ? Math.min(terms.minRemaining, attainable / 2) : terms.minRemaining
   if (certain && soft < terms.minRemaining && remaining >= soft) {

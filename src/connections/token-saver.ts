@@ -1,58 +1,119 @@
+import { ExponentialBackoff, handleAll, retry } from 'cockatiel'
 import type { Logger } from 'pino'
-import { addSeconds } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
-import type { TokenSet } from '../oauth-apps/token-answer.ts'
 import type { Vault } from '../vault/vault.ts'
 import { type IssuedToken, saveIssuedToken } from './queries.ts'
+import type { Spool } from './spool.ts'
 
-/** A token set that GitLab issued and that exists nowhere else yet. */
+/** A token that GitLab just issued, and that exists nowhere else yet. */
 export type IssuedTokenSet = {
   connectionId: string
-  attemptId: string
   /** The version that it becomes. */
   tokenVersion: number
-  answeredAt: Date
-  tokenSet: TokenSet
+  issuedAt: Date
+  expiresAt: Date | null
+  accessToken: string
+  refreshToken: string | null
+  scopes: string[]
 }
+
+/** `superseded`: the connection has a newer token or is gone. `kept`: the database is away; saved as soon as it is back. */
+export type SaveOutcome = 'saved' | 'superseded' | 'kept'
 
 export type TokenSaver = {
-  /** Saves under the attempt. Resolves when the token is in the database. */
-  save(issued: IssuedTokenSet): Promise<void>
+  save(issued: IssuedTokenSet): Promise<SaveOutcome>
+  /** Saves what an earlier process had to leave behind. @returns how many there were. */
+  takeUpSpool(): Promise<number>
+  /** Tries once more to save what is kept, then leaves it in the spool for the next start. */
+  close(): Promise<void>
 }
 
-export const createTokenSaver = ({
-  db,
-  vault,
-  logger,
-}: {
+const FIRST_RETRY_MS = 100
+const LONGEST_RETRY_MS = 5_000
+
+export const createTokenSaver = (deps: {
   db: Database
   vault: Vault
+  spool: Spool
   logger: Logger
-}): TokenSaver => ({
-  async save(issued) {
-    const saved = await saveIssuedToken(db, issued.connectionId, issued.attemptId, await seal(vault, issued))
-    if (!saved)
-      logger.warn(
-        { connection_id: issued.connectionId, attempt_id: issued.attemptId },
-        'another writer was faster',
-      )
-  },
-})
+}): TokenSaver => {
+  const { db, vault, spool, logger } = deps
+  const closing = new AbortController()
+  const kept = new Map<string, Promise<void>>()
+  const untilSaved = retry(handleAll, {
+    maxAttempts: Number.POSITIVE_INFINITY,
+    backoff: new ExponentialBackoff({ initialDelay: FIRST_RETRY_MS, maxDelay: LONGEST_RETRY_MS }),
+  })
 
-const seal = async (
-  vault: Vault,
-  { connectionId, tokenVersion, answeredAt, tokenSet }: IssuedTokenSet,
-): Promise<IssuedToken> => {
-  const binding = { ownerId: connectionId, version: tokenVersion }
+  const saveOnce = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
+    const saved = await saveIssuedToken(db, issued.connectionId, await seal(vault, issued))
+    if (saved) return 'saved'
+    logger.warn(
+      { connection_id: issued.connectionId, token_version: issued.tokenVersion },
+      'a newer token was there',
+    )
+    return 'superseded'
+  }
+
+  const keep = async (issued: IssuedTokenSet): Promise<void> => {
+    const log = logger.child({ connection_id: issued.connectionId, token_version: issued.tokenVersion })
+    try {
+      await spool.write(issued)
+      log.error('the database did not take a token; it is in the spool and tried again')
+    } catch (error) {
+      log.fatal({ err: error }, 'neither the database nor the spool took a token: it is in memory only')
+    }
+    const saving = untilSaved
+      .execute(async () => {
+        await saveOnce(issued)
+        await spool.remove(issued)
+        log.info('a kept token is saved')
+      }, closing.signal)
+      .catch((error: unknown) =>
+        log.error({ err: error }, 'a kept token waits in the spool for the next start'),
+      )
+      .finally(() => kept.delete(issued.connectionId))
+    kept.set(issued.connectionId, saving)
+  }
+
   return {
-    token_version: tokenVersion,
-    access_token: await vault.seal(tokenSet.accessToken, { ...binding, use: 'access' }),
+    async save(issued) {
+      try {
+        return await saveOnce(issued)
+      } catch (error) {
+        logger.error({ err: error, connection_id: issued.connectionId }, 'saving a token failed')
+        await keep(issued)
+        return 'kept'
+      }
+    },
+
+    async takeUpSpool() {
+      const left = await spool.list()
+      for (const issued of left) {
+        const outcome = await saveOnce(issued)
+        await spool.remove(issued)
+        logger.warn({ connection_id: issued.connectionId, outcome }, 'a token from the spool was taken up')
+      }
+      return left.length
+    },
+
+    async close() {
+      closing.abort()
+      await Promise.allSettled(kept.values())
+    },
+  }
+}
+
+const seal = async (vault: Vault, issued: IssuedTokenSet): Promise<IssuedToken> => {
+  const binding = { ownerId: issued.connectionId, version: issued.tokenVersion }
+  const { accessToken, refreshToken } = issued
+  return {
+    token_version: issued.tokenVersion,
+    access_token: await vault.seal(accessToken, { ...binding, use: 'access' }),
     refresh_token:
-      tokenSet.refreshToken === null
-        ? null
-        : await vault.seal(tokenSet.refreshToken, { ...binding, use: 'refresh' }),
-    token_issued_at: answeredAt,
-    token_expires_at: tokenSet.expiresIn === null ? null : addSeconds(answeredAt, tokenSet.expiresIn),
-    scopes: tokenSet.scopes,
+      refreshToken === null ? null : await vault.seal(refreshToken, { ...binding, use: 'refresh' }),
+    token_issued_at: issued.issuedAt,
+    token_expires_at: issued.expiresAt,
+    scopes: issued.scopes,
   }
 }

@@ -8,7 +8,7 @@ export type TokenKind =
   | 'group_access_token'
   | 'project_access_token'
 export type ConnectionStatus = 'active' | 'needs_reauthorization' | 'revoked' | 'expired'
-export type AttemptKind = 'refresh' | 'rotate' | 'verify'
+export type AttemptKind = 'refresh' | 'rotate' | 'disconnect'
 
 type Instances = {
   id: string

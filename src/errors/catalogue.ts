@@ -25,7 +25,8 @@ export const CATALOGUE = {
   missing_scopes: [422, 'The token lacks scopes'],
   group_out_of_reach: [422, 'The token does not reach the group'],
   wrong_token_kind: [422, 'This kind of token does not belong here'],
-  refresh_refused: [422, 'GitLab refused the refresh token'],
+  different_identity: [409, 'The token belongs to another account'],
+  rotation_refused: [422, 'GitLab did not rotate the token'],
   dpop_required: [422, 'The owner of the token requires DPoP'],
 
   // The way to GitLab
@@ -41,6 +42,8 @@ export const CATALOGUE = {
   connection_expired: [409, 'The token of the connection has expired'],
   connection_revoked: [409, 'The token of the connection was revoked'],
   token_in_use: [409, 'The token is in use and lives too short'],
+  token_works: [409, 'GitLab accepts this token'],
+  not_refreshable: [409, 'The token cannot be refreshed'],
   min_ttl_unattainable: [422, 'No token of this connection lives that long'],
   oauth_app_rejected: [503, 'GitLab rejects the OAuth app'],
 

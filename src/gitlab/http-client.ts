@@ -3,6 +3,7 @@ import { rootCertificates } from 'node:tls'
 import Wreck from '@hapi/wreck'
 import { RequestFilteringHttpAgent, RequestFilteringHttpsAgent } from 'request-filtering-agent'
 import { isLoopback } from './base-url.ts'
+import { CALLS_AT_ONCE, createGuard, type Guard, type GuardOptions } from './guard.ts'
 import { classifyTransportError, type TransportFailure } from './transport-failure.ts'
 
 /** How far an instance is trusted, set by an admin. */
@@ -39,13 +40,14 @@ export type GitLabHttpClient = {
   baseUrl: string
   agent: RequestFilteringHttpAgent | RequestFilteringHttpsAgent
   send(request: GitLabRequest): Promise<GitLabResult>
+  /** Every call to the instance goes through it, those of the OAuth client too. */
+  guard: Guard
   close(): void
 }
 
 /** Must stay below the life of a claim (connections/claim.ts), so that nobody else refreshes while we wait. */
-export const GITLAB_TIMEOUT_MS = 10_000
+export const GITLAB_TIMEOUT_MS = 8_000
 const MAX_ANSWER_BYTES = 1_048_576
-const MAX_SOCKETS = 32
 /** Metadata services of clouds: never a GitLab, whatever an instance allows. Single addresses: the filter takes no
  * range of one family while it looks at an address of the other. */
 const METADATA_SERVICES = ['169.254.169.254', '169.254.170.2', '100.100.100.200', 'fd00:ec2::254']
@@ -58,7 +60,7 @@ export const isSchemeAllowed = ({ baseUrl, allowPrivateNetwork }: TrustProfile):
 const createAgent = ({ baseUrl, allowPrivateNetwork, caCertificate }: TrustProfile) => {
   const options = {
     keepAlive: true,
-    maxSockets: MAX_SOCKETS,
+    maxSockets: CALLS_AT_ONCE,
     allowPrivateIPAddress: allowPrivateNetwork,
     denyIPAddressList: METADATA_SERVICES,
   }
@@ -72,12 +74,14 @@ const createAgent = ({ baseUrl, allowPrivateNetwork, caCertificate }: TrustProfi
  * The one way to a GitLab instance: addresses filtered as the profile says, checked on what the name resolves to;
  * redirects not followed (they would carry the token elsewhere); size and time limited. Never throws.
  */
-export const createHttpClient = (profile: TrustProfile): GitLabHttpClient => {
+export const createHttpClient = (profile: TrustProfile, options: GuardOptions): GitLabHttpClient => {
   const agent = createAgent(profile)
+  const guard = createGuard(options)
 
   return {
     baseUrl: profile.baseUrl,
     agent,
+    guard,
     close: () => agent.destroy(),
 
     async send({ method = 'GET', path, token, json, form, basicAuth }) {
@@ -96,18 +100,20 @@ export const createHttpClient = (profile: TrustProfile): GitLabHttpClient => {
         : json === undefined
           ? undefined
           : JSON.stringify(json)
-      try {
-        const response = await Wreck.request(method, profile.baseUrl + path, {
-          agent,
-          headers,
-          timeout: GITLAB_TIMEOUT_MS,
-          ...(payload === undefined ? {} : { payload }),
-        })
-        const bytes = await Wreck.read(response, { maxBytes: MAX_ANSWER_BYTES, timeout: GITLAB_TIMEOUT_MS })
-        return toAnswer(response, bytes.toString('utf8'))
-      } catch (error) {
-        return classifyTransportError(error)
-      }
+      return guard<GitLabResult>(async () => {
+        try {
+          const response = await Wreck.request(method, profile.baseUrl + path, {
+            agent,
+            headers,
+            timeout: GITLAB_TIMEOUT_MS,
+            ...(payload === undefined ? {} : { payload }),
+          })
+          const bytes = await Wreck.read(response, { maxBytes: MAX_ANSWER_BYTES, timeout: GITLAB_TIMEOUT_MS })
+          return toAnswer(response, bytes.toString('utf8'))
+        } catch (error) {
+          return classifyTransportError(error)
+        }
+      })
     },
   }
 }

@@ -57,6 +57,10 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
         return unavailable(`at ${baseUrl} took too long to answer`)
       case 'cut':
         return unavailable(`at ${baseUrl} closed the connection without an answer`)
+      case 'overloaded':
+        return unavailable(`at ${baseUrl} failed too often just now`, result.retryAfterSeconds)
+      case 'rate_limited':
+        return unavailable('limits how often it may be asked right now', result.retryAfterSeconds)
       case 'answer_too_large':
         return { code: 'not_a_gitlab', detail: `${baseUrl} answered with more than a GitLab API would.` }
     }

@@ -1,9 +1,20 @@
 /** No usable answer came back. */
 export type TransportFailure = {
   kind: 'failure'
-  reason: 'address_not_allowed' | 'tls_not_trusted' | 'unreachable' | 'timeout' | 'cut' | 'answer_too_large'
+  reason:
+    | 'address_not_allowed'
+    | 'tls_not_trusted'
+    | 'unreachable'
+    | 'timeout'
+    | 'cut'
+    | 'answer_too_large'
+    /** Not sent: too many calls at once, or GitLab failed too often in a row (guard.ts). */
+    | 'overloaded'
+    /** Not sent: GitLab asked for a pause. */
+    | 'rate_limited'
   /** Whether the request may have reached GitLab, which may then have acted on it. */
   mayHaveActed: boolean
+  retryAfterSeconds?: number
 }
 
 const TLS_ERRORS =

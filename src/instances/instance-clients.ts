@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { InstanceRow } from '../db/tables.ts'
+import type { GuardOptions } from '../gitlab/guard.ts'
 import { createHttpClient, type GitLabHttpClient } from '../gitlab/http-client.ts'
 
 export type InstanceClients = {
@@ -12,7 +13,7 @@ export type InstanceClients = {
 
 const KEPT_CLIENTS = 500
 
-export const createInstanceClients = (): InstanceClients => {
+export const createInstanceClients = (options: GuardOptions): InstanceClients => {
   const clients = new LRUCache<string, GitLabHttpClient>({
     max: KEPT_CLIENTS,
     dispose: (client) => client.close(),
@@ -22,11 +23,14 @@ export const createInstanceClients = (): InstanceClients => {
       const key = `${id}:${version}:${base_url}`
       const kept = clients.get(key)
       if (kept) return kept
-      const client = createHttpClient({
-        baseUrl: base_url,
-        allowPrivateNetwork: allow_private_network,
-        caCertificate: ca_certificate,
-      })
+      const client = createHttpClient(
+        {
+          baseUrl: base_url,
+          allowPrivateNetwork: allow_private_network,
+          caCertificate: ca_certificate,
+        },
+        options,
+      )
       clients.set(key, client)
       return client
     },

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { v7 as uuidv7 } from 'uuid'
 import type { Principal } from '../access-keys/principal.ts'
 import type { Clock } from '../clock/clock.ts'
@@ -12,6 +13,7 @@ import {
   termsWhileUnavailable,
   type Wish,
 } from '../connections/serving-decision.ts'
+import type { ConnectionVerdict } from '../connections/verify-connection.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import type { Vault } from '../vault/vault.ts'
 import type { LeaseGrants } from './lease-grants.ts'
@@ -23,11 +25,20 @@ export type CredentialWish = {
   purpose?: string | undefined
 }
 
-export type FindDeps = { clock: Clock; vault: Vault; leaseGrants: LeaseGrants; refresher: Refresher }
+export type FindDeps = {
+  clock: Clock
+  vault: Vault
+  leaseGrants: LeaseGrants
+  refresher: Refresher
+  /** connections/verify-connection.ts, one at a time a connection. */
+  verify(connectionId: string): Promise<ConnectionVerdict>
+}
 
 /** A granted lease with the opened token. */
 export type Credential = { row: GrantRow & { granted_until: Date }; token: string }
 
+const POLL_MS = 100
+const LONGEST_WAIT_MS = 12_000
 /** Terms, refresh, terms again, ...: a connection that moves this often under us is asked for later. */
 const MOST_ROUNDS = 6
 
@@ -45,7 +56,8 @@ export const findCredential = async (
   const wish: Wish = { minTtl, onConflict }
   let terms = firstTerms(wish)
   let refusal: Problem | undefined
-  for (let round = 0; round < MOST_ROUNDS; round += 1) {
+  const patience = performance.now() + LONGEST_WAIT_MS
+  for (let round = 0; round < MOST_ROUNDS; ) {
     const request = {
       leaseId: uuidv7(),
       connectionId,
@@ -59,6 +71,11 @@ export const findCredential = async (
     if (refusal) throw refusal
 
     const decision = decideServing(row, wish, new Date(deps.clock()))
+    if (decision.action === 'wait' && performance.now() < patience) {
+      await sleep(POLL_MS)
+      continue
+    }
+    round += 1
     switch (decision.action) {
       case 'refuse':
         throw refuse(decision.code, row, minTtl)
@@ -67,10 +84,25 @@ export const findCredential = async (
         break
       case 'refresh':
         ;({ terms, refusal } = await refreshFor(deps, row, wish))
+        break
+      case 'verify':
+        if ((await deps.verify(connectionId)).kind === 'unknown') throw inDoubt()
+        break
+      case 'wait':
+        throw inDoubt()
     }
   }
   throw new Problem('gitlab_unavailable', 'The token changes too often right now.', { retryAfterSeconds: 1 })
 }
+
+const inDoubt = (): Problem =>
+  new Problem(
+    'gitlab_unavailable',
+    'The token is being changed, and GitLab does not say yet how that went.',
+    {
+      retryAfterSeconds: 5,
+    },
+  )
 
 const isGranted = (row: GrantRow): row is GrantRow & { granted_until: Date; access_token: string } =>
   row.granted_until !== null && row.access_token !== null

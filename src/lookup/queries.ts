@@ -33,6 +33,7 @@ export type GrantRow = {
   token_issued_at: Date
   token_expires_at: Date | null
   attempt_id: string | null
+  attempt_deadline: Date | null
   unanswered_since: Date | null
   retry_after: Date | null
   refreshable: boolean
@@ -93,7 +94,7 @@ export const grantLeases = async (db: Database, requests: GrantRequest[], now: D
       found.id as connection_id, found.organization, instances.base_url, found.token_kind, found.token_version,
       case when lease.id is null then null else found.access_token end as access_token,
       found.scopes, found.status, found.status_reason, found.status_detail, found.token_issued_at,
-      found.token_expires_at, found.attempt_id, found.unanswered_since, found.retry_after, found.refreshable
+      found.token_expires_at, found.attempt_id, found.attempt_deadline, found.unanswered_since, found.retry_after, found.refreshable
     from found
     join instances on instances.id = found.instance_id
     left join lease on lease.id = found.lease_id
@@ -168,4 +169,29 @@ export const releaseLease = async (
   if (accessKeyId) query = query.where('access_key_id', '=', accessKeyId)
   if (organizations) query = query.where('organization', 'in', organizations)
   return (await query.executeTakeFirstOrThrow()).numUpdatedRows > 0n
+}
+
+/** A lease as it was granted. */
+export type GrantedLease = {
+  id: string
+  connection_id: string
+  organization: string
+  access_key_id: string
+  token_version: number
+}
+
+export const findLease = (db: Database, id: string): Promise<GrantedLease | undefined> =>
+  db
+    .selectFrom('leases')
+    .select(['id', 'connection_id', 'organization', 'access_key_id', 'token_version'])
+    .where('id', '=', id)
+    .executeTakeFirst()
+
+/** Nobody counts on a token that GitLab refused: the lease no longer stands in the way of a refresh. */
+export const markLeaseRejected = async (db: Database, id: string, now: Date): Promise<void> => {
+  await db
+    .updateTable('leases')
+    .set({ rejected_at: now, released_at: sql`coalesce(released_at, ${now}::timestamptz)` })
+    .where('id', '=', id)
+    .execute()
 }

@@ -13,6 +13,7 @@ import type { App } from '../http/server.ts'
 import { findConnectionByUrl, rankByUrl } from './find-by-url.ts'
 import { type FindDeps, type Credential as FoundCredential, findCredential } from './find-credential.ts'
 import { releaseLease } from './queries.ts'
+import { rejectLease } from './reject-lease.ts'
 
 /** A day: GitLab's OAuth tokens live two hours by default, and no scan should need more. */
 const LONGEST_MIN_TTL = 86_400
@@ -254,6 +255,26 @@ export const registerLookupRoutes = (app: App, deps: Deps): void => {
       })
       if (!released) throw notFound('lease')
       return reply.code(204).send(null)
+    },
+  )
+
+  app.post(
+    '/v1/leases/:id/rejection',
+    {
+      onRequest: askForRole,
+      schema: {
+        operationId: 'rejectLease',
+        tags,
+        summary: 'Report that GitLab refused the token',
+        description:
+          'Answers with a newer token when there is one or one can be had. Otherwise a problem with the verified reason; `token_works` when GitLab accepts the token, so that the refusal has another cause.',
+        params: IdParams,
+        response: { 200: CredentialRef, ...problems(...CREDENTIAL_PROBLEMS, 'token_works') },
+      },
+    },
+    async (request, reply) => {
+      const credential = await rejectLease(deps, request.params.id, principalOf(request))
+      return reply.header('cache-control', 'no-store').send(toCredential(credential, new Date(clock())))
     },
   )
 }

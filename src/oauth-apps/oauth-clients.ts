@@ -58,6 +58,7 @@ const build = async (
   instance: InstanceRow,
   deps: Deps,
 ): Promise<{ client: OAuthClient; close(): Promise<void> }> => {
+  const client = deps.instanceClients.for(instance)
   const { pathname } = new URL(instance.base_url)
   const below = pathname === '/' ? '' : pathname
   const stateCookie = cookieName(`oauth-state-${app.slug}`, deps.publicUrl)
@@ -79,7 +80,7 @@ const build = async (
         authorizePath: `${below}/oauth/authorize`,
       },
       http: {
-        agent: uncloneable(deps.instanceClients.for(instance).agent),
+        agent: uncloneable(client.agent),
         timeout: GITLAB_TIMEOUT_MS,
         redirects: false,
         maxBytes: 65_536,
@@ -110,7 +111,10 @@ const build = async (
   await carrier.register(oauth2, options)
   await carrier.ready()
 
-  const answerOf = async (exchange: () => Promise<{ token: unknown }>): Promise<TokenAnswer> => {
+  const answerOf = (exchange: () => Promise<{ token: unknown }>): Promise<TokenAnswer> =>
+    client.guard(() => exchangeOnce(exchange))
+
+  const exchangeOnce = async (exchange: () => Promise<{ token: unknown }>): Promise<TokenAnswer> => {
     if (
       !isSchemeAllowed({
         baseUrl: instance.base_url,

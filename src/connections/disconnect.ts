@@ -1,0 +1,90 @@
+import { recordAuditEvent } from '../audit/queries.ts'
+import type { Clock } from '../clock/clock.ts'
+import type { Database } from '../db/database.ts'
+import type { ConnectionRow, InstanceRow } from '../db/tables.ts'
+import { refusalOf } from '../gitlab/refusal.ts'
+import type { InstanceClients } from '../instances/instance-clients.ts'
+import { findInstance } from '../instances/queries.ts'
+import { findOAuthApp } from '../oauth-apps/queries.ts'
+import { openClientSecret } from '../oauth-apps/save-oauth-app.ts'
+import type { Vault } from '../vault/vault.ts'
+import { claimForPerson } from './claim.ts'
+import type { Caller } from './connect-token.ts'
+import { deleteConnection } from './queries.ts'
+
+export type DisconnectDeps = { db: Database; vault: Vault; clock: Clock; instanceClients: InstanceClients }
+
+/** What still has to be done by hand at GitLab; undefined = nothing. */
+export type Disconnected = { leftToRevoke: { reason: string; where: string } | undefined }
+
+/**
+ * Revokes at GitLab, then forgets the secrets. The claim keeps a refresh from issuing a new pair in between. A GitLab
+ * that does not answer does not keep us from forgetting: what is left to revoke is said instead.
+ * @throws {Problem} not_found
+ */
+export const disconnect = async (
+  deps: DisconnectDeps,
+  connectionId: string,
+  { revoke }: { revoke: boolean },
+  caller: Caller,
+): Promise<Disconnected> => {
+  const { db, clock } = deps
+  const { row } = await claimForPerson(deps, connectionId, 'disconnect', { drained: false })
+  const instance = await findInstance(db, row.instance_id)
+  const failure = revoke && instance ? await revokeAtGitLab(deps, row, instance) : undefined
+  await db.transaction().execute(async (transaction) => {
+    await deleteConnection(transaction, row.id)
+    await recordAuditEvent(transaction, {
+      at: new Date(clock()),
+      action: 'connection.deleted',
+      organization: row.organization,
+      subjectId: row.id,
+      details: { revoked_at_gitlab: revoke && failure === undefined, token_kind: row.token_kind },
+      ...caller,
+    })
+  })
+  if (!instance || failure === undefined) return { leftToRevoke: undefined }
+  return { leftToRevoke: { reason: failure, where: pageFor(row, instance) } }
+}
+
+/** Where a person revokes what is left. */
+const pageFor = ({ method, token_kind, group_path }: ConnectionRow, { base_url }: InstanceRow): string => {
+  if (method === 'oauth') return `${base_url}/-/user_settings/applications`
+  if (token_kind === 'group_access_token') return `${base_url}/groups/${group_path}/-/settings/access_tokens`
+  if (token_kind === 'project_access_token') return `${base_url}/${group_path}/-/settings/access_tokens`
+  return `${base_url}/-/user_settings/personal_access_tokens`
+}
+
+/** @returns why it did not work; undefined when the token is revoked, or was dead already. */
+const revokeAtGitLab = async (
+  { db, vault, instanceClients }: DisconnectDeps,
+  row: ConnectionRow,
+  instance: InstanceRow,
+): Promise<string | undefined> => {
+  const client = instanceClients.for(instance)
+  const token = await vault.open(row.access_token, {
+    ownerId: row.id,
+    version: row.token_version,
+    use: 'access',
+  })
+  if (row.method === 'token') {
+    const answer = await client.send({ method: 'DELETE', path: '/api/v4/personal_access_tokens/self', token })
+    if (answer.kind === 'answer' && answer.status === 204) return undefined
+    const refusal = refusalOf(answer, instance.base_url)
+    const wasDead =
+      refusal !== undefined && ['token_revoked', 'token_expired', 'token_unknown'].includes(refusal.code)
+    return wasDead ? undefined : (refusal?.detail ?? 'GitLab did not revoke the token.')
+  }
+  const app = row.oauth_app_id === null ? undefined : await findOAuthApp(db, row.oauth_app_id)
+  if (!app)
+    return 'The token was obtained elsewhere: only the application that it was issued to can revoke it.'
+  // Revoking either half revokes both (RFC 7009; doorkeeper keeps them in one row).
+  const answer = await client.send({
+    method: 'POST',
+    path: '/oauth/revoke',
+    form: { token },
+    basicAuth: { username: app.client_id, password: await openClientSecret(vault, app) },
+  })
+  if (answer.kind === 'answer' && answer.status === 200) return undefined
+  return refusalOf(answer, instance.base_url)?.detail ?? 'GitLab did not let the OAuth app revoke its token.'
+}

@@ -1,0 +1,83 @@
+import {
+  bulkhead,
+  ConsecutiveBreaker,
+  circuitBreaker,
+  ExponentialBackoff,
+  handleWhenResult,
+  isBrokenCircuitError,
+  isBulkheadRejectedError,
+  wrap,
+} from 'cockatiel'
+import type { Clock } from '../clock/clock.ts'
+import type { TransportFailure } from './transport-failure.ts'
+
+/** Anything that tells how a call to GitLab went. */
+type Result = { kind: string; status?: number | undefined; retryAfterSeconds?: number | undefined }
+
+/** Runs a call to one instance, or tells at once that it would be of no use now. */
+export type Guard = <Answer extends Result>(call: () => Promise<Answer>) => Promise<Answer | TransportFailure>
+
+export type GuardOptions = {
+  clock: Clock
+  /** How long an open circuit stays so at first; it doubles up to ten times that. */
+  circuitOpenMs?: number
+}
+
+/** As many as the agent has sockets: a call never waits inside the agent, where its timeout would run. */
+export const CALLS_AT_ONCE = 32
+const CALLS_WAITING = 1_000
+const FAILURES_TO_OPEN = 10
+const CIRCUIT_OPEN_MS = 1_000
+const OVERLOADED_RETRY_SECONDS = 2
+const DEFAULT_PAUSE_SECONDS = 10
+
+const isOutage = (result: unknown): boolean => {
+  const { kind, reason, status } = result as Result & { reason?: string }
+  if (kind === 'failure') return reason === 'unreachable' || reason === 'timeout' || reason === 'cut'
+  return typeof status === 'number' && status >= 500
+}
+
+/**
+ * Keeps a dead or busy GitLab from tying up the process: a limit on calls at once, a circuit breaker, and the pause
+ * that GitLab asked for with a 429. Calls that are turned away were never sent.
+ */
+export const createGuard = ({ clock, circuitOpenMs = CIRCUIT_OPEN_MS }: GuardOptions): Guard => {
+  const policy = wrap(
+    bulkhead(CALLS_AT_ONCE, CALLS_WAITING),
+    circuitBreaker(handleWhenResult(isOutage), {
+      breaker: new ConsecutiveBreaker(FAILURES_TO_OPEN),
+      halfOpenAfter: new ExponentialBackoff({ initialDelay: circuitOpenMs, maxDelay: circuitOpenMs * 10 }),
+    }),
+  )
+  let pausedUntil = 0
+
+  const turnedAway = (
+    reason: 'overloaded' | 'rate_limited',
+    retryAfterSeconds: number,
+  ): TransportFailure => ({
+    kind: 'failure',
+    reason,
+    mayHaveActed: false,
+    retryAfterSeconds,
+  })
+
+  return async (call) => {
+    try {
+      return await policy.execute(async () => {
+        const pause = pausedUntil - clock()
+        if (pause > 0) return turnedAway('rate_limited', Math.ceil(pause / 1000))
+        const answer = await call()
+        if (answer.kind === 'rate_limited' || answer.status === 429) {
+          const seconds = answer.retryAfterSeconds ?? DEFAULT_PAUSE_SECONDS
+          pausedUntil = Math.max(pausedUntil, clock() + seconds * 1000)
+        }
+        return answer
+      })
+    } catch (error) {
+      if (isBrokenCircuitError(error) || isBulkheadRejectedError(error)) {
+        return turnedAway('overloaded', OVERLOADED_RETRY_SECONDS)
+      }
+      throw error
+    }
+  }
+}

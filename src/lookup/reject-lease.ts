@@ -1,0 +1,50 @@
+import { hasRole, mayActIn, type Principal } from '../access-keys/principal.ts'
+import { isRefreshable } from '../connections/connection.ts'
+import { findConnection } from '../connections/queries.ts'
+import type { Database } from '../db/database.ts'
+import { notFound, Problem } from '../errors/problem.ts'
+import { type Credential, type FindDeps, findCredential } from './find-credential.ts'
+import { findLease, markLeaseRejected } from './queries.ts'
+
+type Deps = FindDeps & { db: Database }
+
+/**
+ * "GitLab refused this token." A newer version is answered if there is one; else GitLab is asked, once however many
+ * report it. A dead token is refreshed; one that works is said to work.
+ * @throws {Problem} not_found, token_works, and those of findCredential, which tell why there is no better token
+ */
+export const rejectLease = async (deps: Deps, leaseId: string, principal: Principal): Promise<Credential> => {
+  const { db, clock, verify, refresher } = deps
+  const lease = await findLease(db, leaseId)
+  const isOwn = lease?.access_key_id === principal.id || hasRole(principal, 'manager')
+  if (!lease || !isOwn || !mayActIn(principal, lease.organization)) throw notFound('lease')
+  const connection = await findConnection(db, lease.connection_id)
+  if (!connection) throw notFound('connection')
+  const newest = () => findCredential(deps, connection.id, principal, { onConflict: 'respect' })
+  if (connection.token_version > lease.token_version || connection.status !== 'active') {
+    await markLeaseRejected(db, lease.id, new Date(clock()))
+    return newest()
+  }
+
+  const verdict = await verify(connection.id)
+  if (verdict.kind === 'works') {
+    throw new Problem(
+      'token_works',
+      'GitLab accepts this token: the refusal is about the repository, its permissions or the scopes.',
+      { members: { connection_id: connection.id, scopes: connection.scopes } },
+    )
+  }
+  // The token changed while GitLab was asked about the old one.
+  if (verdict.kind === 'unknown' && verdict.refusal === undefined) return newest()
+  if (verdict.kind === 'unknown') {
+    throw new Problem('gitlab_unavailable', verdict.refusal?.detail ?? 'The token is changing right now.', {
+      retryAfterSeconds: verdict.refusal?.retryAfterSeconds ?? 1,
+    })
+  }
+  await markLeaseRejected(db, lease.id, new Date(clock()))
+  if (isRefreshable(connection)) {
+    // It is dead: the leases that others hold on it protect nothing.
+    await refresher.refresh(connection.id, { knownVersion: lease.token_version, onConflict: 'preempt' })
+  }
+  return newest()
+}
