@@ -108,6 +108,11 @@ const STATEMENTS = [
     on connections (organization, instance_id, method, gitlab_user_id, group_path)`,
   `create index connections_by_url on connections (instance_id, group_path, organization) where status = 'active'`,
   `create index connections_oauth_app_id on connections (oauth_app_id) where oauth_app_id is not null`,
+  `create index connections_to_mend on connections (retry_after)
+    where status = 'active' and (attempt_id is not null or failing_since is not null)`,
+  `create index connections_to_expire on connections (token_expires_at)
+    where status = 'active' and refresh_token is null`,
+  `create index authorization_requests_granted_at on authorization_requests (granted_at) where grant_jwe is not null`,
   `create index connections_by_organization on connections (organization, id)`,
 
   // No foreign key to connections: the row is the record of a release and outlives the connection.

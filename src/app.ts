@@ -8,6 +8,7 @@ import { registerConnectSessionRoutes } from './connect-sessions/routes.ts'
 import { coalesce } from './connections/coalesce.ts'
 import { registerLifecycleRoutes } from './connections/lifecycle-routes.ts'
 import { createRefresher } from './connections/refresh.ts'
+import { rotate } from './connections/rotate.ts'
 import { registerConnectionRoutes } from './connections/routes.ts'
 import { createSpool } from './connections/spool.ts'
 import { createTokenSaver } from './connections/token-saver.ts'
@@ -18,10 +19,12 @@ import { type App, createServer } from './http/server.ts'
 import { registerServiceRoutes } from './http/service-routes.ts'
 import { createInstanceClients } from './instances/instance-clients.ts'
 import { registerInstanceRoutes } from './instances/routes.ts'
+import { createJobs, type Jobs } from './jobs/jobs.ts'
 import { createLeaseGrants } from './lookup/lease-grants.ts'
 import { registerLookupRoutes } from './lookup/routes.ts'
 import { createOAuthClients } from './oauth-apps/oauth-clients.ts'
 import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
+import { completePendingGrant } from './oauth-flow/grant.ts'
 import { registerOAuthFlowRoutes } from './oauth-flow/routes.ts'
 import type { KeyRing } from './vault/key-ring.ts'
 import { createVault } from './vault/vault.ts'
@@ -31,11 +34,13 @@ export type AppDeps = {
   keyRing: KeyRing
   clock: Clock
   logger: Logger
-  config: Pick<Config, 'publicUrl' | 'returnOrigins' | 'trustProxy' | 'dataDir'>
+  config: Pick<Config, 'publicUrl' | 'returnOrigins' | 'trustProxy' | 'dataDir' | 'leaseRetentionDays'>
 }
 
+export type Broker = { app: App; jobs: Jobs }
+
 /** Wires every room once: each dependency is an argument that can be followed from here. */
-export const createApp = async ({ db, keyRing, clock, logger, config }: AppDeps): Promise<App> => {
+export const createApp = async ({ db, keyRing, clock, logger, config }: AppDeps): Promise<Broker> => {
   const { publicUrl, returnOrigins, trustProxy, dataDir } = config
   const app = await createServer({ logger, trustProxy })
   await registerApiDocs(app)
@@ -50,6 +55,17 @@ export const createApp = async ({ db, keyRing, clock, logger, config }: AppDeps)
   const verify = coalesce((connectionId: string) =>
     verifyConnection({ db, vault, clock, instanceClients }, connectionId),
   )
+  const flowDeps = { db, vault, clock, instanceClients, oauthClients }
+  const jobs = createJobs({
+    db,
+    clock,
+    logger,
+    refresher,
+    verify,
+    rotate: (id) => rotate({ db, vault, clock, instanceClients, tokenSaver }, id, undefined),
+    completeGrant: (id) => completePendingGrant(flowDeps, id),
+    leaseRetentionDays: config.leaseRetentionDays,
+  })
   const leaseGrants = createLeaseGrants({ db, clock })
 
   app.register(async (routes) => {
@@ -84,5 +100,5 @@ export const createApp = async ({ db, keyRing, clock, logger, config }: AppDeps)
     await oauthClients.close()
     instanceClients.close()
   })
-  return app
+  return { app, jobs }
 }

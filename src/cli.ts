@@ -22,12 +22,18 @@ const migrate = async (): Promise<void> => {
 
 /** Prints openapi.yaml: the routes are described, never called, so they get no database and no keys. */
 const openapi = async (): Promise<void> => {
-  const app = await createApp({
+  const { app } = await createApp({
     db: {} as Database,
     keyRing: { current: () => Promise.reject(), byId: () => Promise.reject() } as never,
     clock: systemClock,
     logger: createLogger('silent'),
-    config: { publicUrl: 'http://127.0.0.1:8080', returnOrigins: [], trustProxy: false, dataDir: './data' },
+    config: {
+      publicUrl: 'http://127.0.0.1:8080',
+      returnOrigins: [],
+      trustProxy: false,
+      dataDir: './data',
+      leaseRetentionDays: 1,
+    },
   })
   process.stdout.write(await openApiYaml(app))
   await app.close()

@@ -9,6 +9,7 @@ import { embeddedMasterKey } from './config/master-key.ts'
 import { type OpenDatabase, openDatabase } from './db/database.ts'
 import { migrateToLatest } from './db/migrate.ts'
 import type { App } from './http/server.ts'
+import { startSchedule } from './jobs/schedule.ts'
 import { ensureConfiguredApp } from './oauth-apps/configured-app.ts'
 import { openKeyRing } from './vault/key-ring.ts'
 import { createVault } from './vault/vault.ts'
@@ -52,8 +53,17 @@ export const startBroker = async (
     if (config.gitlabApp)
       await ensureConfiguredApp(db, { vault: createVault(keyRing), clock }, config.gitlabApp)
 
-    const app = await createApp({ db, keyRing, clock, logger, config })
+    const { app, jobs } = await createApp({ db, keyRing, clock, logger, config })
     await app.listen({ host: config.host, port: config.port })
+    // Serving does not wait for it: pg-boss makes its own tables first.
+    const schedule = startSchedule(
+      { db: database.jobStore, backend: embedded ? 'pglite' : 'postgres' },
+      jobs,
+      logger,
+    ).catch((error: unknown) => {
+      logger.error({ err: error }, 'background work did not start')
+      return undefined
+    })
     const { port } = app.server.address() as AddressInfo
     const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
     return {
@@ -63,6 +73,7 @@ export const startBroker = async (
       newAdminKey,
       async close() {
         await app.close()
+        await (await schedule)?.stop().catch(() => undefined)
         await database.close()
       },
     }

@@ -19,6 +19,8 @@ export type Config = {
   /** Whether X-Forwarded-* headers are believed, and whose: Fastify's trustProxy. */
   trustProxy: boolean | string
   logLevel: string
+  /** How long the record of who got which token is kept. */
+  leaseRetentionDays: number
 }
 
 /** All faults of the environment at once, one a line; no value is ever in it. */
@@ -148,6 +150,7 @@ export const readConfig = (env: Environment): Config => {
     returnOrigins,
     trustProxy,
     logLevel,
+    leaseRetentionDays: readInteger('LEASE_RETENTION_DAYS', 90, 1, 3650),
   }
   if (faults.length > 0) throw new ConfigError(faults)
   return config

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
 import { Kysely, PGliteDialect, PostgresDialect, sql, type Transaction } from 'kysely'
 import pg from 'pg'
+import { fromPglite } from 'pg-boss'
 import { isConnectionError } from './sqlstate.ts'
 import type { Tables } from './tables.ts'
 
@@ -10,9 +11,13 @@ import type { Tables } from './tables.ts'
 export type Database = Kysely<Tables>
 export type DatabaseTransaction = Transaction<Tables>
 
+export type JobStore = ReturnType<typeof fromPglite>
+
 export type OpenDatabase = {
   db: Database
   kind: 'postgresql' | 'embedded'
+  /** The same connections for pg-boss, which brings its own SQL. */
+  jobStore: JobStore
   close(): Promise<void>
 }
 
@@ -38,8 +43,13 @@ export const openDatabase = ({
   if (databaseUrl === undefined) {
     const folder = join(dataDir, 'pglite')
     mkdirSync(folder, { recursive: true, mode: 0o700 })
-    const db = new Kysely<Tables>({ dialect: new PGliteDialect({ pglite: () => PGlite.create(folder) }) })
-    return { db, kind: 'embedded', close: () => db.destroy() }
+    const pglite = new PGlite(folder)
+    const db = new Kysely<Tables>({ dialect: new PGliteDialect({ pglite }) })
+    const close = async () => {
+      await db.destroy()
+      if (!pglite.closed) await pglite.close()
+    }
+    return { db, kind: 'embedded', jobStore: fromPglite(pglite), close }
   }
   const pool = new pg.Pool({
     connectionString: databaseUrl,
@@ -51,7 +61,8 @@ export const openDatabase = ({
   })
   pool.on('error', (error) => onIdleError?.(error))
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
-  return { db, kind: 'postgresql', close: () => db.destroy() }
+  const jobStore: JobStore = { executeSql: (text, values) => pool.query(text, values) }
+  return { db, kind: 'postgresql', jobStore, close: () => db.destroy() }
 }
 
 /** Whether an error means that the database is away, in contrast to a statement that it refused. */

@@ -17,7 +17,6 @@ import { completeGrant, keepGrant } from './grant.ts'
 import {
   consumeAuthorizationRequest,
   findAuthorizationRequest,
-  forgetGrant,
   insertAuthorizationRequest,
 } from './queries.ts'
 
@@ -133,10 +132,8 @@ const connect = async (
     const { id } = await completeGrant(deps, authorization, app, instance, request.id)
     return { result: { status: 'connected', connectionId: id }, returnUrl }
   } catch (error) {
-    if (!(error instanceof Problem)) throw error
-    // An outage says nothing about the grant; any other refusal is final, and what is of no use is not kept.
-    if (error.code !== 'gitlab_unavailable') await forgetGrant(deps.db, authorization.id)
-    return failed(error.code, returnUrl)
+    if (error instanceof Problem) return failed(error.code, returnUrl)
+    throw error
   }
 }
 

@@ -3,11 +3,13 @@ import { findSession, markSessionUsed } from '../connect-sessions/queries.ts'
 import { type SavedConnection, saveConnection } from '../connections/save-connection.ts'
 import { toProblem } from '../connections/verify-token.ts'
 import type { AuthorizationRequestRow, InstanceRow, OAuthAppRow } from '../db/tables.ts'
-import { Problem } from '../errors/problem.ts'
+import { notFound, Problem } from '../errors/problem.ts'
 import { inspectOAuthToken } from '../gitlab/inspect-token.ts'
+import { findInstance } from '../instances/queries.ts'
+import { findOAuthApp } from '../oauth-apps/queries.ts'
 import type { TokenSet } from '../oauth-apps/token-answer.ts'
 import type { FlowDeps } from './flow.ts'
-import { forgetGrant, saveGrant } from './queries.ts'
+import { findAuthorizationRequest, forgetGrant, saveGrant } from './queries.ts'
 
 type StoredGrant = TokenSet & { issuedAt: string }
 
@@ -48,7 +50,11 @@ export const completeGrant = async (
     grant.accessToken,
     new Date(clock()),
   )
-  if (!inspection.valid) throw toProblem(inspection.refusal)
+  if (!inspection.valid) {
+    // An outage says nothing about the grant; any other refusal is final, and what is of no use is not kept.
+    if (inspection.refusal.code !== 'gitlab_unavailable') await forgetGrant(db, request.id)
+    throw toProblem(inspection.refusal)
+  }
 
   const now = new Date(clock())
   const issuedAt = new Date(grant.issuedAt)
@@ -77,4 +83,13 @@ export const completeGrant = async (
   await forgetGrant(db, request.id)
   await markSessionUsed(db, session.id, now)
   return saved
+}
+
+/** The same without a browser, for a grant that is waiting for GitLab to answer again. */
+export const completePendingGrant = async (deps: FlowDeps, id: string): Promise<SavedConnection> => {
+  const request = await findAuthorizationRequest(deps.db, id)
+  const app = request && (await findOAuthApp(deps.db, request.oauth_app_id))
+  const instance = app && (await findInstance(deps.db, app.instance_id))
+  if (!request || !app || !instance) throw notFound('grant')
+  return completeGrant(deps, request, app, instance, id)
 }

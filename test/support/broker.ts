@@ -12,6 +12,7 @@ import { type Database, openDatabase } from '../../src/db/database.ts'
 import { migrateToLatest } from '../../src/db/migrate.ts'
 import type { Role } from '../../src/db/tables.ts'
 import type { App } from '../../src/http/server.ts'
+import type { Jobs } from '../../src/jobs/jobs.ts'
 import { createLogger } from '../../src/log.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createFakeClock, type FakeClock } from './clock.ts'
@@ -40,6 +41,8 @@ export type RequestOptions = {
 export type TestBroker = {
   url: string
   app: App
+  /** The background work; tests run it by hand. */
+  jobs: Jobs
   db: Database
   clock: FakeClock
   /** What was logged: one JSON document a line. */
@@ -82,7 +85,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   const logger = createLogger('trace', { write: (line: string) => void logLines.push(line) })
   const keyRing = await openKeyRing(db, [MASTER_KEY], clock)
   await ensureFirstAdminKey(db, { configuredKey: ADMIN_KEY, mayGenerate: false, clock })
-  const app = await createApp({ db, keyRing, clock, logger, config })
+  const { app, jobs } = await createApp({ db, keyRing, clock, logger, config })
   await app.listen({ host: '127.0.0.1', port })
   const url = `http://127.0.0.1:${port}`
 
@@ -124,6 +127,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   return {
     url,
     app,
+    jobs,
     db,
     clock,
     logLines,
