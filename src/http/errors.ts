@@ -10,7 +10,12 @@ type ValidationFault = {
   instancePath?: string
   keyword?: string
   message?: string
-  params?: { missingProperty?: string; additionalProperty?: string; allowedValues?: unknown[] }
+  params?: {
+    missingProperty?: string
+    additionalProperty?: string
+    allowedValues?: unknown[]
+    allowedValue?: unknown
+  }
 }
 
 /** Names the field and what is wrong with it; never repeats the value, which may be a secret. */
@@ -30,8 +35,25 @@ const toFieldError = (
   return { field, message: message ?? 'is not valid' }
 }
 
+/** A choice between literals fails once for each, and once as a whole: one message says what is possible. */
+const toFieldErrors = (faults: ValidationFault[], part: string): FieldError[] => {
+  const literals = Map.groupBy(
+    faults.filter(({ keyword }) => keyword === 'const'),
+    ({ instancePath }) => instancePath,
+  )
+  return faults.flatMap((fault) => {
+    const { keyword, instancePath } = fault
+    const choices = literals.get(instancePath) ?? []
+    if (keyword === 'anyOf' || (keyword === 'type' && choices.length > 1)) return []
+    if (keyword !== 'const') return [toFieldError(fault, part)]
+    if (fault !== choices[0]) return []
+    const allowedValues = choices.map(({ params }) => params?.allowedValue)
+    return [toFieldError({ ...fault, keyword: 'enum', params: { allowedValues } }, part)]
+  })
+}
+
 /** Turns whatever was thrown into a problem; undefined when it is unexpected. */
-const toProblem = (error: FastifyError | Problem): Problem | undefined => {
+export const toProblem = (error: FastifyError | Problem): Problem | undefined => {
   if (error instanceof Problem) return error
   if (isDatabaseUnavailable(error)) {
     return new Problem(
@@ -44,7 +66,7 @@ const toProblem = (error: FastifyError | Problem): Problem | undefined => {
   }
   if (error.validation) {
     const faults = error.validation as ValidationFault[]
-    const errors = faults.map((fault) => toFieldError(fault, error.validationContext ?? 'request'))
+    const errors = toFieldErrors(faults, error.validationContext ?? 'request')
     const detail = errors.map(({ field, message }) => `${field} ${message}`).join('; ')
     return new Problem('invalid_request', `${detail}.`, { errors })
   }

@@ -2,8 +2,6 @@ import type { Server } from 'node:http'
 import cookie from '@fastify/cookie'
 import formbody from '@fastify/formbody'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import { Ajv } from 'ajv'
-import addFormatsModule from 'ajv-formats'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -14,6 +12,7 @@ import type { Logger } from 'pino'
 import { v7 as uuidv7 } from 'uuid'
 import { answerError, answerNotFound } from './errors.ts'
 import { problemSchema } from './problem-schema.ts'
+import { createCompilersFactory, refuseNul } from './validator.ts'
 
 export type App = FastifyInstance<
   Server,
@@ -29,22 +28,6 @@ const BODY_LIMIT_BYTES = 65_536
 const REQUEST_TIMEOUT_MS = 30_000
 /** Longer than a load balancer keeps an idle connection (60 s by custom), so that it never meets a closed one. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
-
-// ajv-formats is CommonJS: its function is the default export of the default export.
-const addFormats = addFormatsModule as unknown as (ajv: Ajv) => void
-
-/** Bodies are taken as they are; what comes in a URL is text and is converted. Unknown fields are faults in both. */
-const createValidator = (coerceTypes: boolean): Ajv => {
-  const ajv = new Ajv({
-    coerceTypes,
-    useDefaults: true,
-    removeAdditional: false,
-    allErrors: true,
-    strict: false,
-  })
-  addFormats(ajv)
-  return ajv
-}
 
 /** A request for the log: never its query, which may hold a session token or an authorization code. */
 const serializeRequest = (request: FastifyRequest) => ({
@@ -67,11 +50,8 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     return503OnClosing: true,
     routerOptions: { ignoreTrailingSlash: true },
     frameworkErrors: answerError,
+    schemaController: { compilersFactory: createCompilersFactory() },
   }).withTypeProvider<TypeBoxTypeProvider>()
-
-  const bodies = createValidator(false)
-  const texts = createValidator(true)
-  app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? bodies : texts).compile(schema))
 
   app.addSchema(problemSchema)
   app.setErrorHandler(answerError)
@@ -81,6 +61,7 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     reply.header('x-content-type-options', 'nosniff')
     reply.header('referrer-policy', 'no-referrer')
   })
+  app.addHook('preValidation', refuseNul)
   app.addHook('onResponse', async (request, reply) => {
     const { url } = request.routeOptions
     request.log.info(

@@ -17,13 +17,13 @@ import { BaseUrl, Id, IdParams, isoTime, Name, NullableText, Time } from '../htt
 import type { App } from '../http/server.ts'
 import { deleteInstance, findInstance, insertInstance, listInstances, updateInstance } from './queries.ts'
 
+/** Without defaults: a change of one of them leaves the others as they are. */
 const settings = {
   name: Type.Optional(Name),
   allow_private_network: Type.Optional(
     Type.Boolean({
-      default: false,
       description:
-        'Whether private addresses and plain http are allowed. Switch it on for a GitLab inside your own network only.',
+        'Whether private addresses and plain http are allowed. Off when left out of a new instance; switch it on for a GitLab inside your own network only.',
     }),
   ),
   ca_certificate: Type.Optional(
