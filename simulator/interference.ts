@@ -135,7 +135,10 @@ export const watchRequests = (app: FastifyInstance, watched: Watched): void => {
     const grantType = (request.body as { grant_type?: unknown } | undefined)?.grant_type
     if (typeof grantType === 'string') entry.grantType = grantType
     const effect = faults.take(entry)
-    if (effect) await applyEarly(effect, request, reply, clock)
+    if (effect) {
+      entry.fault = effect.kind
+      await applyEarly(effect, request, reply, clock)
+    }
   })
 
   app.addHook('onSend', async (request) => {

@@ -147,6 +147,7 @@ export const oauthRoutes = (app: FastifyInstance, world: World, clock: Clock, id
     const grant = { authorization_code: exchangeCode, refresh_token: refresh }[grantType]
     if (!grant) throw oauthRefusal('unsupported_grant_type')
     const pair = grant(world, parameters, readClient(world, request, parameters))
+    request.entry.issued = { grantId: pair.grantId, generation: pair.generation }
     reply.headers(NO_STORE)
     if (!pair.scopes.includes('openid')) return tokenAnswer(pair)
     return { ...tokenAnswer(pair), id_token: await idTokens.sign(pair) }

@@ -8,6 +8,10 @@ export type RequestEntry = {
   grantType?: string
   /** Missing while no answer was sent, and for ever when the connection was cut. */
   status?: number
+  /** Which fault struck. */
+  fault?: string
+  /** What it brought forth, whether or not the answer arrived: a token pair, by the count of its grant. */
+  issued?: { grantId: string; generation: number }
 }
 
 export type RequestPattern = {
