@@ -4,6 +4,7 @@ import { createAuthenticator } from './access-keys/authenticate.ts'
 import { registerAccessKeyRoutes } from './access-keys/routes.ts'
 import type { Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
+import { registerConnectPage } from './connect-page/routes.ts'
 import { registerConnectSessionRoutes } from './connect-sessions/routes.ts'
 import { coalesce } from './connections/coalesce.ts'
 import { registerLifecycleRoutes } from './connections/lifecycle-routes.ts'
@@ -13,7 +14,7 @@ import { registerConnectionRoutes } from './connections/routes.ts'
 import { createSpool } from './connections/spool.ts'
 import { createTokenSaver } from './connections/token-saver.ts'
 import { verifyConnection } from './connections/verify-connection.ts'
-import { type Database, isDatabaseReady } from './db/database.ts'
+import { type Database, isDatabaseReady, type RunPrepared } from './db/database.ts'
 import { registerApiDocs } from './http/api-docs.ts'
 import { type App, createServer } from './http/server.ts'
 import { registerServiceRoutes } from './http/service-routes.ts'
@@ -21,9 +22,11 @@ import { createInstanceClients } from './instances/instance-clients.ts'
 import { registerInstanceRoutes } from './instances/routes.ts'
 import { createJobs, type Jobs } from './jobs/jobs.ts'
 import { createLeaseGrants } from './lookup/lease-grants.ts'
+import { createOpenedTokens } from './lookup/opened-tokens.ts'
 import { registerLookupRoutes } from './lookup/routes.ts'
 import { createOAuthClients } from './oauth-apps/oauth-clients.ts'
 import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
+import { startFlow } from './oauth-flow/flow.ts'
 import { completePendingGrant } from './oauth-flow/grant.ts'
 import { registerOAuthFlowRoutes } from './oauth-flow/routes.ts'
 import type { KeyRing } from './vault/key-ring.ts'
@@ -31,6 +34,7 @@ import { createVault } from './vault/vault.ts'
 
 export type AppDeps = {
   db: Database
+  runPrepared: RunPrepared
   keyRing: KeyRing
   clock: Clock
   logger: Logger
@@ -40,7 +44,14 @@ export type AppDeps = {
 export type Broker = { app: App; jobs: Jobs }
 
 /** Wires every room once: each dependency is an argument that can be followed from here. */
-export const createApp = async ({ db, keyRing, clock, logger, config }: AppDeps): Promise<Broker> => {
+export const createApp = async ({
+  db,
+  runPrepared,
+  keyRing,
+  clock,
+  logger,
+  config,
+}: AppDeps): Promise<Broker> => {
   const { publicUrl, returnOrigins, trustProxy, dataDir } = config
   const app = await createServer({ logger, trustProxy })
   await registerApiDocs(app)
@@ -66,7 +77,8 @@ export const createApp = async ({ db, keyRing, clock, logger, config }: AppDeps)
     completeGrant: (id) => completePendingGrant(flowDeps, id),
     leaseRetentionDays: config.leaseRetentionDays,
   })
-  const leaseGrants = createLeaseGrants({ db, clock })
+  const leaseGrants = createLeaseGrants({ runPrepared, clock })
+  const openedTokens = createOpenedTokens(vault)
 
   app.register(async (routes) => {
     registerInstanceRoutes(routes as App, { db, clock, authenticator })
@@ -84,8 +96,32 @@ export const createApp = async ({ db, keyRing, clock, logger, config }: AppDeps)
       verify,
       authenticator,
     })
-    registerLookupRoutes(routes as App, { db, clock, vault, leaseGrants, refresher, verify, authenticator })
+    registerLookupRoutes(routes as App, {
+      db,
+      runPrepared,
+      clock,
+      leaseGrants,
+      openedTokens,
+      refresher,
+      verify,
+      authenticator,
+    })
     registerOAuthFlowRoutes(routes as App, { db, clock, vault, instanceClients, oauthClients, publicUrl })
+    await routes.register((page) =>
+      registerConnectPage(page as App, {
+        db,
+        clock,
+        vault,
+        instanceClients,
+        publicUrl,
+        authenticator,
+        refresher,
+        tokenSaver,
+        verify,
+        startOAuth: (slug, sessionToken, request, reply) =>
+          startFlow(flowDeps, slug, sessionToken, request, reply),
+      }),
+    )
     registerServiceRoutes(routes as App, {
       isReady: () => isDatabaseReady(db),
     })

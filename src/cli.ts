@@ -24,6 +24,7 @@ const migrate = async (): Promise<void> => {
 const openapi = async (): Promise<void> => {
   const { app } = await createApp({
     db: {} as Database,
+    runPrepared: () => Promise.reject(new Error('no database')),
     keyRing: { current: () => Promise.reject(), byId: () => Promise.reject() } as never,
     clock: systemClock,
     logger: createLogger('silent'),

@@ -53,7 +53,14 @@ export const startBroker = async (
     if (config.gitlabApp)
       await ensureConfiguredApp(db, { vault: createVault(keyRing), clock }, config.gitlabApp)
 
-    const { app, jobs } = await createApp({ db, keyRing, clock, logger, config })
+    const { app, jobs } = await createApp({
+      db,
+      runPrepared: database.runPrepared,
+      keyRing,
+      clock,
+      logger,
+      config,
+    })
     await app.listen({ host: config.host, port: config.port })
     // Serving does not wait for it: pg-boss makes its own tables first.
     const schedule = startSchedule(

@@ -13,9 +13,16 @@ export type DatabaseTransaction = Transaction<Tables>
 
 export type JobStore = ReturnType<typeof fromPglite>
 
+/** A statement that every connection parses once. */
+export type PreparedStatement = { name: string; text: string }
+/** Runs one on any connection, outside of transactions. */
+export type RunPrepared = <Row>(statement: PreparedStatement, values: unknown[]) => Promise<Row[]>
+
 export type OpenDatabase = {
   db: Database
   kind: 'postgresql' | 'embedded'
+  /** For the few statements of the hot path, where building SQL for each call would cost more than running it. */
+  runPrepared: RunPrepared
   /** The same connections for pg-boss, which brings its own SQL. */
   jobStore: JobStore
   close(): Promise<void>
@@ -49,7 +56,9 @@ export const openDatabase = ({
       await db.destroy()
       if (!pglite.closed) await pglite.close()
     }
-    return { db, kind: 'embedded', jobStore: fromPglite(pglite), close }
+    const runPrepared: RunPrepared = async <Row>({ text }: PreparedStatement, values: unknown[]) =>
+      (await pglite.query<Row>(text, values)).rows
+    return { db, kind: 'embedded', runPrepared, jobStore: fromPglite(pglite), close }
   }
   const pool = new pg.Pool({
     connectionString: databaseUrl,
@@ -62,7 +71,9 @@ export const openDatabase = ({
   pool.on('error', (error) => onIdleError?.(error))
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   const jobStore: JobStore = { executeSql: (text, values) => pool.query(text, values) }
-  return { db, kind: 'postgresql', jobStore, close: () => db.destroy() }
+  const runPrepared: RunPrepared = async <Row>({ name, text }: PreparedStatement, values: unknown[]) =>
+    (await pool.query({ name, text, values })).rows as Row[]
+  return { db, kind: 'postgresql', runPrepared, jobStore, close: () => db.destroy() }
 }
 
 /** Whether an error means that the database is away, in contrast to a statement that it refused. */

@@ -1,40 +1,41 @@
 import type { Principal } from '../access-keys/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import { DEFAULT_MIN_TTL_SECONDS } from '../connections/serving-decision.ts'
-import type { Database } from '../db/database.ts'
+import type { RunPrepared } from '../db/database.ts'
 import { invalidField, Problem } from '../errors/problem.ts'
 import { coveringPaths, parseResourceUrl } from '../gitlab/repository-url.ts'
-import { findCandidates } from './queries.ts'
+import { findCandidates, type Place } from './queries.ts'
 import { type Choice, chooseConnection, type RankedCandidate } from './url-match.ts'
 
 export type UrlWish = { url: string; organization?: string | undefined; minTtl?: number | undefined }
 
-type Deps = { db: Database; clock: Clock }
+type Deps = { runPrepared: RunPrepared; clock: Clock }
 
-/** Every connection that covers the URL, ranked, and which one wins. */
-export const rankByUrl = async (
-  { db, clock }: Deps,
-  principal: Principal,
-  wish: UrlWish,
-): Promise<Choice> => {
-  const resource = parseResourceUrl(wish.url)
+/** @throws {Problem} invalid_request when it is no URL of a repository or group */
+export const placesOf = (url: string): Place[] => {
+  const resource = parseResourceUrl(url)
   if (!resource) {
     throw invalidField(
       'url',
       'is not the URL of a repository or group (https://host/group/project, git@host:group/project.git)',
     )
   }
-  const now = new Date(clock())
-  const places = resource.baseUrls.flatMap((baseUrl) =>
-    coveringPaths(resource.pathBelow(baseUrl)).map((groupPath) => ({ baseUrl, groupPath })),
+  const { baseUrls, anyPort } = resource
+  return baseUrls.flatMap((baseUrl) =>
+    coveringPaths(resource.pathBelow(baseUrl)).map((groupPath) => ({ baseUrl, anyPort, groupPath })),
   )
-  const rows = await findCandidates(db, {
-    accessKeyId: principal.id,
-    organization: wish.organization,
-    places,
-    now,
-  })
-  return chooseConnection(rows, wish.minTtl ?? DEFAULT_MIN_TTL_SECONDS, now)
+}
+
+/** Every connection that covers the URL, ranked, and which one wins. */
+export const rankByUrl = async (
+  { runPrepared, clock }: Deps,
+  principal: Principal,
+  { url, organization, minTtl }: UrlWish,
+): Promise<Choice> => {
+  const now = new Date(clock())
+  const places = placesOf(url)
+  const rows = await findCandidates(runPrepared, { accessKeyId: principal.id, organization, places, now })
+  return chooseConnection(rows, minTtl ?? DEFAULT_MIN_TTL_SECONDS, now)
 }
 
 /** @throws {Problem} no_connection_for_url, ambiguous_connection */

@@ -3,7 +3,6 @@ import { v7 as uuidv7 } from 'uuid'
 import type { Principal } from '../access-keys/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Refresher } from '../connections/refresh.ts'
-import type { OnConflict } from '../connections/refresh-decision.ts'
 import {
   decideServing,
   firstTerms,
@@ -15,19 +14,15 @@ import {
 } from '../connections/serving-decision.ts'
 import type { ConnectionVerdict } from '../connections/verify-connection.ts'
 import { notFound, Problem } from '../errors/problem.ts'
-import type { Vault } from '../vault/vault.ts'
 import type { LeaseGrants } from './lease-grants.ts'
-import type { GrantRow } from './queries.ts'
+import type { OpenedTokens } from './opened-tokens.ts'
+import type { GrantRow, Place } from './queries.ts'
 
-export type CredentialWish = {
-  minTtl?: number | undefined
-  onConflict: OnConflict
-  purpose?: string | undefined
-}
+export type CredentialWish = Wish & { purpose?: string | undefined }
 
 export type FindDeps = {
+  openedTokens: OpenedTokens
   clock: Clock
-  vault: Vault
   leaseGrants: LeaseGrants
   refresher: Refresher
   /** connections/verify-connection.ts, one at a time a connection. */
@@ -42,8 +37,33 @@ const LONGEST_WAIT_MS = 12_000
 /** Terms, refresh, terms again, ...: a connection that moves this often under us is asked for later. */
 const MOST_ROUNDS = 6
 
+const toRequest = (principal: Principal, purpose: string | undefined, terms: GrantTerms) => ({
+  leaseId: uuidv7(),
+  accessKeyId: principal.id,
+  purpose: purpose ?? null,
+  ...terms,
+})
+
+/**
+ * The same for the one connection that covers the longest part of a URL.
+ * @param organization to which the search is limited.
+ * @returns undefined when there is none, or more than one: find-by-url.ts has the rules for that.
+ */
+export const findCredentialAt = async (
+  deps: FindDeps,
+  places: Place[],
+  organization: string | undefined,
+  principal: Principal,
+  wish: CredentialWish,
+): Promise<Credential | undefined> => {
+  const terms = toRequest(principal, wish.purpose, firstTerms(wish))
+  const row = await deps.leaseGrants.byUrl({ places, organization: organization ?? null, ...terms })
+  return row && findCredential(deps, row.connection_id, principal, wish, row)
+}
+
 /**
  * A token of the connection that works and lives as long as wished, with its lease in the database.
+ * @param first what a statement has answered already.
  * @throws {Problem} not_found, unauthorized (the key was deleted a moment ago), needs_reauthorization,
  *   connection_expired, connection_revoked, token_in_use, min_ttl_unattainable, gitlab_unavailable, oauth_app_rejected
  */
@@ -52,22 +72,19 @@ export const findCredential = async (
   connectionId: string,
   principal: Principal,
   { minTtl, onConflict, purpose }: CredentialWish,
+  first?: GrantRow,
 ): Promise<Credential> => {
   const wish: Wish = { minTtl, onConflict }
+  let granting = first
   let terms = firstTerms(wish)
   let refusal: Problem | undefined
   const patience = performance.now() + LONGEST_WAIT_MS
   for (let round = 0; round < MOST_ROUNDS; ) {
-    const request = {
-      leaseId: uuidv7(),
-      connectionId,
-      accessKeyId: principal.id,
-      purpose: purpose ?? null,
-      ...terms,
-    }
-    const row = await deps.leaseGrants.request(request)
+    const row =
+      granting ?? (await deps.leaseGrants.byId({ connectionId, ...toRequest(principal, purpose, terms) }))
+    granting = undefined
     if (!row) throw notFound('connection')
-    if (isGranted(row)) return { row, token: await openToken(deps.vault, row) }
+    if (isGranted(row)) return { row, token: await deps.openedTokens.open(row) }
     if (refusal) throw refusal
 
     const decision = decideServing(row, wish, new Date(deps.clock()))
@@ -106,9 +123,6 @@ const inDoubt = (): Problem =>
 
 const isGranted = (row: GrantRow): row is GrantRow & { granted_until: Date; access_token: string } =>
   row.granted_until !== null && row.access_token !== null
-
-const openToken = (vault: Vault, row: GrantRow & { access_token: string }): Promise<string> =>
-  vault.open(row.access_token, { ownerId: row.connection_id, version: row.token_version, use: 'access' })
 
 /** The terms for the next grant, and what to answer if they are not met either. */
 type Next = { terms: GrantTerms; refusal: Problem | undefined }

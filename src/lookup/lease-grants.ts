@@ -1,25 +1,42 @@
 import type { Clock } from '../clock/clock.ts'
-import type { Database } from '../db/database.ts'
-import { type GrantRequest, type GrantRow, grantLeases } from './queries.ts'
+import type { RunPrepared } from '../db/database.ts'
+import {
+  type GrantRequest,
+  type GrantRow,
+  grantLeases,
+  grantLeasesByUrl,
+  type UrlGrantRequest,
+} from './queries.ts'
 
+/** Grants leases; lookups that arrive while a statement is in flight share the next one. */
 export type LeaseGrants = {
   /** undefined = no such connection for this access key, or no such key any more. */
-  request(request: GrantRequest): Promise<GrantRow | undefined>
-}
-
-type Waiting = {
-  request: GrantRequest
-  resolve: (row: GrantRow | undefined) => void
-  reject: (error: unknown) => void
+  byId(request: GrantRequest): Promise<GrantRow | undefined>
+  /** undefined = not exactly one connection covers the longest part of the URL. */
+  byUrl(request: UrlGrantRequest): Promise<GrantRow | undefined>
 }
 
 /** One statement stays this short, so that a crowd does not wait for its slowest member. */
 const LARGEST_BATCH = 200
-/** While one statement is under way the next fills up; a second in parallel keeps the database busy. */
+/** While one statement waits for the disk, another fills up or runs. */
 const STATEMENTS_AT_ONCE = 2
 
-/** Lookups that arrive while a statement is in flight share the next one. */
-export const createLeaseGrants = ({ db, clock }: { db: Database; clock: Clock }): LeaseGrants => {
+type Grant<Request> = (run: RunPrepared, requests: Request[], now: Date) => Promise<GrantRow[]>
+
+export const createLeaseGrants = (deps: { runPrepared: RunPrepared; clock: Clock }): LeaseGrants => ({
+  byId: shareStatements(grantLeases, deps),
+  byUrl: shareStatements(grantLeasesByUrl, deps),
+})
+
+const shareStatements = <Request extends { leaseId: string }>(
+  grant: Grant<Request>,
+  { runPrepared, clock }: { runPrepared: RunPrepared; clock: Clock },
+) => {
+  type Waiting = {
+    request: Request
+    resolve: (row: GrantRow | undefined) => void
+    reject: (error: unknown) => void
+  }
   let waiting: Waiting[] = []
   let inFlight = 0
 
@@ -28,11 +45,8 @@ export const createLeaseGrants = ({ db, clock }: { db: Database; clock: Clock })
     waiting = waiting.slice(LARGEST_BATCH)
     inFlight += 1
     try {
-      const rows = await grantLeases(
-        db,
-        batch.map(({ request }) => request),
-        new Date(clock()),
-      )
+      const requests = batch.map(({ request }) => request)
+      const rows = await grant(runPrepared, requests, new Date(clock()))
       const byLease = new Map(rows.map((row) => [row.lease_id, row]))
       for (const { request, resolve } of batch) resolve(byLease.get(request.leaseId))
     } catch (error) {
@@ -47,12 +61,10 @@ export const createLeaseGrants = ({ db, clock }: { db: Database; clock: Clock })
     if (waiting.length > 0 && inFlight < STATEMENTS_AT_ONCE) void send()
   }
 
-  return {
-    request: (request) =>
-      new Promise((resolve, reject) => {
-        waiting.push({ request, resolve, reject })
-        // The rest of this turn of the event loop may bring more.
-        if (waiting.length === 1) setImmediate(sendIfFree)
-      }),
-  }
+  return (request: Request): Promise<GrantRow | undefined> =>
+    new Promise((resolve, reject) => {
+      waiting.push({ request, resolve, reject })
+      // The rest of this turn of the event loop may bring more.
+      if (waiting.length === 1) setImmediate(sendIfFree)
+    })
 }

@@ -20,7 +20,8 @@ export const rejectLease = async (deps: Deps, leaseId: string, principal: Princi
   if (!lease || !isOwn || !mayActIn(principal, lease.organization)) throw notFound('lease')
   const connection = await findConnection(db, lease.connection_id)
   if (!connection) throw notFound('connection')
-  const newest = () => findCredential(deps, connection.id, principal, { onConflict: 'respect' })
+  const newest = () =>
+    findCredential(deps, connection.id, principal, { minTtl: undefined, onConflict: 'respect' })
   if (connection.token_version > lease.token_version || connection.status !== 'active') {
     await markLeaseRejected(db, lease.id, new Date(clock()))
     return newest()

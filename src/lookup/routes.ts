@@ -4,14 +4,19 @@ import { type Authenticator, principalOf } from '../access-keys/authenticate.ts'
 import { hasRole, organizationsOf, type Principal, requireOrganization } from '../access-keys/principal.ts'
 import { secondsUntil } from '../clock/clock.ts'
 import { TokenKind } from '../connections/connection.ts'
-import type { Database } from '../db/database.ts'
+import type { Database, RunPrepared } from '../db/database.ts'
 import { statusOf } from '../errors/catalogue.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import { problems } from '../http/problem-schema.ts'
 import { Id, IdParams, isoTimeOrNull, NullableText, NullableTime, Organization } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import { findConnectionByUrl, rankByUrl } from './find-by-url.ts'
-import { type FindDeps, type Credential as FoundCredential, findCredential } from './find-credential.ts'
+import { findConnectionByUrl, placesOf, rankByUrl } from './find-by-url.ts'
+import {
+  type FindDeps,
+  type Credential as FoundCredential,
+  findCredential,
+  findCredentialAt,
+} from './find-credential.ts'
 import { releaseLease } from './queries.ts'
 import { rejectLease } from './reject-lease.ts'
 
@@ -108,7 +113,7 @@ const toCredential = ({ row, token }: FoundCredential, now: Date): Static<typeof
   api: { header: 'Authorization', value: `Bearer ${token}` },
 })
 
-type Deps = FindDeps & { db: Database; authenticator: Authenticator }
+type Deps = FindDeps & { db: Database; runPrepared: RunPrepared; authenticator: Authenticator }
 
 export const registerLookupRoutes = (app: App, deps: Deps): void => {
   const { db, clock, authenticator } = deps
@@ -184,8 +189,11 @@ export const registerLookupRoutes = (app: App, deps: Deps): void => {
       const { url, organization, min_ttl, on_conflict = 'respect', purpose } = request.query
       const credential = await authoritatively(request, async (principal) => {
         if (organization !== undefined) requireOrganization(principal, organization)
+        const wish = { minTtl: min_ttl, onConflict: on_conflict, purpose }
+        const credential = await findCredentialAt(deps, placesOf(url), organization, principal, wish)
+        if (credential) return credential
         const id = await findConnectionByUrl(deps, principal, { url, organization, minTtl: min_ttl })
-        return findCredential(deps, id, principal, { minTtl: min_ttl, onConflict: on_conflict, purpose })
+        return findCredential(deps, id, principal, wish)
       })
       return reply.header('cache-control', 'no-store').send(toCredential(credential, new Date(clock())))
     },

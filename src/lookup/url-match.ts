@@ -25,7 +25,10 @@ const canLiveUndisturbed = (row: CandidateRow, minTtl: number, now: Date): boole
   return row.refreshable && !row.leased
 }
 
-const depth = ({ group_path }: CandidateRow): number => (group_path === '' ? 0 : group_path.split('/').length)
+/** How many segments a group path has: the longer, the closer it fits. */
+export const depthOf = (groupPath: string): number => (groupPath === '' ? 0 : groupPath.split('/').length)
+
+const depth = ({ group_path }: CandidateRow): number => depthOf(group_path)
 
 const byRank = (a: RankedCandidate, b: RankedCandidate): number =>
   Number(b.eligible) - Number(a.eligible) ||

@@ -8,7 +8,7 @@ import { type Simulator, type SimulatorOptions, startSimulator } from '../../sim
 import { ensureFirstAdminKey } from '../../src/access-keys/bootstrap.ts'
 import { createApp } from '../../src/app.ts'
 import { type Config, readConfig } from '../../src/config/config.ts'
-import { type Database, openDatabase } from '../../src/db/database.ts'
+import { type Database, type OpenDatabase, openDatabase } from '../../src/db/database.ts'
 import { migrateToLatest } from '../../src/db/migrate.ts'
 import type { Role } from '../../src/db/tables.ts'
 import type { App } from '../../src/http/server.ts'
@@ -44,6 +44,7 @@ export type TestBroker = {
   /** The background work; tests run it by hand. */
   jobs: Jobs
   db: Database
+  database: OpenDatabase
   clock: FakeClock
   /** What was logged: one JSON document a line. */
   logLines: string[]
@@ -58,7 +59,7 @@ export type BrokerOptions = {
   clock?: FakeClock
   config?: Partial<Config>
   /** An open database to use, for a second replica on it. */
-  db?: Database
+  database?: OpenDatabase
   embedded?: boolean
 }
 
@@ -68,10 +69,8 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   const dataDir = await mkdtemp(join(tmpdir(), 'gtb-test-'))
   const database = options.embedded
     ? openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
-    : options.db
-      ? undefined
-      : await createTestDatabase(t)
-  const db = options.db ?? database!.db
+    : (options.database ?? (await createTestDatabase(t)))
+  const { db, runPrepared } = database
   if (options.embedded) await migrateToLatest(db)
 
   const port = await freePort()
@@ -85,7 +84,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   const logger = createLogger('trace', { write: (line: string) => void logLines.push(line) })
   const keyRing = await openKeyRing(db, [MASTER_KEY], clock)
   await ensureFirstAdminKey(db, { configuredKey: ADMIN_KEY, mayGenerate: false, clock })
-  const { app, jobs } = await createApp({ db, keyRing, clock, logger, config })
+  const { app, jobs } = await createApp({ db, runPrepared, keyRing, clock, logger, config })
   await app.listen({ host: '127.0.0.1', port })
   const url = `http://127.0.0.1:${port}`
 
@@ -97,7 +96,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   }
   t.teardown(async () => {
     await close()
-    if (options.embedded) await database?.close()
+    if (options.embedded) await database.close()
     await rm(dataDir, { recursive: true, force: true })
   })
 
@@ -129,6 +128,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
     app,
     jobs,
     db,
+    database,
     clock,
     logLines,
     request,
