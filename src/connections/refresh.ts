@@ -128,6 +128,7 @@ const attempt = async (deps: Deps, { row, attemptId }: Claim): Promise<RefreshOu
     })
     if (!app || !instance) throw new Error('The OAuth app or the instance of the connection is gone')
     if (!(await markAttemptSent(db, row.id, attemptId, new Date(clock())))) return { kind: 'newer_version' }
+    log.debug('sending a refresh')
   } catch (error) {
     // Nothing was sent: give the claim back, so that nobody has to wait for its end.
     await releaseClaim(db, row.id, attemptId).catch(() => undefined)
