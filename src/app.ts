@@ -15,6 +15,7 @@ import { createSpool } from './connections/spool.ts'
 import { createTokenSaver } from './connections/token-saver.ts'
 import { verifyConnection } from './connections/verify-connection.ts'
 import { type Database, isDatabaseReady, type RunPrepared } from './db/database.ts'
+import type { GitLabClientOptions } from './gitlab/http-client.ts'
 import { registerApiDocs } from './http/api-docs.ts'
 import { type App, createServer } from './http/server.ts'
 import { registerServiceRoutes } from './http/service-routes.ts'
@@ -39,6 +40,8 @@ export type AppDeps = {
   clock: Clock
   logger: Logger
   config: Pick<Config, 'publicUrl' | 'returnOrigins' | 'trustProxy' | 'dataDir' | 'leaseRetentionDays'>
+  /** How patient to be with GitLab; the defaults are what production has. */
+  gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
 }
 
 export type Broker = { app: App; jobs: Jobs }
@@ -51,6 +54,7 @@ export const createApp = async ({
   clock,
   logger,
   config,
+  gitlab,
 }: AppDeps): Promise<Broker> => {
   const { publicUrl, returnOrigins, trustProxy, dataDir } = config
   const app = await createServer({ logger, trustProxy })
@@ -58,7 +62,7 @@ export const createApp = async ({
 
   const vault = createVault(keyRing)
   const authenticator = createAuthenticator({ db, clock })
-  const instanceClients = createInstanceClients({ clock })
+  const instanceClients = createInstanceClients({ ...gitlab, clock })
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
   const spool = createSpool(join(dataDir, 'spool'), vault, logger)
   const tokenSaver = createTokenSaver({ db, vault, spool, logger })

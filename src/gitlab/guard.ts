@@ -6,7 +6,6 @@ import {
   handleWhenResult,
   isBrokenCircuitError,
   isBulkheadRejectedError,
-  wrap,
 } from 'cockatiel'
 import type { Clock } from '../clock/clock.ts'
 import type { TransportFailure } from './transport-failure.ts'
@@ -20,7 +19,9 @@ export type Guard = <Answer extends Result>(call: () => Promise<Answer>) => Prom
 export type GuardOptions = {
   clock: Clock
   /** How long an open circuit stays so at first; it doubles up to ten times that. */
-  circuitOpenMs?: number
+  circuitOpenMs?: number | undefined
+  /** How long a call may wait for its turn before it is turned away. */
+  longestWaitMs?: number | undefined
 }
 
 /** As many as the agent has sockets: a call never waits inside the agent, where its timeout would run. */
@@ -30,6 +31,10 @@ const FAILURES_TO_OPEN = 10
 const CIRCUIT_OPEN_MS = 1_000
 const OVERLOADED_RETRY_SECONDS = 2
 const DEFAULT_PAUSE_SECONDS = 10
+/** A pause that GitLab asks for in error does not shut it out for good. */
+const LONGEST_PAUSE_SECONDS = 3_600
+/** Whoever waits longer may have lost its claim (connections/claim.ts) to another replica: it must not be sent. */
+const LONGEST_WAIT_MS = 5_000
 
 const isOutage = (result: unknown): boolean => {
   const { kind, reason, status } = result as Result & { reason?: string }
@@ -41,14 +46,16 @@ const isOutage = (result: unknown): boolean => {
  * Keeps a dead or busy GitLab from tying up the process: a limit on calls at once, a circuit breaker, and the pause
  * that GitLab asked for with a 429. Calls that are turned away were never sent.
  */
-export const createGuard = ({ clock, circuitOpenMs = CIRCUIT_OPEN_MS }: GuardOptions): Guard => {
-  const policy = wrap(
-    bulkhead(CALLS_AT_ONCE, CALLS_WAITING),
-    circuitBreaker(handleWhenResult(isOutage), {
-      breaker: new ConsecutiveBreaker(FAILURES_TO_OPEN),
-      halfOpenAfter: new ExponentialBackoff({ initialDelay: circuitOpenMs, maxDelay: circuitOpenMs * 10 }),
-    }),
-  )
+export const createGuard = ({
+  clock,
+  circuitOpenMs = CIRCUIT_OPEN_MS,
+  longestWaitMs = LONGEST_WAIT_MS,
+}: GuardOptions): Guard => {
+  const calls = bulkhead(CALLS_AT_ONCE, CALLS_WAITING)
+  const breaker = circuitBreaker(handleWhenResult(isOutage), {
+    breaker: new ConsecutiveBreaker(FAILURES_TO_OPEN),
+    halfOpenAfter: new ExponentialBackoff({ initialDelay: circuitOpenMs, maxDelay: circuitOpenMs * 10 }),
+  })
   let pausedUntil = 0
 
   const turnedAway = (
@@ -62,16 +69,21 @@ export const createGuard = ({ clock, circuitOpenMs = CIRCUIT_OPEN_MS }: GuardOpt
   })
 
   return async (call) => {
+    const latest = performance.now() + longestWaitMs
     try {
-      return await policy.execute(async () => {
+      return await calls.execute(() => {
         const pause = pausedUntil - clock()
+        // Before the breaker: what is not sent tells it nothing.
         if (pause > 0) return turnedAway('rate_limited', Math.ceil(pause / 1000))
-        const answer = await call()
-        if (answer.kind === 'rate_limited' || answer.status === 429) {
-          const seconds = answer.retryAfterSeconds ?? DEFAULT_PAUSE_SECONDS
-          pausedUntil = Math.max(pausedUntil, clock() + seconds * 1000)
-        }
-        return answer
+        return breaker.execute(async () => {
+          if (performance.now() > latest) return turnedAway('overloaded', OVERLOADED_RETRY_SECONDS)
+          const answer = await call()
+          if (answer.kind === 'rate_limited' || answer.status === 429) {
+            const seconds = Math.min(answer.retryAfterSeconds ?? DEFAULT_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+            pausedUntil = Math.max(pausedUntil, clock() + seconds * 1000)
+          }
+          return answer
+        })
       })
     } catch (error) {
       if (isBrokenCircuitError(error) || isBulkheadRejectedError(error)) {

@@ -42,11 +42,17 @@ export type GitLabHttpClient = {
   send(request: GitLabRequest): Promise<GitLabResult>
   /** Every call to the instance goes through it, those of the OAuth client too. */
   guard: Guard
+  timeoutMs: number
   close(): void
 }
 
-/** Must stay below the life of a claim (connections/claim.ts), so that nobody else refreshes while we wait. */
-export const GITLAB_TIMEOUT_MS = 8_000
+export type GitLabClientOptions = GuardOptions & {
+  /** For an answer to begin, and again for it to end. */
+  timeoutMs?: number | undefined
+}
+
+/** Twice this and a wait for one's turn stay below the life of a claim (connections/claim.ts): nobody else refreshes. */
+const TIMEOUT_MS = 8_000
 const MAX_ANSWER_BYTES = 1_048_576
 /** Metadata services of clouds: never a GitLab, whatever an instance allows. Single addresses: the filter takes no
  * range of one family while it looks at an address of the other. */
@@ -74,7 +80,10 @@ const createAgent = ({ baseUrl, allowPrivateNetwork, caCertificate }: TrustProfi
  * The one way to a GitLab instance: addresses filtered as the profile says, checked on what the name resolves to;
  * redirects not followed (they would carry the token elsewhere); size and time limited. Never throws.
  */
-export const createHttpClient = (profile: TrustProfile, options: GuardOptions): GitLabHttpClient => {
+export const createHttpClient = (
+  profile: TrustProfile,
+  { timeoutMs = TIMEOUT_MS, ...options }: GitLabClientOptions,
+): GitLabHttpClient => {
   const agent = createAgent(profile)
   const guard = createGuard(options)
 
@@ -82,6 +91,7 @@ export const createHttpClient = (profile: TrustProfile, options: GuardOptions): 
     baseUrl: profile.baseUrl,
     agent,
     guard,
+    timeoutMs,
     close: () => agent.destroy(),
 
     async send({ method = 'GET', path, token, json, form, basicAuth }) {
@@ -105,10 +115,10 @@ export const createHttpClient = (profile: TrustProfile, options: GuardOptions): 
           const response = await Wreck.request(method, profile.baseUrl + path, {
             agent,
             headers,
-            timeout: GITLAB_TIMEOUT_MS,
+            timeout: timeoutMs,
             ...(payload === undefined ? {} : { payload }),
           })
-          const bytes = await Wreck.read(response, { maxBytes: MAX_ANSWER_BYTES, timeout: GITLAB_TIMEOUT_MS })
+          const bytes = await Wreck.read(response, { maxBytes: MAX_ANSWER_BYTES, timeout: timeoutMs })
           return toAnswer(response, bytes.toString('utf8'))
         } catch (error) {
           return classifyTransportError(error)

@@ -1,7 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { InstanceRow } from '../db/tables.ts'
-import type { GuardOptions } from '../gitlab/guard.ts'
-import { createHttpClient, type GitLabHttpClient } from '../gitlab/http-client.ts'
+import { createHttpClient, type GitLabClientOptions, type GitLabHttpClient } from '../gitlab/http-client.ts'
 
 export type InstanceClients = {
   /** The client for an instance as it is now; kept while its trust profile stays the same. */
@@ -13,7 +12,7 @@ export type InstanceClients = {
 
 const KEPT_CLIENTS = 500
 
-export const createInstanceClients = (options: GuardOptions): InstanceClients => {
+export const createInstanceClients = (options: GitLabClientOptions): InstanceClients => {
   const clients = new LRUCache<string, GitLabHttpClient>({
     max: KEPT_CLIENTS,
     dispose: (client) => client.close(),

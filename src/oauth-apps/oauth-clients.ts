@@ -3,7 +3,7 @@ import oauth2, { type FastifyOAuth2Options, type OAuth2Namespace } from '@fastif
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
-import { GITLAB_TIMEOUT_MS, isSchemeAllowed, readRetryAfter } from '../gitlab/http-client.ts'
+import { isSchemeAllowed, readRetryAfter } from '../gitlab/http-client.ts'
 import { classifyTransportError } from '../gitlab/transport-failure.ts'
 import type { InstanceClients } from '../instances/instance-clients.ts'
 import type { Vault } from '../vault/vault.ts'
@@ -81,7 +81,7 @@ const build = async (
       },
       http: {
         agent: uncloneable(client.agent),
-        timeout: GITLAB_TIMEOUT_MS,
+        timeout: client.timeoutMs,
         redirects: false,
         maxBytes: 65_536,
       },

@@ -6,7 +6,7 @@ import { approve } from '../../simulator/browser.ts'
 import { SEEDED_APP } from '../../simulator/seed.ts'
 import { type Simulator, type SimulatorOptions, startSimulator } from '../../simulator/simulator.ts'
 import { ensureFirstAdminKey } from '../../src/access-keys/bootstrap.ts'
-import { createApp } from '../../src/app.ts'
+import { type AppDeps, createApp } from '../../src/app.ts'
 import { type Config, readConfig } from '../../src/config/config.ts'
 import { type Database, type OpenDatabase, openDatabase } from '../../src/db/database.ts'
 import { migrateToLatest } from '../../src/db/migrate.ts'
@@ -61,6 +61,7 @@ export type BrokerOptions = {
   /** An open database to use, for a second replica on it. */
   database?: OpenDatabase
   embedded?: boolean
+  gitlab?: AppDeps['gitlab']
 }
 
 /** A broker of this test's own: its database, its clock, listening on loopback. */
@@ -84,7 +85,15 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   const logger = createLogger('trace', { write: (line: string) => void logLines.push(line) })
   const keyRing = await openKeyRing(db, [MASTER_KEY], clock)
   await ensureFirstAdminKey(db, { configuredKey: ADMIN_KEY, mayGenerate: false, clock })
-  const { app, jobs } = await createApp({ db, runPrepared, keyRing, clock, logger, config })
+  const { app, jobs } = await createApp({
+    db,
+    runPrepared,
+    keyRing,
+    clock,
+    logger,
+    config,
+    gitlab: options.gitlab,
+  })
   await app.listen({ host: '127.0.0.1', port })
   const url = `http://127.0.0.1:${port}`
 
