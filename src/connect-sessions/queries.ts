@@ -36,3 +36,8 @@ export const markSessionUsed = async (db: Database, id: string, now: Date): Prom
     .executeTakeFirstOrThrow()
   return result.numUpdatedRows > 0n
 }
+
+/** A use that came to nothing, or was undone, is none: while it lives, the link works again. */
+export const reopenSession = async (db: Database, id: string): Promise<void> => {
+  await db.updateTable('connect_sessions').set({ used_at: null }).where('id', '=', id).execute()
+}

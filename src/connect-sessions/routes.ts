@@ -1,16 +1,14 @@
 import { Type } from 'typebox'
-import { v7 as uuidv7 } from 'uuid'
 import { type Authenticator, principalOf } from '../access-keys/authenticate.ts'
 import { requireOrganization } from '../access-keys/principal.ts'
-import { recordAuditEvent } from '../audit/queries.ts'
-import { addSeconds, type Clock } from '../clock/clock.ts'
+import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { invalidField } from '../errors/problem.ts'
 import { problemsWithBody } from '../http/problem-schema.ts'
 import { isoTime, Organization, Time } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import { allowedReturnUrl, generateSessionToken, hashSessionToken, METHODS } from './connect-session.ts'
-import { insertConnectSession } from './queries.ts'
+import { allowedReturnUrl, METHODS } from './connect-session.ts'
+import { createConnectSession } from './create-session.ts'
 
 const DEFAULT_SECONDS = 3_600
 const SHORTEST_SECONDS = 60
@@ -82,30 +80,11 @@ export const registerConnectSessionRoutes = (
       if (returnUrl === undefined)
         throw invalidField('return_url', 'has an origin that RETURN_ORIGINS does not allow')
 
-      const now = new Date(clock())
-      const token = generateSessionToken()
-      const id = uuidv7()
-      const expiresAt = addSeconds(now, expires_in)
-      await db.transaction().execute(async (transaction) => {
-        await insertConnectSession(transaction, {
-          id,
-          token_sha256: hashSessionToken(token),
-          organization,
-          return_url: returnUrl,
-          methods: methods ?? [...METHODS],
-          access_key_id: principal.id,
-          created_at: now,
-          expires_at: expiresAt,
-        })
-        await recordAuditEvent(transaction, {
-          at: now,
-          action: 'connect_session.created',
-          accessKeyId: principal.id,
-          organization,
-          subjectId: id,
-          requestId: request.id,
-        })
-      })
+      const { token, expiresAt } = await createConnectSession(
+        { db, clock },
+        { organization, returnUrl, methods: methods ?? METHODS, expiresInSeconds: expires_in },
+        { accessKeyId: principal.id, requestId: request.id },
+      )
       const url = `${publicUrl}/connect?session=${token}`
       return reply
         .code(201)

@@ -3,6 +3,7 @@ import { v7 as uuidv7 } from 'uuid'
 import { addSeconds, type Clock } from '../clock/clock.ts'
 import { type FlowResult, hashSessionToken } from '../connect-sessions/connect-session.ts'
 import { findOpenSession, findSession } from '../connect-sessions/queries.ts'
+import type { Receipt } from '../connect-sessions/receipt.ts'
 import type { Database } from '../db/database.ts'
 import type { AuthorizationRequestRow, InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import type { ProblemCode } from '../errors/catalogue.ts'
@@ -79,7 +80,12 @@ export type CallbackQuery = {
   state?: string | undefined
   error?: string | undefined
 }
-export type FlowEnd = { result: FlowResult; returnUrl: string | null }
+export type FlowEnd = {
+  result: FlowResult
+  returnUrl: string | null
+  /** For the browser that connected. */
+  receipt?: Receipt
+}
 
 /** Ends the flow: whatever happened becomes a result for the browser. Only a finished connection stays stored. */
 export const finishFlow = async (
@@ -110,6 +116,7 @@ export const finishFlow = async (
   if (answer.kind !== 'issued') {
     request.log.warn(
       {
+        request_id: request.id,
         answer: answer.kind,
         oauth_app: slug,
         ...(answer.kind === 'failure' ? { reason: answer.reason } : {}),
@@ -129,8 +136,17 @@ const connect = async (
   request: FastifyRequest,
 ): Promise<FlowEnd> => {
   try {
-    const { id } = await completeGrant(deps, authorization, app, instance, request.id)
-    return { result: { status: 'connected', connectionId: id }, returnUrl }
+    const { id, created } = await completeGrant(deps, authorization, app, instance, request.id)
+    return {
+      result: { status: 'connected', connectionId: id },
+      returnUrl,
+      receipt: {
+        connectionId: id,
+        connectSessionId: authorization.connect_session_id,
+        created,
+        issuedToUs: true,
+      },
+    }
   } catch (error) {
     if (error instanceof Problem) return failed(error.code, returnUrl)
     throw error

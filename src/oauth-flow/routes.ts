@@ -1,5 +1,7 @@
 import { Type } from 'typebox'
+import { addSeconds } from '../clock/clock.ts'
 import { resultUrl } from '../connect-sessions/connect-session.ts'
+import { createReceipts, RECEIPT_SECONDS } from '../connect-sessions/receipt.ts'
 import { statusOf } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
 import { publicProblems } from '../http/problem-schema.ts'
@@ -12,6 +14,8 @@ const LONGEST_PARAMETER = 4096
 const Parameter = Type.Optional(Type.String({ maxLength: LONGEST_PARAMETER }))
 
 export const registerOAuthFlowRoutes = (app: App, deps: FlowDeps & { publicUrl: string }): void => {
+  const receipts = createReceipts(deps)
+
   app.get(
     '/oauth/:slug/start',
     {
@@ -66,7 +70,9 @@ export const registerOAuthFlowRoutes = (app: App, deps: FlowDeps & { publicUrl: 
     },
     async (request, reply) => {
       reply.header('cache-control', 'no-store')
-      const { result, returnUrl } = await finishFlow(deps, request.params.slug, request.query, request, reply)
+      const end = await finishFlow(deps, request.params.slug, request.query, request, reply)
+      const { result, returnUrl, receipt } = end
+      if (receipt) await receipts.write(reply, receipt, addSeconds(new Date(deps.clock()), RECEIPT_SECONDS))
       return reply.redirect(resultUrl(result, deps.publicUrl, returnUrl), 303)
     },
   )

@@ -1,12 +1,13 @@
 import type { webcrypto } from 'node:crypto'
 import { CompactEncrypt, type CompactJWEHeaderParameters, compactDecrypt, errors } from 'jose'
+import { validate as isUuid } from 'uuid'
 import type { KeyRing } from './key-ring.ts'
 
-export type SecretUse = 'access' | 'refresh' | 'client_secret' | 'grant' | 'state' | 'spool'
+export type SecretUse = 'access' | 'refresh' | 'client_secret' | 'grant' | 'state' | 'spool' | 'cookie'
 
 /** What a ciphertext belongs to: it opens there and nowhere else. */
 export type SecretBinding = {
-  /** Connection id, or OAuth app id for a client secret. */
+  /** Connection id, OAuth app id for a client secret, or the name of a cookie. */
   ownerId: string
   /** Token version, or OAuth app version. */
   version: number
@@ -39,7 +40,8 @@ export const createVault = (keyRing: KeyRing): Vault => {
     if (cid !== binding.ownerId || ver !== binding.version || use !== binding.use) {
       throw new VaultError('A stored ciphertext is bound to another row, version or use')
     }
-    const key = typeof kid === 'string' ? await keyRing.byId(kid) : undefined
+    // The header of a cookie or a state parameter is anybody's until it opens: ask the database for ids only.
+    const key = typeof kid === 'string' && isUuid(kid) ? await keyRing.byId(kid) : undefined
     if (!key) throw new VaultError('The data key of a stored ciphertext is not in this database')
     return key
   }

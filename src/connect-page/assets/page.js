@@ -1,0 +1,27 @@
+// What the page does beyond forms and links: showing a secret on demand, and forgetting it.
+
+for (const button of document.querySelectorAll('[data-reveal]')) {
+  const field = document.getElementById(button.dataset.reveal)
+  button.hidden = false
+  button.addEventListener('click', () => {
+    const reveals = field.type === 'password'
+    field.type = reveals ? 'text' : 'password'
+    button.setAttribute('aria-pressed', String(reveals))
+    field.focus()
+  })
+}
+
+// A page that the back button brings back from memory still holds what was typed.
+addEventListener('pageshow', ({ persisted }) => {
+  if (!persisted) return
+  for (const form of document.forms) form.reset()
+})
+
+// One press, one request; shown as busy, since GitLab is asked meanwhile.
+addEventListener('submit', ({ target, submitter }) => {
+  for (const field of target.querySelectorAll('[data-reveal]')) {
+    const secret = document.getElementById(field.dataset.reveal)
+    secret.type = 'password'
+  }
+  submitter?.setAttribute('aria-busy', 'true')
+})

@@ -1,0 +1,52 @@
+import { resultUrl } from '../connect-sessions/connect-session.ts'
+import { findSession } from '../connect-sessions/queries.ts'
+import type { Receipt } from '../connect-sessions/receipt.ts'
+import { findConnection } from '../connections/queries.ts'
+import type { Database } from '../db/database.ts'
+import { instanceName, type Link } from './advice.ts'
+import { type Avatar, avatarOf } from './avatar.ts'
+import type { Texts } from './texts.en.ts'
+
+/** "You connected GitLab user maria to acme. Not you?" */
+export type IdentityNotice = {
+  who: string
+  username: string | undefined
+  avatar: Avatar
+  sentence: string
+  at: string
+  question: string
+  /** Only what was made just now can be undone. */
+  mayUndo: boolean
+  /** Where the platform expects the person. */
+  proceed: Link | undefined
+}
+
+type Deps = { db: Database; publicUrl: string; texts: Texts }
+
+/** Whose account this browser has just connected; undefined when it is gone already. */
+export const describeIdentity = async (
+  { db, publicUrl, texts: t }: Deps,
+  receipt: Receipt,
+): Promise<IdentityNotice | undefined> => {
+  const row = await findConnection(db, receipt.connectionId)
+  if (!row) return undefined
+  const session =
+    receipt.connectSessionId === null ? undefined : await findSession(db, receipt.connectSessionId)
+  const who = row.gitlab_username ?? row.gitlab_name ?? row.gitlab_user_id
+  const sentence = receipt.created ? t.identity.sentence : t.identity.known
+  return {
+    who,
+    username: row.gitlab_username ?? undefined,
+    avatar: avatarOf(row.gitlab_name ?? who),
+    sentence: sentence(who, row.organization),
+    at: t.identity.at(instanceName(row.base_url), t.kinds[row.token_kind]),
+    question: t.identity.question(who),
+    mayUndo: receipt.created,
+    proceed: session?.return_url
+      ? {
+          href: resultUrl({ status: 'connected', connectionId: row.id }, publicUrl, session.return_url),
+          label: t.identity.proceed(new URL(session.return_url).host),
+        }
+      : undefined,
+  }
+}

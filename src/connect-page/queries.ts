@@ -1,0 +1,133 @@
+import { type SqlBool, sql } from 'kysely'
+import type { Database } from '../db/database.ts'
+import type { ConnectionRow, ConnectSessionRow } from '../db/tables.ts'
+
+/** What a list shows; no ciphertext is read for it. */
+const COLUMNS = [
+  'id',
+  'organization',
+  'name',
+  'method',
+  'token_kind',
+  'group_path',
+  'gitlab_user_id',
+  'gitlab_username',
+  'gitlab_name',
+  'auto_rotate',
+  'status',
+  'status_reason',
+  'status_detail',
+  'failure_code',
+  'scopes',
+  'token_version',
+  'token_expires_at',
+  'last_verified_at',
+] as const
+
+export type ListedConnection = Pick<ConnectionRow, (typeof COLUMNS)[number]> & {
+  base_url: string
+  oauth_app_slug: string | null
+  refreshable: boolean
+}
+
+export type ConnectionScope = { organizations: string[] | undefined; now: Date; soon: Date }
+
+const refreshable = sql<boolean>`(connections.refresh_token is not null and connections.oauth_app_id is not null)`
+
+/** The rule of needsPerson in connection-card.ts: no longer active, or near its end with nothing that renews it. */
+const needsPerson = (soon: Date) => sql<SqlBool>`(connections.status <> 'active' or (not ${refreshable}
+  and not connections.auto_rotate and connections.token_expires_at is not null
+  and connections.token_expires_at <= ${soon}))`
+
+const listed = (db: Database, { organizations }: ConnectionScope) => {
+  const query = db
+    .selectFrom('connections')
+    .innerJoin('instances', 'instances.id', 'connections.instance_id')
+    .leftJoin('oauth_apps', 'oauth_apps.id', 'connections.oauth_app_id')
+    .select(COLUMNS.map((column) => `connections.${column}` as const))
+    .select(['instances.base_url', 'oauth_apps.slug as oauth_app_slug', refreshable.as('refreshable')])
+  return organizations ? query.where('connections.organization', 'in', organizations) : query
+}
+
+/** Those that need a person, the latest first. */
+export const listNeedingPerson = (
+  db: Database,
+  scope: ConnectionScope,
+  limit: number,
+): Promise<ListedConnection[]> =>
+  listed(db, scope)
+    .where(needsPerson(scope.soon))
+    .orderBy('connections.updated_at', 'desc')
+    .limit(limit)
+    .execute()
+
+/** All others, the newest first. */
+export const listWorking = (
+  db: Database,
+  scope: ConnectionScope,
+  { before, limit }: { before: string | undefined; limit: number },
+): Promise<ListedConnection[]> => {
+  let query = listed(db, scope)
+    .where((eb) => eb.not(needsPerson(scope.soon)))
+    .orderBy('connections.id', 'desc')
+    .limit(limit)
+  if (before) query = query.where('connections.id', '<', before)
+  return query.execute()
+}
+
+export const findListed = (
+  db: Database,
+  scope: ConnectionScope,
+  id: string,
+): Promise<ListedConnection | undefined> =>
+  listed(db, scope).where('connections.id', '=', id).executeTakeFirst()
+
+export type Usage = {
+  connection_id: string
+  /** null when the access key was deleted. */
+  key_name: string | null
+  last_used_at: Date
+  in_use: boolean
+}
+
+/** Who fetched tokens of these connections since a time, and who holds one now; the latest user first. */
+export const listUsage = async (
+  db: Database,
+  connectionIds: string[],
+  { since, now }: { since: Date; now: Date },
+): Promise<Usage[]> => {
+  if (connectionIds.length === 0) return []
+  return db
+    .selectFrom('leases')
+    .leftJoin('access_keys', 'access_keys.id', 'leases.access_key_id')
+    .where('leases.connection_id', 'in', connectionIds)
+    .where('leases.expires_at', '>', since)
+    .groupBy(['leases.connection_id', 'leases.access_key_id', 'access_keys.name'])
+    .select(['leases.connection_id', 'access_keys.name as key_name'])
+    .select((eb) => eb.fn.max('leases.granted_at').as('last_used_at'))
+    .select(sql<boolean>`bool_or(leases.released_at is null and leases.expires_at > ${now})`.as('in_use'))
+    .orderBy('last_used_at', 'desc')
+    .execute()
+}
+
+/** A connect session by its token, whatever became of it. */
+export const findSessionByToken = (
+  db: Database,
+  tokenSha256: Buffer,
+): Promise<ConnectSessionRow | undefined> =>
+  db.selectFrom('connect_sessions').selectAll().where('token_sha256', '=', tokenSha256).executeTakeFirst()
+
+export type OfferedApp = { slug: string; base_url: string; instance_name: string }
+
+const offeredApps = (db: Database) =>
+  db
+    .selectFrom('oauth_apps')
+    .innerJoin('instances', 'instances.id', 'oauth_apps.instance_id')
+    .select(['oauth_apps.slug', 'instances.base_url', 'instances.name as instance_name'])
+
+/** Through which apps a person can connect. */
+export const listOfferedApps = (db: Database, limit: number): Promise<OfferedApp[]> =>
+  offeredApps(db).orderBy('oauth_apps.id').limit(limit).execute()
+
+export const findOfferedApp = (db: Database, slug: string): Promise<OfferedApp | undefined> =>
+  offeredApps(db).where('oauth_apps.slug', '=', slug).executeTakeFirst()

@@ -1,0 +1,72 @@
+import type { TokenFacts } from '../gitlab/inspect-token.ts'
+import { missingScopes } from '../gitlab/scopes.ts'
+import { adviceForProblem, RECOMMENDED_SCOPES, type ShownAdvice } from './advice.ts'
+import { type Avatar, avatarOf } from './avatar.ts'
+import type { Finding, Pasted } from './inspect-pasted.ts'
+import type { Texts } from './texts.en.ts'
+import { type ShownTime, showTime } from './times.ts'
+
+/** Pure: what is said below a token field. */
+
+/** Scopes with which a token can change something, or reach everything. */
+const BROAD_SCOPES = ['api', 'write_repository', 'sudo', 'admin_mode', 'write_registry', 'create_runner']
+const ENDS_SOON_DAYS = 14
+const DAY_MS = 86_400_000
+
+export type ShownScope = { name: string; broad: boolean }
+
+export type TokenReport =
+  | { kind: 'waiting' }
+  | { kind: 'refused'; advice: ShownAdvice }
+  | {
+      kind: 'works'
+      title: string
+      endsSoon: boolean
+      avatar: Avatar
+      owner: string
+      username: string | undefined
+      tokenKind: string
+      scopes: ShownScope[]
+      hints: string[]
+      expiry: ShownTime | undefined
+      group: string | undefined
+    }
+
+export const isTooBroad = (scope: string): boolean => BROAD_SCOPES.includes(scope)
+
+export const endsSoon = (end: Date | null, now: Date): boolean =>
+  end !== null && end.getTime() - now.getTime() < ENDS_SOON_DAYS * DAY_MS
+
+const hintsFor = ({ scopes }: TokenFacts, texts: Texts): string[] => {
+  const broad = scopes.filter(isTooBroad)
+  const lacking = missingScopes(scopes, RECOMMENDED_SCOPES)
+  return [
+    ...(broad.length > 0 ? [texts.report.tooBroad(broad.join(texts.and))] : []),
+    ...(lacking.length > 0 ? [texts.report.recommended(lacking.join(texts.and))] : []),
+  ]
+}
+
+export const reportOn = (finding: Finding, pasted: Pasted, now: Date, texts: Texts): TokenReport => {
+  if (finding.kind === 'refused') {
+    const { baseUrl, group } = pasted
+    return { kind: 'refused', advice: adviceForProblem(finding.problem, { baseUrl, group }, texts) }
+  }
+  const { facts, group } = finding
+  const { user, kind, expiresAt } = facts
+  const owner = user.name ?? user.username ?? texts.report.unnamedOwner(user.id)
+  // An OAuth token lives two hours: its end is no reason to worry.
+  const soon = kind !== 'oauth_access_token' && endsSoon(expiresAt, now)
+  return {
+    kind: 'works',
+    title: soon ? texts.report.worksSoon : texts.report.works,
+    endsSoon: soon,
+    avatar: avatarOf(owner),
+    owner,
+    username: user.username ?? undefined,
+    tokenKind: texts.kinds[kind],
+    scopes: facts.scopes.map((name) => ({ name, broad: isTooBroad(name) })),
+    hints: hintsFor(facts, texts),
+    expiry: expiresAt ? showTime(expiresAt, now, texts) : undefined,
+    group,
+  }
+}

@@ -1,0 +1,45 @@
+import { v7 as uuidv7 } from 'uuid'
+import { recordAuditEvent } from '../audit/queries.ts'
+import { addSeconds, type Clock } from '../clock/clock.ts'
+import type { Database } from '../db/database.ts'
+import { generateSessionToken, hashSessionToken } from './connect-session.ts'
+import { insertConnectSession } from './queries.ts'
+
+export type NewConnectSession = {
+  organization: string
+  returnUrl: string | null
+  methods: readonly string[]
+  expiresInSeconds: number
+}
+
+/** @returns the token of the link, which is stored nowhere: only its SHA-256 is. */
+export const createConnectSession = async (
+  { db, clock }: { db: Database; clock: Clock },
+  { organization, returnUrl, methods, expiresInSeconds }: NewConnectSession,
+  caller: { accessKeyId: string; requestId: string },
+): Promise<{ token: string; expiresAt: Date }> => {
+  const now = new Date(clock())
+  const token = generateSessionToken()
+  const id = uuidv7()
+  const expiresAt = addSeconds(now, expiresInSeconds)
+  await db.transaction().execute(async (transaction) => {
+    await insertConnectSession(transaction, {
+      id,
+      token_sha256: hashSessionToken(token),
+      organization,
+      return_url: returnUrl,
+      methods: [...methods],
+      access_key_id: caller.accessKeyId,
+      created_at: now,
+      expires_at: expiresAt,
+    })
+    await recordAuditEvent(transaction, {
+      at: now,
+      action: 'connect_session.created',
+      organization,
+      subjectId: id,
+      ...caller,
+    })
+  })
+  return { token, expiresAt }
+}
