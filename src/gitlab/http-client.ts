@@ -111,6 +111,7 @@ export const createHttpClient = (
           ? undefined
           : JSON.stringify(json)
       return guard<GitLabResult>(async () => {
+        let received = 0
         try {
           const response = await Wreck.request(method, profile.baseUrl + path, {
             agent,
@@ -118,9 +119,15 @@ export const createHttpClient = (
             timeout: timeoutMs,
             ...(payload === undefined ? {} : { payload }),
           })
+          response.on('data', (chunk: Buffer) => {
+            received += chunk.length
+          })
           const bytes = await Wreck.read(response, { maxBytes: MAX_ANSWER_BYTES, timeout: timeoutMs })
           return toAnswer(response, bytes.toString('utf8'))
         } catch (error) {
+          // Wreck ends an answer over maxBytes by cutting it, and reports the cut.
+          if (received > MAX_ANSWER_BYTES)
+            return { kind: 'failure', reason: 'answer_too_large', mayHaveActed: true }
           return classifyTransportError(error)
         }
       })

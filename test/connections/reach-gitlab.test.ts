@@ -89,6 +89,20 @@ t.test('the way to a GitLab', async (t) => {
   })
 })
 
+t.test('an answer larger than any of a GitLab is not_a_gitlab, and no outage', async (t) => {
+  const broker = await startTestBroker(t)
+  const server = createServer((_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' })
+    response.end(JSON.stringify({ padding: 'x'.repeat(1_100_000) }))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const base_url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  await broker.post('/v1/instances', { base_url, allow_private_network: true })
+  const { body } = await broker.post('/v1/tokens/verify', { base_url, token })
+  t.match(body, { valid: false, reason: 'not_a_gitlab' })
+})
+
 t.test('a private certificate authority', async (t) => {
   const broker = await startTestBroker(t)
   const { certificate, key } = makeCertificate()
