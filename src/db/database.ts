@@ -69,6 +69,9 @@ export const openDatabase = ({
     application_name: 'gitlab-token-broker',
   })
   pool.on('error', (error) => onIdleError?.(error))
+  // The pool listens to idle connections only. One that breaks between two statements of a transaction tells its
+  // user with the next statement; without a listener it would end the process.
+  pool.on('connect', (client) => client.on('error', () => undefined))
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   const jobStore: JobStore = { executeSql: (text, values) => pool.query(text, values) }
   const runPrepared: RunPrepared = async <Row>({ name, text }: PreparedStatement, values: unknown[]) =>
