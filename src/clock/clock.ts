@@ -7,3 +7,6 @@ export const addSeconds = (time: Date, seconds: number): Date => new Date(time.g
 
 export const secondsUntil = (time: Date, now: Date): number =>
   Math.floor((time.getTime() - now.getTime()) / 1000)
+
+/** GitLab counts the life of a token in whole seconds: counted from here, none lives longer for us than for GitLab. */
+export const startOfSecond = (time: Date): Date => new Date(Math.floor(time.getTime() / 1000) * 1000)

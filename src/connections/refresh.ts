@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { addSeconds, type Clock } from '../clock/clock.ts'
+import { addSeconds, type Clock, startOfSecond } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
@@ -118,6 +118,7 @@ const attempt = async (deps: Deps, { row, attemptId }: Claim): Promise<RefreshOu
   let app: OAuthAppRow | undefined
   let instance: InstanceRow | undefined
   let refreshToken: string
+  const sentAt = new Date(clock())
   try {
     app = await findOAuthApp(db, row.oauth_app_id!)
     instance = await findInstance(db, row.instance_id)
@@ -127,7 +128,7 @@ const attempt = async (deps: Deps, { row, attemptId }: Claim): Promise<RefreshOu
       use: 'refresh',
     })
     if (!app || !instance) throw new Error('The OAuth app or the instance of the connection is gone')
-    if (!(await markAttemptSent(db, row.id, attemptId, new Date(clock())))) return { kind: 'newer_version' }
+    if (!(await markAttemptSent(db, row.id, attemptId, sentAt))) return { kind: 'newer_version' }
     log.debug('sending a refresh')
   } catch (error) {
     // Nothing was sent: give the claim back, so that nobody has to wait for its end.
@@ -138,7 +139,7 @@ const attempt = async (deps: Deps, { row, attemptId }: Claim): Promise<RefreshOu
   const oauthClient = await deps.oauthClients.for(app, instance)
   const answer = await oauthClient.refresh(refreshToken)
   if (answer.kind === 'issued') {
-    const saved = await tokenSaver.save(toIssued(answer.tokenSet, refreshToken, row, new Date(clock())))
+    const saved = await tokenSaver.save(toIssued(answer.tokenSet, refreshToken, row, startOfSecond(sentAt)))
     if (saved === 'kept') throw new Problem('database_unavailable', undefined, { retryAfterSeconds: 5 })
     log.info({ saved }, 'refreshed')
     return { kind: 'newer_version' }
@@ -165,12 +166,12 @@ const toIssued = (
   tokenSet: TokenSet,
   refreshToken: string,
   row: ConnectionRow,
-  now: Date,
+  issuedAt: Date,
 ): IssuedTokenSet => ({
   connectionId: row.id,
   tokenVersion: row.token_version + 1,
-  issuedAt: now,
-  expiresAt: tokenSet.expiresIn === null ? null : addSeconds(now, tokenSet.expiresIn),
+  issuedAt,
+  expiresAt: tokenSet.expiresIn === null ? null : addSeconds(issuedAt, tokenSet.expiresIn),
   accessToken: tokenSet.accessToken,
   refreshToken: tokenSet.refreshToken ?? refreshToken,
   scopes: tokenSet.scopes.length > 0 ? tokenSet.scopes : row.scopes,

@@ -1,3 +1,4 @@
+import { addSeconds, startOfSecond } from '../clock/clock.ts'
 import type { TokenKind } from '../db/tables.ts'
 import type { GitLabHttpClient } from './http-client.ts'
 import { type Refusal, refusalOf } from './refusal.ts'
@@ -100,7 +101,10 @@ export const inspectToken = async (
   }
 }
 
-/** What GitLab says of an OAuth access token (`GET /oauth/token/info`, doorkeeper). */
+/**
+ * What GitLab says of an OAuth access token (`GET /oauth/token/info`, doorkeeper).
+ * @param now before it is asked: from then on the life that it names is counted.
+ */
 export const inspectOAuthToken = async (
   client: GitLabHttpClient,
   token: string,
@@ -138,7 +142,7 @@ export const inspectOAuthToken = async (
       kind: 'oauth_access_token',
       user: owner.user,
       scopes: scope,
-      expiresAt: typeof expires_in === 'number' ? new Date(now.getTime() + expires_in * 1000) : null,
+      expiresAt: typeof expires_in === 'number' ? addSeconds(startOfSecond(now), expires_in) : null,
       issuedAt: typeof created_at === 'number' ? new Date(created_at * 1000) : null,
       clientId: application?.uid ?? null,
     },

@@ -125,7 +125,7 @@ export const finishFlow = async (
     )
     return failed(codeOf(answer), returnUrl)
   }
-  return connect(deps, await keepGrant(deps, authorization, answer.tokenSet), found, returnUrl, request)
+  return connect(deps, await keepGrant(deps, authorization, answer.tokenSet, now), found, returnUrl, request)
 }
 
 const connect = async (

@@ -1,4 +1,4 @@
-import { addSeconds } from '../clock/clock.ts'
+import { addSeconds, startOfSecond } from '../clock/clock.ts'
 import { findSession, markSessionUsed } from '../connect-sessions/queries.ts'
 import { type SavedConnection, saveConnection } from '../connections/save-connection.ts'
 import { toProblem } from '../connections/verify-token.ts'
@@ -20,9 +20,10 @@ export const keepGrant = async (
   { db, vault, clock }: FlowDeps,
   request: AuthorizationRequestRow,
   tokenSet: TokenSet,
+  sentAt: Date,
 ): Promise<AuthorizationRequestRow> => {
   const now = new Date(clock())
-  const grant: StoredGrant = { ...tokenSet, issuedAt: now.toISOString() }
+  const grant: StoredGrant = { ...tokenSet, issuedAt: startOfSecond(sentAt).toISOString() }
   const grantJwe = await vault.seal(JSON.stringify(grant), bindingOf(request))
   await saveGrant(db, request.id, grantJwe, now)
   return { ...request, grant_jwe: grantJwe, granted_at: now }
