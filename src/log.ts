@@ -19,7 +19,7 @@ export const createLogger = (level: string, destination?: DestinationStream): Lo
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      redact: { paths: REDACTED.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]), censor: '[redacted]' },
+      redact: { paths: REDACTED.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },
       serializers: { err: serializeError },
     },
     destination,
@@ -29,7 +29,6 @@ export const createLogger = (level: string, destination?: DestinationStream): Lo
 const serializeError = (error: unknown) => {
   if (!(error instanceof Error)) return { message: 'something that is no Error was thrown' }
   const { name, message, stack } = error
-  const { code, detail: _withValues, ...rest } = error as Error & { code?: unknown; detail?: unknown }
-  void rest
+  const { code } = error as Error & { code?: unknown }
   return { type: name, message, stack, ...(typeof code === 'string' ? { code } : {}) }
 }

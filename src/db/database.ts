@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { PGlite } from '@electric-sql/pglite'
+import type { PGlite } from '@electric-sql/pglite'
 import { Kysely, PGliteDialect, PostgresDialect, sql, type Transaction } from 'kysely'
 import pg from 'pg'
 import { fromPglite } from 'pg-boss'
@@ -50,15 +50,23 @@ export const openDatabase = ({
   if (databaseUrl === undefined) {
     const folder = join(dataDir, 'pglite')
     mkdirSync(folder, { recursive: true, mode: 0o700 })
-    const pglite = new PGlite(folder)
-    const db = new Kysely<Tables>({ dialect: new PGliteDialect({ pglite }) })
-    const close = async () => {
-      await db.destroy()
-      if (!pglite.closed) await pglite.close()
+    // Loaded only here: whoever has a PostgreSQL does not pay for a second one.
+    let opened: Promise<PGlite> | undefined
+    const open = () => {
+      opened ??= import('@electric-sql/pglite').then(({ PGlite }) => PGlite.create(folder))
+      return opened
     }
+    const db = new Kysely<Tables>({ dialect: new PGliteDialect({ pglite: open }) })
     const runPrepared: RunPrepared = async <Row>({ text }: PreparedStatement, values: unknown[]) =>
-      (await pglite.query<Row>(text, values)).rows
-    return { db, kind: 'embedded', runPrepared, jobStore: fromPglite(pglite), close }
+      (await (await open()).query<Row>(text, values)).rows
+    let store: JobStore | undefined
+    const jobStore: JobStore = {
+      async executeSql(text, values) {
+        store ??= fromPglite(await open())
+        return store.executeSql(text, values)
+      },
+    }
+    return { db, kind: 'embedded', runPrepared, jobStore, close: () => db.destroy() }
   }
   const pool = new pg.Pool({
     connectionString: databaseUrl,

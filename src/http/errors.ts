@@ -116,8 +116,9 @@ export const answerProblem = (
 
 export const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
   const problem = toProblem(error as FastifyError)
-  if (problem === undefined) request.log.error({ err: error }, 'unexpected error')
-  else if (statusOf(problem.code) >= 500) request.log.warn({ code: problem.code }, problem.message)
+  if (problem === undefined) request.log.error({ err: error, request_id: request.id }, 'unexpected error')
+  else if (statusOf(problem.code) >= 500)
+    request.log.warn({ code: problem.code, request_id: request.id }, problem.message)
   answerProblem(
     request,
     reply,

@@ -29,6 +29,14 @@ const REQUEST_TIMEOUT_MS = 30_000
 /** Longer than a load balancer keeps an idle connection (60 s by custom), so that it never meets a closed one. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
 
+/** Unique over all processes and restarts, without asking for random bytes each time. */
+const PROCESS_ID = uuidv7()
+let requests = 0
+const nextRequestId = (): string => {
+  requests += 1
+  return `${PROCESS_ID}-${requests.toString(36)}`
+}
+
 /** A request for the log: never its query, which may hold a session token or an authorization code. */
 const serializeRequest = (request: FastifyRequest) => ({
   method: request.method,
@@ -44,7 +52,9 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    genReqId: () => uuidv7(),
+    genReqId: nextRequestId,
+    // One logger for all: a child for each request costs more than most requests, so they name their id themselves.
+    childLoggerFactory: (parent) => parent,
     requestIdHeader: false,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     return503OnClosing: true,
@@ -66,6 +76,7 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     const { url } = request.routeOptions
     request.log.info(
       {
+        request_id: request.id,
         method: request.method,
         route: url,
         status: reply.statusCode,

@@ -18,8 +18,10 @@ export type LeaseGrants = {
 
 /** One statement stays this short, so that a crowd does not wait for its slowest member. */
 const LARGEST_BATCH = 200
-/** While one statement waits for the disk, another fills up or runs. */
-const STATEMENTS_AT_ONCE = 2
+/** Normally one statement at a time: while it runs the next fills up, and the fuller they are, the less each lookup
+ * costs. One that takes longer than this (it waits for a row lock, or the disk is slow) holds up the others no more. */
+const SLOW_MS = 25
+const MOST_STATEMENTS = 4
 
 type Grant<Request> = (run: RunPrepared, requests: Request[], now: Date) => Promise<GrantRow[]>
 
@@ -39,11 +41,18 @@ const shareStatements = <Request extends { leaseId: string }>(
   }
   let waiting: Waiting[] = []
   let inFlight = 0
+  let slowOnes = 0
 
   const send = async (): Promise<void> => {
     const batch = waiting.slice(0, LARGEST_BATCH)
     waiting = waiting.slice(LARGEST_BATCH)
     inFlight += 1
+    let isSlow = false
+    const slow = setTimeout(() => {
+      isSlow = true
+      slowOnes += 1
+      sendIfFree()
+    }, SLOW_MS)
     try {
       const requests = batch.map(({ request }) => request)
       const rows = await grant(runPrepared, requests, new Date(clock()))
@@ -52,13 +61,15 @@ const shareStatements = <Request extends { leaseId: string }>(
     } catch (error) {
       for (const { reject } of batch) reject(error)
     } finally {
+      clearTimeout(slow)
+      if (isSlow) slowOnes -= 1
       inFlight -= 1
       sendIfFree()
     }
   }
 
   const sendIfFree = (): void => {
-    if (waiting.length > 0 && inFlight < STATEMENTS_AT_ONCE) void send()
+    if (waiting.length > 0 && inFlight - slowOnes < 1 && inFlight < MOST_STATEMENTS) void send()
   }
 
   return (request: Request): Promise<GrantRow | undefined> =>
