@@ -108,6 +108,8 @@ export const afterFailure = (
     refused && refusedSince !== null && now.getTime() - refusedSince.getTime() >= REFUSAL_GRACE_SECONDS * 1000
   const doubtful = tokenAlive === undefined ? failure.mayHaveActed || refused : !tokenAlive
   const keepsCause = !TELLS_NOTHING.has(history.failure_code)
+  // A token that still works was not replaced: no answer was lost, GitLab only failed.
+  const code = failure.code === 'refresh_answer_lost' && tokenAlive ? 'gitlab_unavailable' : failure.code
   return {
     status: dead ? 'needs_reauthorization' : 'active',
     unanswered_since:
@@ -115,7 +117,7 @@ export const afterFailure = (
     refused_since: refusedSince,
     failing_since: history.failing_since ?? now,
     failure_count: history.failure_count + 1,
-    failure_code: keepsCause ? history.failure_code : failure.code,
+    failure_code: keepsCause ? history.failure_code : code,
     failure_detail: keepsCause ? history.failure_detail : failure.detail,
     retry_after: new Date(
       now.getTime() + backoffSeconds(history.failure_count, failure.retryAfterSeconds) * 1000,

@@ -88,7 +88,7 @@ export const decideServing = (state: ServingState, wish: Wish, now: Date): Servi
     return { action: 'refuse', code: 'min_ttl_unattainable' }
   // An instance may issue tokens that live shorter than what a soft lookup would like: half of their life must do.
   const soft = wish.minTtl === undefined ? Math.min(terms.minRemaining, attainable / 2) : terms.minRemaining
-  if (certain && soft < terms.minRemaining && remaining >= soft) {
+  if (certain && soft < terms.minRemaining && remaining > soft) {
     return { action: 'grant', terms: { ...terms, minRemaining: Math.floor(soft), acceptPastHalfLife: true } }
   }
   return { action: 'refresh' }
