@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { PGlite } from '@electric-sql/pglite'
-import { Kysely, PGliteDialect, PostgresDialect, sql, type Transaction } from 'kysely'
+import { Kysely, PGliteDialect, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
 import { fromPglite } from 'pg-boss'
 import { isConnectionError } from './sqlstate.ts'
@@ -9,7 +9,6 @@ import type { Tables } from './tables.ts'
 
 /** A pool or a transaction: every function of a queries.ts takes one first, and uses no other. */
 export type Database = Kysely<Tables>
-export type DatabaseTransaction = Transaction<Tables>
 
 export type JobStore = ReturnType<typeof fromPglite>
 

@@ -166,5 +166,4 @@ export type ConnectSessionRow = Selectable<ConnectSessions>
 export type AuthorizationRequestRow = Selectable<AuthorizationRequests>
 export type ConnectionRow = Selectable<Connections>
 export type NewConnectionRow = Insertable<Connections>
-export type LeaseRow = Selectable<Leases>
 export type DataKeyRow = Selectable<DataKeys>
