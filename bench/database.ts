@@ -1,0 +1,28 @@
+import { sql } from 'kysely'
+import { type Database, openDatabase } from '../src/db/database.ts'
+import { migrateToLatest } from '../src/db/migrate.ts'
+import { type Cluster, startCluster } from '../test/support/postgres.ts'
+import { seedAccessKeys } from './seed.ts'
+
+export type BenchDatabase = { url: string; db: Database; settle(): Promise<void>; close(): Promise<void> }
+
+/** A PostgreSQL of the run's own, with its default durability: fsync and synchronous_commit are on. */
+export const createBenchDatabase = async (): Promise<BenchDatabase> => {
+  const cluster: Cluster = await startCluster({ durable: true })
+  const { db, close } = openDatabase({ databaseUrl: cluster.url, dataDir: '', poolSize: 4 })
+  await migrateToLatest(db)
+  await seedAccessKeys(db)
+  return {
+    url: cluster.url,
+    db,
+    /** So that the planner knows the tables, and no checkpoint of the seeding runs into a measurement. */
+    async settle() {
+      await sql`vacuum analyze`.execute(db)
+      await sql`checkpoint`.execute(db)
+    },
+    async close() {
+      await close()
+      await cluster.stop()
+    },
+  }
+}
