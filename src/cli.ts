@@ -1,9 +1,13 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createApp } from './app.ts'
 import { systemClock } from './clock/clock.ts'
 import { ConfigError, readConfig } from './config/config.ts'
 import type { Database } from './db/database.ts'
 import { openDatabase } from './db/database.ts'
 import { migrateToLatest } from './db/migrate.ts'
+import { dumpSchema } from './db/schema-dump.ts'
 import { openApiYaml } from './http/api-docs.ts'
 import { createLogger } from './log.ts'
 
@@ -17,6 +21,19 @@ const migrate = async (): Promise<void> => {
     )
   } finally {
     await close()
+  }
+}
+
+/** Prints migrations/schema.sql: what the migrations make of an empty database, here one for the moment. */
+const schema = async (): Promise<void> => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'gtb-schema-'))
+  const { db, close } = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
+  try {
+    await migrateToLatest(db)
+    process.stdout.write(await dumpSchema(db))
+  } finally {
+    await close()
+    await rm(dataDir, { recursive: true, force: true })
   }
 }
 
@@ -40,7 +57,7 @@ const openapi = async (): Promise<void> => {
   await app.close()
 }
 
-const COMMANDS: Record<string, () => Promise<void>> = { migrate, openapi }
+const COMMANDS: Record<string, () => Promise<void>> = { migrate, schema, openapi }
 
 const [name = ''] = process.argv.slice(2)
 const command = COMMANDS[name]

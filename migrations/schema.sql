@@ -1,0 +1,159 @@
+-- What the migrations make of an empty database, for reading: `node src/cli.ts schema` wrote it, and nothing runs it.
+
+create table access_keys (
+  id uuid not null,
+  name text not null,
+  role text not null,
+  organizations text[] not null,
+  key_sha256 bytea not null,
+  created_at timestamp with time zone not null,
+  expires_at timestamp with time zone,
+  constraint access_keys_pkey PRIMARY KEY (id),
+  constraint access_keys_key_sha256_key UNIQUE (key_sha256),
+  constraint access_keys_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'manager'::text, 'scanner'::text])))
+);
+
+create table audit_events (
+  id uuid not null,
+  at timestamp with time zone not null,
+  access_key_id uuid,
+  organization text,
+  action text not null,
+  subject_id text,
+  request_id text,
+  details jsonb not null default '{}'::jsonb,
+  constraint audit_events_pkey PRIMARY KEY (id)
+);
+CREATE INDEX audit_events_by_organization ON public.audit_events USING btree (organization, id);
+
+create table authorization_requests (
+  id uuid not null,
+  connect_session_id uuid not null,
+  oauth_app_id uuid not null,
+  created_at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  consumed_at timestamp with time zone,
+  grant_jwe text,
+  granted_at timestamp with time zone,
+  constraint authorization_requests_pkey PRIMARY KEY (id),
+  constraint authorization_requests_connect_session_id_fkey FOREIGN KEY (connect_session_id) REFERENCES connect_sessions(id) ON DELETE CASCADE,
+  constraint authorization_requests_oauth_app_id_fkey FOREIGN KEY (oauth_app_id) REFERENCES oauth_apps(id) ON DELETE CASCADE
+);
+CREATE INDEX authorization_requests_granted_at ON public.authorization_requests USING btree (granted_at) WHERE (grant_jwe IS NOT NULL);
+
+create table connect_sessions (
+  id uuid not null,
+  token_sha256 bytea not null,
+  organization text not null,
+  return_url text,
+  methods text[] not null,
+  access_key_id uuid not null,
+  created_at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  used_at timestamp with time zone,
+  constraint connect_sessions_pkey PRIMARY KEY (id),
+  constraint connect_sessions_token_sha256_key UNIQUE (token_sha256)
+);
+
+create table connections (
+  id uuid not null,
+  organization text not null,
+  instance_id uuid not null,
+  method text not null,
+  token_kind text not null,
+  name text,
+  group_path text not null default ''::text,
+  gitlab_user_id text not null,
+  gitlab_username text,
+  gitlab_name text,
+  oauth_app_id uuid,
+  auto_rotate boolean not null default false,
+  status text not null,
+  status_reason text,
+  status_detail text,
+  scopes text[] not null,
+  token_version integer not null,
+  access_token text not null,
+  refresh_token text,
+  token_issued_at timestamp with time zone not null,
+  token_expires_at timestamp with time zone,
+  attempt_id uuid,
+  attempt_kind text,
+  attempt_deadline timestamp with time zone,
+  attempt_sent_at timestamp with time zone,
+  retry_after timestamp with time zone,
+  unanswered_since timestamp with time zone,
+  refused_since timestamp with time zone,
+  failing_since timestamp with time zone,
+  failure_count integer not null default 0,
+  failure_code text,
+  failure_detail text,
+  last_verified_at timestamp with time zone,
+  created_at timestamp with time zone not null,
+  updated_at timestamp with time zone not null,
+  constraint connections_pkey PRIMARY KEY (id),
+  constraint connections_attempt_kind_check CHECK ((attempt_kind = ANY (ARRAY['refresh'::text, 'rotate'::text, 'disconnect'::text]))),
+  constraint connections_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id),
+  constraint connections_method_check CHECK ((method = ANY (ARRAY['oauth'::text, 'token'::text]))),
+  constraint connections_oauth_app_id_fkey FOREIGN KEY (oauth_app_id) REFERENCES oauth_apps(id),
+  constraint connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'needs_reauthorization'::text, 'revoked'::text, 'expired'::text]))),
+  constraint connections_token_kind_check CHECK ((token_kind = ANY (ARRAY['oauth_access_token'::text, 'personal_access_token'::text, 'group_access_token'::text, 'project_access_token'::text])))
+);
+CREATE INDEX connections_by_organization ON public.connections USING btree (organization, id);
+CREATE INDEX connections_by_url ON public.connections USING btree (instance_id, group_path, organization) WHERE (status = 'active'::text);
+CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_app_id) WHERE (oauth_app_id IS NOT NULL);
+CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND (refresh_token IS NULL));
+CREATE INDEX connections_to_mend ON public.connections USING btree (retry_after) WHERE ((status = 'active'::text) AND ((attempt_id IS NOT NULL) OR (failing_since IS NOT NULL)));
+CREATE UNIQUE INDEX connections_identity ON public.connections USING btree (organization, instance_id, method, gitlab_user_id, group_path);
+
+create table data_keys (
+  id uuid not null,
+  wrapped_key text not null,
+  created_at timestamp with time zone not null,
+  retired_at timestamp with time zone,
+  constraint data_keys_pkey PRIMARY KEY (id)
+);
+
+create table instances (
+  id uuid not null,
+  base_url text not null,
+  name text not null,
+  allow_private_network boolean not null default false,
+  ca_certificate text,
+  version integer not null default 1,
+  created_at timestamp with time zone not null,
+  updated_at timestamp with time zone not null,
+  constraint instances_pkey PRIMARY KEY (id),
+  constraint instances_base_url_key UNIQUE (base_url)
+);
+
+create table leases (
+  id uuid not null,
+  connection_id uuid not null,
+  organization text not null,
+  token_version integer not null,
+  access_key_id uuid not null,
+  purpose text,
+  granted_at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  released_at timestamp with time zone,
+  rejected_at timestamp with time zone,
+  constraint leases_pkey PRIMARY KEY (id)
+);
+CREATE INDEX leases_active ON public.leases USING btree (connection_id, expires_at) WHERE (released_at IS NULL);
+
+create table oauth_apps (
+  id uuid not null,
+  slug text not null,
+  instance_id uuid not null,
+  client_id text not null,
+  client_secret text not null,
+  scopes text[] not null,
+  version integer not null default 1,
+  created_at timestamp with time zone not null,
+  updated_at timestamp with time zone not null,
+  constraint oauth_apps_pkey PRIMARY KEY (id),
+  constraint oauth_apps_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id),
+  constraint oauth_apps_slug_key UNIQUE (slug)
+);
+CREATE INDEX oauth_apps_instance_id ON public.oauth_apps USING btree (instance_id);

@@ -1,0 +1,68 @@
+import { sql } from 'kysely'
+import type { Database } from './database.ts'
+
+const HEADER =
+  '-- What the migrations make of an empty database, for reading: `node src/cli.ts schema` wrote it, and nothing runs it.\n'
+
+type Column = { table: string; name: string; type: string; required: boolean; default: string | null }
+type Constraint = { table: string; name: string; definition: string }
+type Index = { table: string; definition: string }
+
+/** Kysely's own tables are no part of the schema. */
+const ours = sql`relnamespace = 'public'::regnamespace and relname not like 'kysely%'`
+
+const listColumns = async (db: Database): Promise<Column[]> => {
+  const { rows } = await sql<Column>`
+    select relname as table, attname as name, format_type(atttypid, atttypmod) as type, attnotnull as required,
+      pg_get_expr(adbin, adrelid) as default
+    from pg_attribute
+    join pg_class on pg_class.oid = attrelid
+    left join pg_attrdef on adrelid = attrelid and adnum = attnum
+    where relkind = 'r' and attnum > 0 and not attisdropped and ${ours}
+    order by relname, attnum
+  `.execute(db)
+  return rows
+}
+
+/** Without "not null", which the column says; PostgreSQL 18 counts it among the constraints, 17 does not. */
+const listConstraints = async (db: Database): Promise<Constraint[]> => {
+  const { rows } = await sql<Constraint>`
+    select relname as table, conname as name, pg_get_constraintdef(pg_constraint.oid) as definition
+    from pg_constraint
+    join pg_class on pg_class.oid = conrelid
+    where contype <> 'n' and ${ours}
+    order by relname, contype = 'p' desc, conname
+  `.execute(db)
+  return rows
+}
+
+/** Those that no constraint brings with it. */
+const listIndexes = async (db: Database): Promise<Index[]> => {
+  const { rows } = await sql<Index>`
+    select relname as table, pg_get_indexdef(indexrelid) as definition
+    from pg_index
+    join pg_class on pg_class.oid = indrelid
+    where not exists (select from pg_constraint where conindid = indexrelid) and ${ours}
+    order by relname, definition
+  `.execute(db)
+  return rows
+}
+
+/** The schema as the catalog of PostgreSQL has it, the same for the same schema: one table after the other. */
+export const dumpSchema = async (db: Database): Promise<string> => {
+  const columns = await listColumns(db)
+  const constraints = Map.groupBy(await listConstraints(db), ({ table }) => table)
+  const indexes = Map.groupBy(await listIndexes(db), ({ table }) => table)
+  const tables = [...Map.groupBy(columns, ({ table }) => table)].map(([table, own]) => {
+    const lines = [
+      ...own.map(
+        ({ name, type, required, default: value }) =>
+          `  ${name} ${type}${required ? ' not null' : ''}${value === null ? '' : ` default ${value}`}`,
+      ),
+      ...(constraints.get(table) ?? []).map(({ name, definition }) => `  constraint ${name} ${definition}`),
+    ]
+    const after = (indexes.get(table) ?? []).map(({ definition }) => `${definition};\n`)
+    return `create table ${table} (\n${lines.join(',\n')}\n);\n${after.join('')}`
+  })
+  return [HEADER, ...tables].join('\n')
+}

@@ -1,0 +1,47 @@
+import { readFile } from 'node:fs/promises'
+import { sql } from 'kysely'
+import t from 'tap'
+import { openDatabase } from '../../src/db/database.ts'
+import { migrateToLatest } from '../../src/db/migrate.ts'
+import { dumpSchema } from '../../src/db/schema-dump.ts'
+import { createEmptyDatabase } from '../support/database.ts'
+
+const committed = await readFile(new URL('../../migrations/schema.sql', import.meta.url), 'utf8')
+
+t.test('the migrations make of an empty PostgreSQL what migrations/schema.sql says', async (t) => {
+  const { db } = await createEmptyDatabase(t)
+  t.match((await migrateToLatest(db))[0], /^0001_/)
+  t.equal(await dumpSchema(db), committed, 'else: node src/cli.ts schema > migrations/schema.sql')
+  t.same(await migrateToLatest(db), [], 'and applied again they change nothing')
+  t.equal(await dumpSchema(db), committed)
+})
+
+t.test('the dump sees a change of any kind', async (t) => {
+  const { db } = await createEmptyDatabase(t)
+  await migrateToLatest(db)
+  for (const change of [
+    'alter table leases add column note text',
+    'alter table leases alter column purpose set not null',
+    'alter table leases alter column purpose type varchar(10)',
+    "alter table leases alter column purpose set default ''",
+    'alter table leases drop constraint leases_pkey',
+    'drop index leases_active',
+    "alter table access_keys drop constraint access_keys_role_check, add constraint access_keys_role_check check (role <> '')",
+    'create table more (id uuid)',
+  ]) {
+    const before = await dumpSchema(db)
+    await sql.raw(change).execute(db)
+    t.not(await dumpSchema(db), before, change)
+  }
+})
+
+t.test('three processes that start at once on an empty database migrate it once', async (t) => {
+  const { url, db } = await createEmptyDatabase(t)
+  const pools = [1, 2, 3].map(() => openDatabase({ databaseUrl: url, dataDir: '', poolSize: 2 }))
+  t.teardown(() => Promise.all(pools.map(({ close }) => close())))
+  const applied = await Promise.all(pools.map((pool) => migrateToLatest(pool.db)))
+  t.equal(applied.filter((names) => names.length > 0).length, 1)
+  t.equal(await dumpSchema(db), committed)
+  const { rows } = await sql`select from instances`.execute(db)
+  t.equal(rows.length, 1)
+})
