@@ -12,13 +12,19 @@ const PROBLEM = 'application/problem+json'
 const LEAST_OPERATIONS = 20
 
 type Problem = { code: ProblemCode; status: number; title: string; type: string }
-type Content = { example?: unknown; examples?: Record<string, { value: Problem }>; schema: unknown }
+type Property = { examples?: unknown[]; enum?: unknown[]; default?: unknown }
+type Content = {
+  example?: unknown
+  examples?: Record<string, { value: Problem }>
+  schema: { required?: string[]; properties?: Record<string, Property> }
+}
 type Operation = {
   operationId?: string
   summary?: string
   tags?: string[]
   security?: Record<string, unknown>[]
   description?: string
+  parameters?: { name: string; description?: string }[]
   requestBody?: { content: Record<string, Content> }
   responses: Record<string, { description: string; content?: Record<string, Content> }>
 }
@@ -40,6 +46,15 @@ const problemsOf = ({ responses }: Operation): { status: string; key: string; va
   Object.entries(responses).flatMap(([status, { content }]) =>
     Object.entries(content?.[PROBLEM]?.examples ?? {}).map(([key, { value }]) => ({ status, key, value })),
   )
+
+/** Of the whole body, or of each field that it must have: Swagger UI fills in either. */
+const hasExample = ({ example, schema: { required = [], properties = {} } }: Content): boolean =>
+  example !== undefined ||
+  (required.length > 0 &&
+    required.every((name) => {
+      const { examples, enum: values, default: fallback } = properties[name] ?? {}
+      return examples !== undefined || values !== undefined || fallback !== undefined
+    }))
 
 t.test('openapi.yaml is what the code describes, and what a running service answers', async (t) => {
   const { stdout } = await promisify(execFile)(process.execPath, ['src/cli.ts', 'openapi'], {
@@ -106,8 +121,10 @@ t.test('every operation says what it does and how it fails', async (t) => {
       ...(operation.requestBody ? ['payload_too_large', 'unsupported_media_type'] : []),
     ]
     for (const code of expected) t.ok(codes.includes(code as ProblemCode), `${name} can answer ${code}`)
-    for (const [type, { example }] of Object.entries(operation.requestBody?.content ?? {}))
-      t.ok(example !== undefined, `${name}: an example of its ${type} body`)
+    for (const [type, content] of Object.entries(operation.requestBody?.content ?? {}))
+      t.ok(hasExample(content), `${name}: an example of its ${type} body`)
+    for (const parameter of operation.parameters ?? [])
+      t.ok(parameter.description, `${name}: what ${parameter.name} is`)
     for (const [status, { content }] of Object.entries(operation.responses))
       if (Number(status) >= 400) t.same(Object.keys(content ?? {}), [PROBLEM], `${name}: ${status}`)
   }

@@ -3,7 +3,9 @@ import { Type } from 'typebox'
 export const Id = (description: string) =>
   Type.String({ format: 'uuid', description, examples: ['019ab1c0-5a2e-7c3b-9b1e-0d4c1f2a3b4c'] })
 
-export const IdParams = Type.Object({ id: Type.String({ format: 'uuid' }) })
+export const IdParams = Type.Object({
+  id: Type.String({ format: 'uuid', description: 'As the answer that created it, or a list, gives it.' }),
+})
 
 export const Time = (description: string) =>
   Type.String({ format: 'date-time', description: `${description} (RFC 3339, UTC).` })

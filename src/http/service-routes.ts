@@ -16,6 +16,7 @@ export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promis
         tags,
         security: [],
         summary: 'Is the process alive',
+        description: 'Asks nothing of the database: restart the process when this fails.',
         response: { 200: Ok, ...publicProblems() },
       },
     },
@@ -50,6 +51,7 @@ export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promis
         tags,
         security: [],
         summary: 'This description',
+        description: 'OpenAPI 3.1, the same that Swagger UI at /docs shows.',
         response: {
           200: { description: 'OpenAPI 3.1', content: { 'application/yaml': { schema: Type.String() } } },
           ...publicProblems(),

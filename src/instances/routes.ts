@@ -177,6 +177,7 @@ export const registerInstanceRoutes = (
         operationId: 'getInstance',
         tags,
         summary: 'Read a GitLab instance',
+        description: 'Where it is and how far it is trusted.',
         params: IdParams,
         response: { 200: Instance, ...problems('not_found') },
       },

@@ -9,9 +9,10 @@ import type { App } from '../http/server.ts'
 import { type FlowDeps, finishFlow, startFlow } from './flow.ts'
 
 const tags = ['Browser']
-const Slug = Type.Object({ slug: Type.String({ maxLength: 64 }) })
+const Slug = Type.Object({ slug: Type.String({ maxLength: 64, description: 'Of the OAuth app.' }) })
 const LONGEST_PARAMETER = 4096
-const Parameter = Type.Optional(Type.String({ maxLength: LONGEST_PARAMETER }))
+const Parameter = (description: string) =>
+  Type.Optional(Type.String({ maxLength: LONGEST_PARAMETER, description }))
 
 export const registerOAuthFlowRoutes = (app: App, deps: FlowDeps & { publicUrl: string }): void => {
   const receipts = createReceipts(deps)
@@ -28,7 +29,9 @@ export const registerOAuthFlowRoutes = (app: App, deps: FlowDeps & { publicUrl: 
           'Sends the browser of a person with a connect link to GitLab. A link that has ended: 303 to /connect, which says so.',
         params: Slug,
         querystring: Type.Object(
-          { session: Type.String({ minLength: 1, maxLength: 200 }) },
+          {
+            session: Type.String({ minLength: 1, maxLength: 200, description: 'Of the connect link.' }),
+          },
           { additionalProperties: false },
         ),
         response: { 303: Type.Null({ description: 'To GitLab.' }), ...publicProblems('not_found') },
@@ -59,7 +62,12 @@ export const registerOAuthFlowRoutes = (app: App, deps: FlowDeps & { publicUrl: 
           'Always 303: to the return_url of the connect session, else to /connect; with `status=connected&connection_id=` or `status=failed&code=` (access_denied, invalid_state, callback_replayed, session_expired, code_refused, authorization_failed, oauth_app_rejected, gitlab_unavailable, ...).',
         params: Slug,
         querystring: Type.Object(
-          { code: Parameter, state: Parameter, error: Parameter, error_description: Parameter },
+          {
+            code: Parameter('The authorization code.'),
+            state: Parameter('What this service sent along, encrypted.'),
+            error: Parameter('Why GitLab did not authorize (RFC 6749, section 4.1.2.1).'),
+            error_description: Parameter('The same in words.'),
+          },
           { additionalProperties: true },
         ),
         response: {
