@@ -4,13 +4,16 @@ import { addSeconds, type Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { AttemptKind, ConnectionRow } from '../db/tables.ts'
 import { notFound, Problem } from '../errors/problem.ts'
-import { claimConnection, findLeaseEnd, lockConnection } from './queries.ts'
+import { claimConnection, findLeaseEnd, lockConnection, NO_ATTEMPT, releaseClaim } from './queries.ts'
 import { CLAIM_SECONDS } from './refresh-decision.ts'
 
 /** The right of one writer, in all processes, to change the token of a connection until the deadline. */
 export type Claim = { row: ConnectionRow; attemptId: string }
 
 export type ClaimState = { row: ConnectionRow; leasedUntil: Date | null; now: Date }
+
+export const isClaimed = ({ attempt_id, attempt_deadline }: ConnectionRow, now: Date): boolean =>
+  attempt_id !== null && attempt_deadline !== null && attempt_deadline > now
 
 /** A writer died. If its request had left, GitLab may have acted on it, and nobody knows the answer. */
 export const afterAbandonedAttempt = (row: ConnectionRow): Partial<ConnectionRow> => {
@@ -40,9 +43,14 @@ export const claimIf = <Decision>(
   decide: (state: ClaimState) => 'claim' | Decision,
 ): Promise<{ claim: Claim } | { decision: Decision } | undefined> =>
   db.transaction().execute(async (transaction) => {
-    const row = await lockConnection(transaction, connectionId)
+    let row = await lockConnection(transaction, connectionId)
     if (!row) return undefined
     const now = new Date(clock())
+    // A writer that died before it sent anything leaves nothing but its claim, which would keep the token from all.
+    if (row.attempt_id !== null && row.attempt_sent_at === null && !isClaimed(row, now)) {
+      await releaseClaim(transaction, row.id, row.attempt_id)
+      row = { ...row, ...NO_ATTEMPT }
+    }
     // A statement of its own, after the lock: it sees the leases that were granted while we waited for the lock.
     const leasedUntil = await findLeaseEnd(transaction, { id: row.id, tokenVersion: row.token_version, now })
     const decision = decide({ row, leasedUntil, now })
@@ -60,9 +68,6 @@ export const claimIf = <Decision>(
 
 const POLL_MS = 100
 const LONGEST_WAIT_MS = 12_000
-
-export const isClaimed = ({ attempt_id, attempt_deadline }: ConnectionRow, now: Date): boolean =>
-  attempt_id !== null && attempt_deadline !== null && attempt_deadline > now
 
 /**
  * Claims a connection for something that a person asked for: waits while another writer is at it.

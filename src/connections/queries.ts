@@ -20,7 +20,7 @@ const NO_FAILURE = {
   failure_detail: null,
 } as const satisfies Partial<Selectable<Connections>>
 
-const NO_ATTEMPT = {
+export const NO_ATTEMPT = {
   attempt_id: null,
   attempt_kind: null,
   attempt_deadline: null,
@@ -229,12 +229,17 @@ export const saveFailure = (
   )
 }
 
-/** Gives a claim back unused. */
-export const releaseClaim = (db: Database, id: string, attemptId: string): Promise<boolean> =>
+/** Gives a claim back. @returns false when it was taken over, or the token replaced: then nothing is changed. */
+export const releaseClaim = (
+  db: Database,
+  id: string,
+  attemptId: string,
+  changes: Updateable<Connections> = {},
+): Promise<boolean> =>
   changedOne(
     db
       .updateTable('connections')
-      .set(NO_ATTEMPT)
+      .set({ ...NO_ATTEMPT, ...changes })
       .where('id', '=', id)
       .where('attempt_id', '=', attemptId)
       .executeTakeFirstOrThrow(),
@@ -273,7 +278,7 @@ export const saveVerification = (
   changedOne(
     db
       .updateTable('connections')
-      .set({ ...changes, last_verified_at: now })
+      .set(changes)
       .where('id', '=', row.id)
       .where('token_version', '=', row.token_version)
       .where((where) => where.or([where('attempt_id', 'is', null), where('attempt_deadline', '<=', now)]))

@@ -7,7 +7,7 @@ import { Problem } from '../errors/problem.ts'
 import { inspectOAuthToken } from '../gitlab/inspect-token.ts'
 import type { InstanceClients } from '../instances/instance-clients.ts'
 import { findInstance } from '../instances/queries.ts'
-import type { OAuthClients } from '../oauth-apps/oauth-clients.ts'
+import type { OAuthClient, OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
 import type { TokenAnswer, TokenSet } from '../oauth-apps/token-answer.ts'
 import type { Vault } from '../vault/vault.ts'
@@ -78,10 +78,12 @@ export const createRefresher = (deps: Deps): Refresher => {
 
   return {
     refresh(connectionId, wish) {
-      const joined = underWay.get(connectionId)
+      // Who preempts leases is not content with the answer to somebody who respects them.
+      const key = `${connectionId} ${wish.onConflict}`
+      const joined = underWay.get(key)
       if (joined) return joined
-      const started = refreshOnce(connectionId, wish).finally(() => underWay.delete(connectionId))
-      underWay.set(connectionId, started)
+      const started = refreshOnce(connectionId, wish).finally(() => underWay.delete(key))
+      underWay.set(key, started)
       return started
     },
     async idle() {
@@ -119,15 +121,17 @@ const attempt = async (deps: Deps, { row, attemptId }: Claim): Promise<RefreshOu
   let instance: InstanceRow | undefined
   let refreshToken: string
   const sentAt = new Date(clock())
+  let oauthClient: OAuthClient
   try {
     app = await findOAuthApp(db, row.oauth_app_id!)
     instance = await findInstance(db, row.instance_id)
+    if (!app || !instance) throw new Error('The OAuth app or the instance of the connection is gone')
+    oauthClient = await deps.oauthClients.for(app, instance)
     refreshToken = await vault.open(row.refresh_token!, {
       ownerId: row.id,
       version: row.token_version,
       use: 'refresh',
     })
-    if (!app || !instance) throw new Error('The OAuth app or the instance of the connection is gone')
     if (!(await markAttemptSent(db, row.id, attemptId, sentAt))) return { kind: 'newer_version' }
     log.debug('sending a refresh')
   } catch (error) {
@@ -136,7 +140,6 @@ const attempt = async (deps: Deps, { row, attemptId }: Claim): Promise<RefreshOu
     throw error
   }
 
-  const oauthClient = await deps.oauthClients.for(app, instance)
   const answer = await oauthClient.refresh(refreshToken)
   if (answer.kind === 'issued') {
     const saved = await tokenSaver.save(toIssued(answer.tokenSet, refreshToken, row, startOfSecond(sentAt)))
@@ -194,12 +197,15 @@ const toFailure = (answer: Exclude<TokenAnswer, { kind: 'issued' }>): Failure =>
   switch (answer.kind) {
     case 'rate_limited':
       return unavailable('GitLab limits how often it may be asked.', false, answer.retryAfterSeconds)
-    case 'server_error':
-      return unavailable(
+    case 'server_error': {
+      const failure = unavailable(
         `GitLab answered a refresh with ${answer.status}.`,
         answer.status !== 503,
         answer.retryAfterSeconds,
       )
+      // 504: a proxy in front of GitLab had waited long enough; it is a timeout, too.
+      return { ...failure, askAboutToken: failure.askAboutToken && answer.status !== 504 }
+    }
     case 'unreadable':
       return unavailable(
         'GitLab answered a refresh with something that is no token.',
@@ -209,6 +215,7 @@ const toFailure = (answer: Exclude<TokenAnswer, { kind: 'issued' }>): Failure =>
       const failure = unavailable(
         `GitLab gave no answer to a refresh (${answer.reason}).`,
         answer.mayHaveActed,
+        answer.retryAfterSeconds,
       )
       // After a timeout GitLab may still be at it: what it says of the token now may be wrong in a moment.
       return { ...failure, askAboutToken: answer.mayHaveActed && answer.reason !== 'timeout' }

@@ -10,7 +10,7 @@ import type { InstanceClients } from '../instances/instance-clients.ts'
 import { findInstance } from '../instances/queries.ts'
 import type { Vault } from '../vault/vault.ts'
 import { type Claim, claimForPerson } from './claim.ts'
-import { findConnection, markAttemptSent, releaseClaim, saveDoubt, updateConnection } from './queries.ts'
+import { findConnection, markAttemptSent, releaseClaim, saveDoubt } from './queries.ts'
 import type { TokenSaver } from './token-saver.ts'
 import { missingScopesProblem, toProblem } from './verify-token.ts'
 
@@ -164,13 +164,12 @@ const settleUnrotated = async (
   const { code } = inspection.refusal
   const now = new Date(clock())
   if (code === 'token_revoked' || code === 'token_unknown') {
-    await updateConnection(db, row.id, {
+    await releaseClaim(db, row.id, attemptId, {
       status: 'needs_reauthorization',
       status_reason: 'rotation_answer_lost',
       status_detail: `${detail} The old token is revoked, and the new one reached nobody.`,
       updated_at: now,
     })
-    await releaseClaim(db, row.id, attemptId)
     throw new Problem(
       'needs_reauthorization',
       'GitLab rotated the token and its answer was lost: enter a new token.',

@@ -19,7 +19,9 @@ export type VerifyConnectionDeps = {
 }
 
 /** What GitLab said of the stored token. `unknown`: it could not be asked, or the token changed meanwhile. */
-export type ConnectionVerdict =
+export type ConnectionVerdict = { tokenVersion: number } & Verdict
+
+type Verdict =
   | { kind: 'works' }
   | { kind: 'dead'; refusal: Refusal }
   | { kind: 'unknown'; refusal: Refusal | undefined }
@@ -31,8 +33,8 @@ const DEAD: ReadonlySet<string> = new Set(['token_unknown', 'token_expired', 'to
 
 /**
  * Asks GitLab about the stored token now, and writes down what it says: a working token clears every doubt; a dead
- * one that cannot be refreshed ends the connection, with the first cause. Whether a refreshable one is dead, only
- * its refresh tells.
+ * one that cannot be refreshed ends the connection, with the first cause. A dead one that can be is not handed out
+ * until it is refreshed; whether the connection is over, only that tells.
  */
 export const verifyConnection = async (
   { db, vault, clock, instanceClients }: VerifyConnectionDeps,
@@ -50,16 +52,15 @@ export const verifyConnection = async (
   const inspection = await inspectToken(instanceClients.for(instance), token, new Date(clock()))
   const verdict = toVerdict(inspection, row)
   const now = new Date(clock())
-  const saved = await saveVerification(
-    db,
-    row,
-    { ...toChanges(row, inspection, verdict), updated_at: now },
-    now,
-  )
-  return saved ? verdict : { kind: 'unknown', refusal: undefined }
+  const changes = toChanges(row, inspection, verdict, now)
+  const isOurs = changes === undefined || (await saveVerification(db, row, changes, now))
+  return {
+    tokenVersion: row.token_version,
+    ...(isOurs ? verdict : { kind: 'unknown', refusal: undefined }),
+  }
 }
 
-const toVerdict = (inspection: Inspection, row: ConnectionRow): ConnectionVerdict => {
+const toVerdict = (inspection: Inspection, row: ConnectionRow): Verdict => {
   if (!inspection.valid) {
     const { refusal } = inspection
     return DEAD.has(refusal.code) ? { kind: 'dead', refusal } : { kind: 'unknown', refusal }
@@ -72,9 +73,10 @@ const toVerdict = (inspection: Inspection, row: ConnectionRow): ConnectionVerdic
 const toChanges = (
   row: ConnectionRow,
   inspection: Inspection,
-  verdict: ConnectionVerdict,
-): Partial<ConnectionRow> => {
-  if (verdict.kind === 'unknown') return {}
+  verdict: Verdict,
+  now: Date,
+): Partial<ConnectionRow> | undefined => {
+  if (verdict.kind === 'unknown') return undefined
   if (verdict.kind === 'works' && inspection.valid) {
     const { scopes, user, expiresAt } = inspection.facts
     // For a refreshable one the time was set by the answer that issued it: more exact than what is asked later.
@@ -84,11 +86,17 @@ const toChanges = (
     const names = user.username === null ? {} : { gitlab_username: user.username, gitlab_name: user.name }
     // A refresh without an answer may still be carried out at GitLab: only another refresh clears that doubt.
     const cleared = isRefreshable(row) ? {} : SETTLED
-    return { scopes, ...expiry, ...names, ...revived, ...cleared }
+    return { last_verified_at: now, updated_at: now, scopes, ...expiry, ...names, ...revived, ...cleared }
   }
-  if (verdict.kind === 'works' || isRefreshable(row)) return {}
-  if (row.status !== 'active') return {}
-  return { ...endOf(row, verdict.refusal), ...SETTLED }
+  if (verdict.kind === 'works' || row.status !== 'active') return undefined
+  if (isRefreshable(row)) {
+    return {
+      unanswered_since: row.unanswered_since ?? now,
+      failing_since: row.failing_since ?? now,
+      updated_at: now,
+    }
+  }
+  return { ...endOf(row, verdict.refusal), ...SETTLED, updated_at: now }
 }
 
 const SETTLED = {

@@ -1,0 +1,55 @@
+import type { ConnectionRow } from '../../src/db/tables.ts'
+import { type Answer, connectByOAuth, type Stage } from './broker.ts'
+
+/** The refresh at GitLab, for a fault to match or the log to count. */
+export const REFRESH = { path: '/oauth/token', grantType: 'refresh_token' }
+/** Past the half of a token's two hours: the next lookup refreshes when nobody holds a lease. */
+export const HALF_LIFE = 3_700
+export const OUT = 7_300
+
+let organizations = 0
+
+/** A connection of its own for each part of a test: in an organization that nothing else is in. */
+export const connect = (stage: Pick<Stage, 'broker'>, username = 'maria'): Promise<string> => {
+  organizations += 1
+  return connectByOAuth(stage, { organization: `org-${organizations}`, username })
+}
+
+export const lookUp = (
+  { broker }: Pick<Stage, 'broker'>,
+  id: string,
+  query: { min_ttl?: number; on_conflict?: 'respect' | 'preempt'; purpose?: string } = {},
+  key?: string,
+): Promise<Answer> => {
+  const search = new URLSearchParams(
+    Object.entries(query).map(([name, value]): [string, string] => [name, `${value}`]),
+  )
+  return broker.get(`/v1/connections/${id}/credential?${search}`, key === undefined ? {} : { key })
+}
+
+export const rowOf = ({ broker }: Pick<Stage, 'broker'>, id: string): Promise<ConnectionRow> =>
+  broker.db.selectFrom('connections').selectAll().where('id', '=', id).executeTakeFirstOrThrow()
+
+/** Every column that tells of trouble, at rest. */
+export const NO_TROUBLE = {
+  attempt_id: null,
+  attempt_kind: null,
+  attempt_deadline: null,
+  attempt_sent_at: null,
+  retry_after: null,
+  unanswered_since: null,
+  refused_since: null,
+  failing_since: null,
+  failure_count: 0,
+  failure_code: null,
+  failure_detail: null,
+}
+
+/** Asks again and again until it is so; what is waited for goes by the real clock. */
+export const until = async (isSo: () => boolean | Promise<boolean>): Promise<void> => {
+  const limit = performance.now() + 20_000
+  while (!(await isSo())) {
+    if (performance.now() > limit) throw new Error('What was waited for never came')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
