@@ -1,3 +1,4 @@
+import type { webcrypto } from 'node:crypto'
 import { CompactEncrypt } from 'jose'
 import t from 'tap'
 import { validate as isUuid } from 'uuid'
@@ -11,7 +12,7 @@ const binding: SecretBinding = { ownerId: 'one', version: 3, use: 'access' }
 
 const newKey = () =>
   crypto.subtle.generateKey({ name: 'AES-GCM', length: 256 }, false, ['encrypt', 'decrypt'])
-const ringOf = (key: CryptoKey, kid = KID): KeyRing => ({
+const ringOf = (key: webcrypto.CryptoKey, kid = KID): KeyRing => ({
   current: () => ({ kid, key }),
   byId: async (id) => (id === kid ? key : undefined),
 })
