@@ -71,6 +71,16 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     reply.header('x-content-type-options', 'nosniff')
     reply.header('referrer-policy', 'no-referrer')
   })
+  // A connection that its client keeps open would hold up the end of the process for longer than anyone waits.
+  let closing = false
+  app.addHook('preClose', (done) => {
+    closing = true
+    done()
+  })
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    if (closing) reply.header('connection', 'close')
+    done(null, payload)
+  })
   app.addHook('preValidation', refuseNul)
   app.addHook('onResponse', async (request, reply) => {
     const { url } = request.routeOptions
