@@ -17,6 +17,12 @@ if (Number(process.versions.node.split('.')[0]) < LEAST_NODE_MAJOR) {
   )
 }
 
+/** A host name with two addresses fails twice, and the whole then has no message of its own. */
+const reasonOf = (error: unknown): string => {
+  if (error instanceof AggregateError) return error.errors.map(reasonOf).join('; ')
+  return error instanceof Error ? error.message : 'unknown error'
+}
+
 const start = async (): Promise<Broker> => {
   try {
     const config = readConfig(process.env)
@@ -47,11 +53,7 @@ const start = async (): Promise<Broker> => {
   } catch (error) {
     const isExpected =
       error instanceof ConfigError || (error instanceof Error && error.name === 'WrongMasterKeyError')
-    return fail(
-      isExpected
-        ? error.message
-        : `Could not start: ${error instanceof Error ? error.message : 'unknown error'}`,
-    )
+    return fail(isExpected ? error.message : `Could not start: ${reasonOf(error)}`)
   }
 }
 

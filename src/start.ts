@@ -45,11 +45,6 @@ export const startBroker = async (
     const embedded = database.kind === 'embedded'
     const masterKeys = config.masterKeys.length > 0 ? config.masterKeys : [embeddedMasterKey(config.dataDir)]
     const keyRing = await openKeyRing(db, masterKeys, clock)
-    const newAdminKey = await ensureFirstAdminKey(db, {
-      configuredKey: config.bootstrapAdminKey,
-      mayGenerate: embedded,
-      clock,
-    })
     if (config.gitlabApp)
       await ensureConfiguredApp(db, { vault: createVault(keyRing), clock }, config.gitlabApp)
 
@@ -62,6 +57,12 @@ export const startBroker = async (
       config,
     })
     await app.listen({ host: config.host, port: config.port })
+    // Last: a key that was made and not shown, because a later step failed, would be lost for good.
+    const newAdminKey = await ensureFirstAdminKey(db, {
+      configuredKey: config.bootstrapAdminKey,
+      mayGenerate: embedded,
+      clock,
+    })
     // Serving does not wait for it: pg-boss makes its own tables first.
     const schedule = startSchedule(
       { db: database.jobStore, backend: embedded ? 'pglite' : 'postgres' },
@@ -79,8 +80,9 @@ export const startBroker = async (
       url: `http://${host}:${port}`,
       newAdminKey,
       async close() {
-        await app.close()
+        // First what would begin new work, then what the work needs.
         await (await schedule)?.stop().catch(() => undefined)
+        await app.close()
         await database.close()
       },
     }

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { decodeMasterKey } from './master-key.ts'
 
 export type Config = {
@@ -40,6 +41,19 @@ type Environment = Record<string, string | undefined>
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
 const DEFAULT_SCOPES = 'read_user read_api read_repository'
 const MINIMUM_KEY_LENGTH = 32
+/** The longest that is read from a header (access-keys/authenticate.ts). */
+const MAXIMUM_KEY_LENGTH = 512
+/** What Fastify takes by name, besides addresses with or without a prefix length. */
+const PROXY_NAMES = ['loopback', 'linklocal', 'uniquelocal']
+const SCOPE = /^[a-z0-9_]+$/
+
+const isProxy = (text: string): boolean => {
+  const [address = '', prefix, ...more] = text.split('/')
+  if (PROXY_NAMES.includes(text)) return true
+  const longest = { 4: 32, 6: 128 }[isIP(address)]
+  if (longest === undefined || more.length > 0) return false
+  return prefix === undefined || (/^\d+$/.test(prefix) && Number(prefix) <= longest)
+}
 
 /**
  * Reads the configuration from environment variables, each as `NAME` or as `NAME_FILE` (a file that holds it).
@@ -65,8 +79,8 @@ export const readConfig = (env: Environment): Config => {
   const readInteger = (name: string, fallback: number, least: number, most: number): number => {
     const text = read(name)
     if (text === undefined) return fallback
-    const value = Number(text)
-    if (Number.isInteger(value) && value >= least && value <= most) return value
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
+    if (value >= least && value <= most) return value
     faults.push(`${name} must be a whole number from ${least} to ${most}`)
     return fallback
   }
@@ -82,13 +96,17 @@ export const readConfig = (env: Environment): Config => {
     return undefined
   }
 
+  const readWebUrl = (name: string): string | undefined => {
+    const url = readUrl(name, ['http:', 'https:'])
+    if (url && (url.username || url.password || url.search || url.hash))
+      faults.push(`${name} must be a plain URL, without credentials, query or fragment`)
+    return url?.href.replace(/\/+$/, '')
+  }
+
   const databaseUrl = readUrl('DATABASE_URL', ['postgres:', 'postgresql:'])?.href
   const port = readInteger('PORT', 8080, 0, 65535)
   const host = read('HOST') ?? (databaseUrl ? '0.0.0.0' : '127.0.0.1')
-  const publicUrl = (readUrl('PUBLIC_URL', ['http:', 'https:'])?.href ?? `http://127.0.0.1:${port}`).replace(
-    /\/+$/,
-    '',
-  )
+  const publicUrl = readWebUrl('PUBLIC_URL') ?? `http://127.0.0.1:${port}`
 
   const masterKeys: Uint8Array[] = []
   const masterKeyText = read('MASTER_KEY')
@@ -108,8 +126,11 @@ export const readConfig = (env: Environment): Config => {
   }
 
   const bootstrapAdminKey = read('BOOTSTRAP_ADMIN_KEY')
-  if (bootstrapAdminKey !== undefined && bootstrapAdminKey.length < MINIMUM_KEY_LENGTH) {
-    faults.push(`BOOTSTRAP_ADMIN_KEY must have at least ${MINIMUM_KEY_LENGTH} characters`)
+  if (
+    bootstrapAdminKey !== undefined &&
+    (bootstrapAdminKey.length < MINIMUM_KEY_LENGTH || bootstrapAdminKey.length > MAXIMUM_KEY_LENGTH)
+  ) {
+    faults.push(`BOOTSTRAP_ADMIN_KEY must have ${MINIMUM_KEY_LENGTH} to ${MAXIMUM_KEY_LENGTH} characters`)
   }
   if (bootstrapAdminKey !== undefined && /[^\x21-\x7e]/.test(bootstrapAdminKey)) {
     faults.push('BOOTSTRAP_ADMIN_KEY must be printable ASCII without spaces: it travels in an HTTP header')
@@ -120,8 +141,10 @@ export const readConfig = (env: Environment): Config => {
   if ((clientId === undefined) !== (clientSecret === undefined)) {
     faults.push('GITLAB_CLIENT_ID and GITLAB_CLIENT_SECRET go together: set both or neither')
   }
-  const gitlabBaseUrl = readUrl('GITLAB_BASE_URL', ['http:', 'https:'])?.href ?? 'https://gitlab.com'
+  const gitlabBaseUrl = readWebUrl('GITLAB_BASE_URL') ?? 'https://gitlab.com'
   const scopes = (read('GITLAB_SCOPES') ?? DEFAULT_SCOPES).split(/[\s,]+/).filter(Boolean)
+  if (scopes.length === 0 || !scopes.every((scope) => SCOPE.test(scope)))
+    faults.push('GITLAB_SCOPES must be names of scopes, such as read_api, separated by spaces or commas')
 
   const returnOrigins: string[] = []
   for (const text of (read('RETURN_ORIGINS') ?? '').split(/[\s,]+/).filter(Boolean)) {
@@ -134,7 +157,9 @@ export const readConfig = (env: Environment): Config => {
   if (!LOG_LEVELS.includes(logLevel)) faults.push(`LOG_LEVEL must be one of ${LOG_LEVELS.join(', ')}`)
 
   const trustProxyText = read('TRUST_PROXY') ?? 'false'
-  const trustProxy = { true: true, false: false }[trustProxyText] ?? trustProxyText
+  const trustProxy = trustProxyText === 'true' ? true : trustProxyText === 'false' ? false : trustProxyText
+  if (typeof trustProxy === 'string' && !trustProxy.split(',').every((part) => isProxy(part.trim())))
+    faults.push('TRUST_PROXY must be true, false, or addresses such as 10.0.0.0/8, separated by commas')
 
   const config: Config = {
     port,

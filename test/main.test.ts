@@ -1,0 +1,147 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdir, rm, stat } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { createTestDatabase } from './support/database.ts'
+import { freePort } from './support/postgres.ts'
+
+const MAIN = new URL('../src/main.ts', import.meta.url).pathname
+const KEYS = [1, 2].map((fill) => Buffer.alloc(32, fill).toString('base64'))
+const ADMIN_KEY_IN_TEXT = /gtb_adm_[\w-]{51}/
+
+/** `node src/main.ts` with nothing but this environment. */
+const startMain = (t: Test, env: Record<string, string>) => {
+  const child = spawn(process.execPath, [MAIN], { env: { PATH: process.env.PATH ?? '', ...env } })
+  let output = ''
+  let errors = ''
+  child.stdout.on('data', (chunk) => {
+    output += chunk
+  })
+  child.stderr.on('data', (chunk) => {
+    errors += chunk
+  })
+  const ended = once(child, 'close').then(([code]) => ({ code, output, errors }))
+  t.teardown(() => {
+    if (child.exitCode === null) child.kill('SIGKILL')
+    return ended
+  })
+  const listening = async (): Promise<string> => {
+    while (!/"msg":"listening"/.test(output)) {
+      if (child.exitCode !== null) throw new Error(`it ended: ${errors}`)
+      await Promise.race([once(child.stdout, 'data'), ended])
+    }
+    return output
+  }
+  return {
+    ended,
+    listening,
+    async stop() {
+      child.kill('SIGTERM')
+      return ended
+    },
+  }
+}
+
+t.test('the first start of the embedded default makes its keys, and shows the admin key once', async (t) => {
+  const dataDir = join(t.testdir({}), 'data')
+  const port = await freePort()
+  const env = { DATA_DIR: dataDir, PORT: String(port) }
+
+  await t.test('a start that fails has shown nothing and lost nothing', async (t) => {
+    const occupant = createServer().listen(port, '127.0.0.1')
+    await once(occupant, 'listening')
+    const { code, output, errors } = await startMain(t, env).ended
+    occupant.close()
+    t.equal(code, 1)
+    t.match(errors, /^Could not start: .*EADDRINUSE/)
+    t.notMatch(errors, /\n\s+at /, 'no stack')
+    t.notMatch(output, ADMIN_KEY_IN_TEXT)
+  })
+
+  await t.test('the first that succeeds shows a key that works', async (t) => {
+    const broker = startMain(t, env)
+    await broker.listening()
+    const whoAmI = (key: string) =>
+      fetch(`http://127.0.0.1:${port}/v1/access-keys`, { headers: { authorization: `Bearer ${key}` } })
+    const { output } = await broker.stop()
+    const keys = output.match(new RegExp(ADMIN_KEY_IN_TEXT, 'g'))
+    t.equal(keys?.length, 1)
+    const mode = async (name: string) => ((await stat(join(dataDir, name))).mode & 0o777).toString(8)
+    t.equal(await mode('master.key'), '600')
+    t.equal(await mode('.'), '700')
+
+    const second = startMain(t, env)
+    await second.listening()
+    t.equal((await whoAmI(keys![0])).status, 200, 'also after a restart')
+    t.equal((await whoAmI(`${keys![0].slice(0, -1)}x`)).status, 401)
+    const end = await second.stop()
+    t.equal(end.code, 0)
+    t.notMatch(end.output, ADMIN_KEY_IN_TEXT, 'the second start shows none')
+    t.match(end.output, '"msg":"shutting down"')
+    t.equal(end.errors, '')
+  })
+
+  await t.test('without its master key it does not start, and says what to do', async (t) => {
+    t.ok((await readdir(dataDir)).includes('master.key'))
+    await rm(join(dataDir, 'master.key'))
+    const { code, errors } = await startMain(t, env).ended
+    t.equal(code, 1)
+    t.match(errors, /does not open the data keys .*original key/s)
+    t.notMatch(errors, /\n\s+at /)
+  })
+})
+
+t.test('with a PostgreSQL', async (t) => {
+  const { url } = await createTestDatabase(t)
+  const port = await freePort()
+  const env = { DATA_DIR: t.testdir({}), DATABASE_URL: url, PORT: String(port), HOST: '127.0.0.1' }
+  const BOOTSTRAP_ADMIN_KEY = 'FAKE-admin-key-0123456789-0123456789'
+
+  await t.test('it starts with a master key, ends on SIGTERM, and prints no key', async (t) => {
+    const broker = startMain(t, { ...env, MASTER_KEY: KEYS[0]!, BOOTSTRAP_ADMIN_KEY })
+    await broker.listening()
+    const answer = await fetch(`http://127.0.0.1:${port}/v1/instances`, {
+      headers: { authorization: `Bearer ${BOOTSTRAP_ADMIN_KEY}` },
+    })
+    t.equal(answer.status, 200)
+    const { code, output } = await broker.stop()
+    t.equal(code, 0)
+    t.notMatch(output, BOOTSTRAP_ADMIN_KEY)
+    t.notMatch(output, ADMIN_KEY_IN_TEXT)
+  })
+
+  await t.test('a wrong master key stops the start with a message that says what to do', async (t) => {
+    const { code, output, errors } = await startMain(t, { ...env, MASTER_KEY: KEYS[1]! }).ended
+    t.equal(code, 1)
+    t.equal(
+      errors,
+      'MASTER_KEY does not open the data keys of this database: it is not the key with which they were made. Start with the original key; after a rotation, list both: MASTER_KEY=<new>,<old>.\n',
+    )
+    t.notMatch(output + errors, KEYS[1])
+  })
+
+  await t.test('both, the new one first, start it', async (t) => {
+    const broker = startMain(t, { ...env, MASTER_KEY: `${KEYS[1]},${KEYS[0]}` })
+    await broker.listening()
+    t.equal((await broker.stop()).code, 0)
+  })
+
+  await t.test('one that is away is told as such, without the password', async (t) => {
+    const away = `postgres://FAKE-user:FAKE-password@localhost:${await freePort()}/broker`
+    const { code, errors } = await startMain(t, { ...env, DATABASE_URL: away, MASTER_KEY: KEYS[0]! }).ended
+    t.equal(code, 1)
+    t.match(errors, /^Could not start: .*ECONNREFUSED/)
+    t.notMatch(errors, /FAKE-password|\n\s+at /)
+  })
+})
+
+t.test('a wrong configuration ends at once, with all its faults and none of its values', async (t) => {
+  const env = { DATABASE_URL: 'postgres://FAKE:FAKE-password@db/x', PORT: 'FAKE-port', LOG_LEVEL: 'FAKE' }
+  const { code, output, errors } = await startMain(t, env).ended
+  t.equal(code, 1)
+  t.match(errors, /^The configuration has 3 faults:\n {2}PORT .*\n {2}MASTER_KEY .*\n {2}LOG_LEVEL .*\n$/)
+  t.notMatch(errors, 'FAKE')
+  t.equal(output, '')
+})
