@@ -1,0 +1,68 @@
+import fc from 'fast-check'
+import { sql } from 'kysely'
+import t from 'tap'
+import { v7 as uuidv7 } from 'uuid'
+import { openKeyRing } from '../../src/vault/key-ring.ts'
+import { createVault } from '../../src/vault/vault.ts'
+import { MASTER_KEY, startTestBroker } from '../support/broker.ts'
+
+const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
+
+const connection = fc.record({
+  organization: fc.constantFrom('acme', 'globex'),
+  group: fc.constantFrom('', 'a', 'a/b', 'a/b/c', 'x'),
+  status: fc.constantFrom('active', 'active', 'active', 'needs_reauthorization', 'revoked'),
+  hoursLeft: fc.constantFrom(-1, 5, null),
+})
+
+type Row = typeof connection extends fc.Arbitrary<infer Value> ? Value : never
+
+t.test(
+  'a lookup by URL takes the connection that explain names as the winner, and none that it does not',
+  async (t) => {
+    const broker = await startTestBroker(t)
+    const vault = createVault(await openKeyRing(broker.db, [MASTER_KEY], broker.clock))
+    const now = new Date(broker.clock())
+
+    const insert = async (index: number, { organization, group, status, hoursLeft }: Row) => {
+      const id = uuidv7()
+      const token = await vault.seal(`glpat-FAKE-${id}`, { ownerId: id, version: 1, use: 'access' })
+      const end = hoursLeft === null ? null : new Date(now.getTime() + hoursLeft * 3_600_000)
+      await sql`
+      insert into connections (
+        id, organization, instance_id, method, token_kind, group_path, gitlab_user_id, status, scopes, token_version,
+        access_token, token_issued_at, token_expires_at, last_verified_at, created_at, updated_at
+      ) values (
+        ${id}, ${organization}, ${GITLAB_COM}, 'token', 'personal_access_token', ${group}, ${String(index)}, ${status},
+        '{read_repository}', 1, ${token}, ${now}, ${end}, ${now}, ${now}, ${now}
+      )`.execute(broker.db)
+    }
+
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(connection, { maxLength: 6 }),
+        fc.constantFrom('a/p', 'a/b/p', 'a/b/c/p', 'x/p', 'y/p'),
+        fc.constantFrom('', '&organization=acme'),
+        async (rows, path, limit) => {
+          await broker.db.deleteFrom('connections').execute()
+          for (const [index, row] of rows.entries()) await insert(index, row)
+          const query = `url=https://gitlab.com/${path}${limit}`
+          const explained = await broker.get(`/v1/credentials/explain?${query}`)
+          const found = await broker.get(`/v1/credentials?${query}`)
+          const { result, candidates } = explained.body
+          switch (result) {
+            case 'winner': {
+              const winner = candidates.find(({ won }: { won: boolean }) => won)
+              return found.status === 200 && found.body.connection_id === winner.connection_id
+            }
+            case 'ambiguous':
+              return found.status === 409 && found.body.code === 'ambiguous_connection'
+            default:
+              return found.status === 404 && found.body.code === 'no_connection_for_url'
+          }
+        },
+      ),
+      { numRuns: 60 },
+    )
+  },
+)
