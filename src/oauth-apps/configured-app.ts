@@ -2,10 +2,12 @@ import { v7 as uuidv7 } from 'uuid'
 import type { Clock } from '../clock/clock.ts'
 import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
+import { isForeignKeyViolation } from '../db/sqlstate.ts'
+import { Problem } from '../errors/problem.ts'
 import { canonicalBaseUrl } from '../gitlab/base-url.ts'
 import { findInstanceByBaseUrl, insertInstanceIfAbsent } from '../instances/queries.ts'
 import type { Vault } from '../vault/vault.ts'
-import { findOAuthAppBySlug } from './queries.ts'
+import { deleteOAuthApp, findOAuthAppBySlug } from './queries.ts'
 import { changeOAuthApp, createOAuthApp, openClientSecret } from './save-oauth-app.ts'
 
 /** The slug of the app that comes from GITLAB_CLIENT_ID and GITLAB_CLIENT_SECRET. */
@@ -33,14 +35,15 @@ export const ensureConfiguredApp = async (
       updated_at: now,
     }))
   const app = await findOAuthAppBySlug(db, CONFIGURED_SLUG)
-  if (!app) {
-    await createOAuthApp(db, deps, {
-      slug: CONFIGURED_SLUG,
-      instanceId: instance.id,
-      clientId,
-      clientSecret,
-      scopes,
-    })
+  const wanted = { clientId, clientSecret, scopes }
+  if (app === undefined || app.instance_id !== instance.id) {
+    if (app) await deleteUnused(db, app.id)
+    await createOAuthApp(db, deps, { ...wanted, slug: CONFIGURED_SLUG, instanceId: instance.id }).catch(
+      (error: unknown) => {
+        // Another replica that starts now with the same environment was first.
+        if (!(error instanceof Problem && error.code === 'oauth_app_exists')) throw error
+      },
+    )
     return
   }
   const isSame =
@@ -48,7 +51,17 @@ export const ensureConfiguredApp = async (
     (await openClientSecret(deps.vault, app)) === clientSecret &&
     app.scopes.join(' ') === scopes.join(' ')
   if (isSame) return
-  await db
-    .transaction()
-    .execute((transaction) => changeOAuthApp(transaction, deps, app.id, { clientId, clientSecret, scopes }))
+  await db.transaction().execute((transaction) => changeOAuthApp(transaction, deps, app.id, wanted))
+}
+
+/** An app cannot follow GITLAB_BASE_URL to another GitLab while connections refresh through it at the old one. */
+const deleteUnused = async (db: Database, id: string): Promise<void> => {
+  try {
+    await deleteOAuthApp(db, id)
+  } catch (error) {
+    if (!isForeignKeyViolation(error)) throw error
+    throw new Error(
+      `GITLAB_BASE_URL names another GitLab than the OAuth app "${CONFIGURED_SLUG}", through which connections are kept alive. Put the old value back, or disconnect them first; further apps are added with POST /v1/oauth-apps.`,
+    )
+  }
 }
