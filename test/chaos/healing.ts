@@ -1,0 +1,76 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Generations } from './generations.ts'
+import { ask } from './http.ts'
+import type { Scene, Subject } from './scene.ts'
+import { readStates } from './states.ts'
+
+/** A claim of a dead process (30 s), then the longest pause between two tries (60 s). */
+const HEALING_LIMIT_MS = 95_000
+const ASKED_AT_ONCE = 12
+const PAUSE_MS = 1_000
+/** Within that a kept token is saved, now that the database is there. */
+const SPOOL_PATIENCE_MS = 12_000
+
+export type Healing = { seconds: number /** `<connection id> <last answer>`. */; stillAiling: string[] }
+
+/**
+ * Asks every connection for a token until it works at GitLab. Those whose successor died with a lost answer cannot
+ * be well again, and are among `stillAiling`.
+ */
+export const heal = async (scene: Scene, generations: Generations): Promise<Healing> => {
+  const { brokers, simulator, scannerKey, subjects } = scene
+  const start = performance.now()
+  let lastHealedMs = 0
+
+  const tryOnce = async ({ id }: Subject, round: number): Promise<string> => {
+    const broker = brokers[round % brokers.length]!
+    const answer = await ask(broker.url, 'GET', `/v1/connections/${id}/credential?min_ttl=1`, {
+      key: scannerKey,
+    })
+    if (answer?.status !== 200) return `${answer?.status ?? 'no answer'} ${answer?.body?.code ?? ''}`
+    const { token, lease_id } = answer.body
+    const used = await ask(simulator.url, 'GET', '/api/v4/user', {
+      headers: { authorization: `Bearer ${token}` },
+    })
+    await ask(broker.url, 'DELETE', `/v1/leases/${lease_id}`, { key: scannerKey })
+    return used?.status === 200 ? '' : `a token that GitLab answers with ${used?.status}`
+  }
+
+  let ailing = [...subjects]
+  let lastWords = new Map<string, string>()
+  for (let round = 0; ailing.length > 0 && performance.now() - start < HEALING_LIMIT_MS; round += 1) {
+    if (round > 0) await sleep(PAUSE_MS)
+    const words = new Map<string, string>()
+    const next: Subject[] = []
+    const queue = ailing.values()
+    const lane = async () => {
+      for (const subject of queue) {
+        const problem = await tryOnce(subject, round)
+        if (problem === '') lastHealedMs = performance.now() - start
+        else {
+          next.push(subject)
+          words.set(subject.id, problem)
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: ASKED_AT_ONCE }, lane))
+    ailing = next
+    lastWords = words
+    const waited = performance.now() - start > SPOOL_PATIENCE_MS
+    if (waited && (await areAllLost(scene, generations, ailing))) break
+  }
+  return {
+    seconds: Math.round(lastHealedMs / 100) / 10,
+    stillAiling: ailing.map(({ id }) => `${id} ${lastWords.get(id)}`),
+  }
+}
+
+/** GitLab is ahead, and refuses the refresh token that the database has: no waiting mends that. */
+const areAllLost = async (scene: Scene, generations: Generations, ailing: Subject[]): Promise<boolean> => {
+  const states = new Map((await readStates(scene)).map((state) => [state.id, state]))
+  return ailing.every(({ id, grantId }) => {
+    const state = states.get(id)
+    if (!state || state.tokenVersion >= generations.latest(grantId).generation) return false
+    return state.status !== 'active' || (!state.claimed && state.refusedSince !== null)
+  })
+}

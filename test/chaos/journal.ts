@@ -1,0 +1,91 @@
+import { appendFileSync } from 'node:fs'
+
+/** What the brokers said and how they ended: the witness for what GitLab saw. */
+
+export type Ending = {
+  incarnation: string
+  at: number
+  how: 'killed' | 'stopped' | 'by itself'
+  wasListening: boolean
+  lastWords: string
+}
+
+/** A refresh of one token version, as a broker logged it. */
+export type RefreshNote = {
+  incarnation: string
+  at: number
+  connectionId: string
+  tokenVersion: number
+  /** `sent`: about to leave. `saved`: the successor is in the database. `kept`: it waits in the spool. */
+  what: 'sent' | 'saved' | 'kept'
+}
+
+export type Journal = {
+  logged(incarnation: string, line: string): void
+  ended(incarnation: string, ending: Omit<Ending, 'incarnation' | 'at'>): void
+  endings: Ending[]
+  notes: RefreshNote[]
+  /** Unexpected errors: those that are answered with a 500, and those outside any request. */
+  unexpected: string[]
+  spoolPickUps: number
+  keptInMemoryOnly: number
+  withSecret: string[]
+}
+
+type Line = {
+  level?: string
+  time?: string
+  msg?: string
+  connection_id?: string
+  token_version?: number
+  err?: { message?: string; stack?: string; code?: string }
+}
+
+const SECRET_SHAPES = /\b[0-9a-f]{64}\b|glpat-[\w-]{20,}/g
+
+/** What a message means for the version that is replaced; the saver names the version that it becomes. */
+const NOTES: Record<string, { what: RefreshNote['what']; names: 'old' | 'new' }> = {
+  'sending a refresh': { what: 'sent', names: 'old' },
+  refreshed: { what: 'saved', names: 'old' },
+  'the database did not take a token; it is in the spool and tried again': { what: 'kept', names: 'new' },
+  'a kept token is saved': { what: 'saved', names: 'new' },
+  'a token from the spool was taken up': { what: 'saved', names: 'new' },
+}
+
+/** @param isSecret whether a text that looks like a token is one. */
+export const createJournal = (isSecret: (text: string) => boolean, logFile: string | undefined): Journal => {
+  const journal: Journal = {
+    endings: [],
+    notes: [],
+    unexpected: [],
+    spoolPickUps: 0,
+    keptInMemoryOnly: 0,
+    withSecret: [],
+    ended(incarnation, ending) {
+      journal.endings.push({ incarnation, at: Date.now(), ...ending })
+    },
+    logged(incarnation, text) {
+      if (logFile !== undefined) appendFileSync(logFile, `${incarnation} ${text}\n`)
+      if (text.match(SECRET_SHAPES)?.some(isSecret)) journal.withSecret.push(text)
+      let line: Line
+      try {
+        line = JSON.parse(text) as Line
+      } catch {
+        return
+      }
+      const { msg = '', connection_id: connectionId, token_version: version } = line
+      const at = line.time === undefined ? Date.now() : Date.parse(line.time)
+      const note = NOTES[msg]
+      if (note && connectionId !== undefined && version !== undefined) {
+        const tokenVersion = note.names === 'old' ? version : version - 1
+        journal.notes.push({ incarnation, at, connectionId, tokenVersion, what: note.what })
+      }
+      if (msg === 'a token from the spool was taken up') journal.spoolPickUps += 1
+      if (msg.startsWith('neither the database nor the spool')) journal.keptInMemoryOnly += 1
+      if (msg === 'unexpected error' || line.level === 'fatal') {
+        journal.unexpected.push(`${incarnation} ${msg}: ${line.err?.code ?? ''} ${line.err?.stack ?? ''}`)
+      }
+    },
+  }
+  return journal
+}

@@ -1,0 +1,133 @@
+import type { RequestEntry } from '../../simulator/requests.ts'
+import type { Ending, RefreshNote } from './journal.ts'
+import type { ConnectionState } from './states.ts'
+
+/** Holds what GitLab saw against what the brokers said. Pure: no I/O. */
+
+export type Evidence = {
+  /** Of GitLab: refreshes and replays of spent refresh tokens, in order. */
+  events: { at: number; kind: string; tokenKind: string; grantId: string; generation: number }[]
+  /** The requests that brought forth a pair. */
+  issuing: RequestEntry[]
+  notes: RefreshNote[]
+  endings: Ending[]
+  /** At the end. */
+  finals: ConnectionState[]
+}
+
+export type Loss = {
+  connectionId: string
+  why: string
+  marked: 'needs_reauthorization' | 'in doubt'
+  /** How long the only copy of the new token was in the process that died with it. */
+  heldMs: number | undefined
+}
+
+export type Verdict = {
+  refreshes: number
+  replays: Map<string, number>
+  losses: Loss[]
+  violations: string[]
+}
+
+/** How long a broker waits for GitLab. */
+const BROKER_PATIENCE_MS = 8_000
+const KEPT = 'the answer waited for the database'
+const LOST_CAUSE = 'refresh_answer_lost'
+/** Between what GitLab does and what a broker writes down. */
+const CLOCK_SLACK_MS = 50
+
+const key = (name: string, count: number): string => `${name} ${count}`
+
+const groupBy = <Item>(items: Item[], nameOf: (item: Item) => string): Map<string, Item[]> => {
+  const groups = new Map<string, Item[]>()
+  for (const item of items) {
+    const name = nameOf(item)
+    const group = groups.get(name)
+    if (group) group.push(item)
+    else groups.set(name, [item])
+  }
+  return groups
+}
+
+/**
+ * Token version n of a connection is generation n at GitLab: each side counts up by one with each refresh.
+ */
+export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Verdict => {
+  const violations: string[] = []
+  const refreshed = events.filter(({ kind, tokenKind }) => kind === 'refreshed' && tokenKind === 'oauth')
+  const byPair = groupBy(refreshed, ({ grantId, generation }) => key(grantId, generation))
+  for (const [pair, found] of byPair) {
+    if (found.length > 1) violations.push(`${pair} was issued ${found.length} times`)
+  }
+  const faultOf = new Map(
+    issuing.map(({ issued, fault }) => [key(issued!.grantId, issued!.generation), fault]),
+  )
+  const notesOf = groupBy(notes, ({ connectionId, tokenVersion }) => key(connectionId, tokenVersion))
+  const endingOf = new Map(endings.map((ending) => [ending.incarnation, ending]))
+
+  type Reason = { why: string; heldMs: number | undefined }
+  /** Why the successor of a version did not arrive by a time; undefined = there is no good reason. */
+  const whyUnanswered = (state: ConnectionState, version: number, by: number): Reason | undefined => {
+    const told = notesOf.get(key(state.id, version)) ?? []
+    if (told.some(({ what, at }) => what === 'saved' && at < by - CLOCK_SLACK_MS)) return undefined
+    if (told.some(({ what }) => what === 'kept')) return { why: KEPT, heldMs: undefined }
+    if (faultOf.get(key(state.grantId, version + 1)) === 'cut-after') {
+      return { why: 'the connection was cut after GitLab had acted', heldMs: undefined }
+    }
+    const committedAt = byPair.get(key(state.grantId, version + 1))?.[0]?.at ?? 0
+    for (const { incarnation, at } of told.filter(({ what, at }) => what === 'sent' && at <= committedAt)) {
+      if (committedAt - at >= BROKER_PATIENCE_MS - CLOCK_SLACK_MS) {
+        return { why: 'GitLab acted after the broker had stopped waiting', heldMs: undefined }
+      }
+      const ending = endingOf.get(incarnation)
+      if (ending?.how === 'killed' && ending.at >= committedAt) {
+        return { why: 'the process was killed before it saved the answer', heldMs: ending.at - committedAt }
+      }
+    }
+    return undefined
+  }
+
+  const replays = new Map<string, number>()
+  const stateOf = new Map(finals.map((state) => [state.grantId, state]))
+  for (const event of events) {
+    if (event.kind !== 'replay_of_spent_refresh_token') continue
+    const state = stateOf.get(event.grantId)
+    const why = state && whyUnanswered(state, event.generation, event.at)?.why
+    if (why) replays.set(why, (replays.get(why) ?? 0) + 1)
+    else {
+      const at = new Date(event.at).toISOString()
+      violations.push(`a spent refresh token was replayed at ${at}: ${state?.id} version ${event.generation}`)
+    }
+  }
+
+  const losses: Loss[] = []
+  const lastGeneration = new Map(refreshed.map(({ grantId, generation }) => [grantId, generation]))
+  for (const state of finals) {
+    const behind = (lastGeneration.get(state.grantId) ?? 1) - state.tokenVersion
+    if (behind === 0) {
+      if (state.status !== 'active') {
+        violations.push(
+          `${state.id} is ${state.status} (${state.statusReason}) although it has GitLab's last token`,
+        )
+      }
+      continue
+    }
+    const reason =
+      behind === 1 ? whyUnanswered(state, state.tokenVersion, Number.POSITIVE_INFINITY) : undefined
+    // What was kept is on disk: nothing excuses its loss.
+    if (!reason || reason.why === KEPT) {
+      violations.push(
+        `${state.id} was lost without a cause: version ${state.tokenVersion}, GitLab is ${behind} ahead`,
+      )
+      continue
+    }
+    const marked = state.status === 'needs_reauthorization'
+    const cause = marked ? state.statusReason : state.failureCode
+    if (cause !== LOST_CAUSE || (!marked && state.unansweredSince === null)) {
+      violations.push(`${state.id} is lost because ${reason.why}, and says ${state.status}, ${cause}`)
+    }
+    losses.push({ connectionId: state.id, ...reason, marked: marked ? 'needs_reauthorization' : 'in doubt' })
+  }
+  return { refreshes: refreshed.length, replays, losses, violations }
+}

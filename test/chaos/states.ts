@@ -1,0 +1,32 @@
+import pg from 'pg'
+import type { Scene } from './scene.ts'
+
+/** A connection as the database has it. */
+export type ConnectionState = {
+  id: string
+  grantId: string
+  status: string
+  statusReason: string | null
+  tokenVersion: number
+  claimed: boolean
+  unansweredSince: Date | null
+  refusedSince: Date | null
+  failureCode: string | null
+}
+
+export const readStates = async ({ cluster, subjects }: Scene): Promise<ConnectionState[]> => {
+  const client = new pg.Client({ connectionString: cluster.url })
+  await client.connect()
+  try {
+    const { rows } = await client.query<Omit<ConnectionState, 'grantId'>>(
+      `select id, status, status_reason as "statusReason", token_version as "tokenVersion",
+        attempt_id is not null as claimed, unanswered_since as "unansweredSince",
+        refused_since as "refusedSince", failure_code as "failureCode"
+      from connections`,
+    )
+    const grants = new Map(subjects.map(({ id, grantId }) => [id, grantId]))
+    return rows.map((row) => ({ ...row, grantId: grants.get(row.id) ?? '' }))
+  } finally {
+    await client.end()
+  }
+}
