@@ -44,7 +44,12 @@ export type AppDeps = {
   gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
 }
 
-export type Broker = { app: App; jobs: Jobs }
+export type Broker = {
+  app: App
+  jobs: Jobs
+  /** Saves what an earlier process had to leave behind: to be awaited before the first request. */
+  takeUpSpool(): Promise<number>
+}
 
 /** Wires every room once: each dependency is an argument that can be followed from here. */
 export const createApp = async ({
@@ -131,14 +136,11 @@ export const createApp = async ({
     })
   })
 
-  app.addHook('onListen', async () => {
-    await tokenSaver.takeUpSpool()
-  })
   app.addHook('onClose', async () => {
     await refresher.idle()
     await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()
   })
-  return { app, jobs }
+  return { app, jobs, takeUpSpool: tokenSaver.takeUpSpool }
 }

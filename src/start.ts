@@ -48,7 +48,7 @@ export const startBroker = async (
     if (config.gitlabApp)
       await ensureConfiguredApp(db, { vault: createVault(keyRing), clock }, config.gitlabApp)
 
-    const { app, jobs } = await createApp({
+    const { app, jobs, takeUpSpool } = await createApp({
       db,
       runPrepared: database.runPrepared,
       keyRing,
@@ -56,6 +56,7 @@ export const startBroker = async (
       logger,
       config,
     })
+    await takeUpSpool()
     await app.listen({ host: config.host, port: config.port })
     // Last: a key that was made and not shown, because a later step failed, would be lost for good.
     const newAdminKey = await ensureFirstAdminKey(db, {

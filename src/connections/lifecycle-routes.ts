@@ -175,7 +175,12 @@ export const registerLifecycleRoutes = (app: App, deps: Deps): void => {
     async (request) => {
       const { id } = await findOwn(request, request.params.id)
       const verdict = await deps.verify(id)
-      if (verdict.kind === 'unknown' && verdict.refusal) throw toProblem(verdict.refusal)
+      if (verdict.kind === 'unknown') {
+        if (verdict.refusal) throw toProblem(verdict.refusal)
+        throw new Problem('gitlab_unavailable', 'The token is being changed right now.', {
+          retryAfterSeconds: 1,
+        })
+      }
       const refusal = verdict.kind === 'dead' ? verdict.refusal : undefined
       return {
         works: verdict.kind === 'works',
@@ -254,6 +259,10 @@ export const registerLifecycleRoutes = (app: App, deps: Deps): void => {
     '/v1/connections/:id/rotate',
     {
       onRequest,
+      // Nothing has to be said: no body is an empty one.
+      preValidation: async (request) => {
+        request.body ??= {}
+      },
       schema: {
         operationId: 'rotateConnection',
         tags,

@@ -76,22 +76,24 @@ export const createTokenSaver = (deps: {
     kept.set(issued.connectionId, saving)
   }
 
+  const saveOrKeep = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
+    try {
+      return await saveOnce(issued)
+    } catch (error) {
+      logger.error({ err: error, connection_id: issued.connectionId }, 'saving a token failed')
+      await keep(issued)
+      return 'kept'
+    }
+  }
+
   return {
-    async save(issued) {
-      try {
-        return await saveOnce(issued)
-      } catch (error) {
-        logger.error({ err: error, connection_id: issued.connectionId }, 'saving a token failed')
-        await keep(issued)
-        return 'kept'
-      }
-    },
+    save: saveOrKeep,
 
     async takeUpSpool() {
       const left = await spool.list()
       for (const issued of left) {
-        const outcome = await saveOnce(issued)
-        await spool.remove(issued)
+        const outcome = await saveOrKeep(issued)
+        if (outcome !== 'kept') await spool.remove(issued)
         logger.warn({ connection_id: issued.connectionId, outcome }, 'a token from the spool was taken up')
       }
       return left.length

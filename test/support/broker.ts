@@ -85,7 +85,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   const logger = createLogger('trace', { write: (line: string) => void logLines.push(line) })
   const keyRing = await openKeyRing(db, [MASTER_KEY], clock)
   await ensureFirstAdminKey(db, { configuredKey: ADMIN_KEY, mayGenerate: false, clock })
-  const { app, jobs } = await createApp({
+  const { app, jobs, takeUpSpool } = await createApp({
     db,
     runPrepared,
     keyRing,
@@ -94,6 +94,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
     config,
     gitlab: options.gitlab,
   })
+  await takeUpSpool()
   await app.listen({ host: '127.0.0.1', port })
   const url = `http://127.0.0.1:${port}`
 
