@@ -1,5 +1,6 @@
-import swagger from '@fastify/swagger'
+import swagger, { type FastifyDynamicSwaggerOptions } from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
+import { PROBLEM_MEDIA_TYPE } from './problem-schema.ts'
 import type { App } from './server.ts'
 
 const DESCRIPTION = `Holds the GitLab credentials of a scanning platform and hands a scanner a token that works, now and until its scan ends.
@@ -7,6 +8,25 @@ const DESCRIPTION = `Holds the GitLab credentials of a scanning platform and han
 Start here: an **instance** (gitlab.com is there already), an **OAuth app** on it, then **access keys** for your backends. Press *Authorize* and paste an access key.
 
 Errors are \`application/problem+json\` (RFC 9457); branch on \`code\`. Times are RFC 3339 in UTC, durations are seconds.`
+
+type Operation = { responses?: Record<string, { content?: Record<string, { schema?: object }> }> }
+type Document = Extract<
+  Parameters<NonNullable<FastifyDynamicSwaggerOptions['transformObject']>>[0],
+  { openapiObject: unknown }
+>['openapiObject']
+
+/** Gives every problem answer the schema that all of them share. */
+const nameProblems = (document: Document): Document => {
+  for (const operations of Object.values(document.paths ?? {})) {
+    for (const operation of Object.values(operations ?? {})) {
+      for (const response of Object.values((operation as Operation).responses ?? {})) {
+        const problem = response.content?.[PROBLEM_MEDIA_TYPE]
+        if (problem) problem.schema = { $ref: '#/components/schemas/Problem' }
+      }
+    }
+  }
+  return document
+}
 
 /** Must be registered before the routes that it describes. */
 export const registerApiDocs = async (app: App): Promise<void> => {
@@ -39,6 +59,8 @@ export const registerApiDocs = async (app: App): Promise<void> => {
       },
       security: [{ access_key: [] }],
     },
+    transformObject: (document) =>
+      'openapiObject' in document ? nameProblems(document.openapiObject) : document.swaggerObject,
     refResolver: {
       buildLocalReference: (json, _baseUri, _fragment, index) =>
         typeof json.$id === 'string' ? json.$id : `def-${index}`,
