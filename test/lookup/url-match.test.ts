@@ -1,0 +1,149 @@
+import t from 'tap'
+import type { CandidateRow } from '../../src/lookup/queries.ts'
+import { chooseConnection } from '../../src/lookup/url-match.ts'
+
+const NOW = new Date('2026-11-02T10:30:00Z')
+const at = (seconds: number) => new Date(NOW.getTime() + seconds * 1000)
+
+/** Lives for an hour, refreshable, free, verified now. */
+const row = (id: string, changes: Partial<CandidateRow> = {}): CandidateRow => ({
+  id,
+  organization: 'acme',
+  base_url: 'https://gitlab.com',
+  group_path: '',
+  name: null,
+  status: 'active',
+  status_detail: null,
+  refreshable: true,
+  attempt_id: null,
+  unanswered_since: null,
+  token_expires_at: at(3_600),
+  leased: false,
+  last_verified_at: NOW,
+  ...changes,
+})
+
+type Expected = { kind: 'winner' | 'ambiguous' | 'none'; order: string[]; reasons?: Record<string, string> }
+
+const TABLE: [what: string, rows: CandidateRow[], expected: Expected][] = [
+  ['nothing covers the URL', [], { kind: 'none', order: [] }],
+  [
+    'the longest group wins, whatever else speaks for another',
+    [
+      row('a'),
+      row('b', { group_path: 'acme', last_verified_at: at(-9_999) }),
+      row('c', { group_path: 'acme/x', leased: true, token_expires_at: at(10) }),
+    ],
+    {
+      kind: 'winner',
+      order: ['c', 'b', 'a'],
+      reasons: { c: 'best match', b: 'another covers a longer part of the path' },
+    },
+  ],
+  [
+    'one that would have to break a lease stands back',
+    [row('a', { token_expires_at: at(60), leased: true }), row('b', { last_verified_at: at(-60) })],
+    { kind: 'winner', order: ['b', 'a'], reasons: { a: 'serving it would disturb a lease' } },
+  ],
+  [
+    'a lease is no reason while the token lives long enough',
+    [row('a', { leased: true }), row('b', { last_verified_at: at(-60) })],
+    { kind: 'winner', order: ['a', 'b'] },
+  ],
+  [
+    'one that may be dead since a refresh without an answer stands back while it is leased',
+    [row('a', { unanswered_since: at(-5), leased: true }), row('b', { last_verified_at: null })],
+    { kind: 'winner', order: ['b', 'a'] },
+  ],
+  [
+    'the latest verified wins, one never verified comes last',
+    [
+      row('a', { last_verified_at: null }),
+      row('b', { last_verified_at: at(-60) }),
+      row('c', { last_verified_at: at(-30) }),
+    ],
+    { kind: 'winner', order: ['c', 'b', 'a'], reasons: { a: 'another was verified later' } },
+  ],
+  ['the lower id decides at last', [row('b'), row('a')], { kind: 'winner', order: ['a', 'b'] }],
+  [
+    'dead ones come last, and say why',
+    [
+      row('a', { status: 'revoked', group_path: 'acme' }),
+      row('b', { status: 'needs_reauthorization' }),
+      row('c', { refreshable: false, token_expires_at: at(0) }),
+      row('d'),
+    ],
+    {
+      kind: 'winner',
+      order: ['d', 'a', 'b', 'c'],
+      reasons: {
+        a: 'its token was revoked',
+        b: 'a person has to reconnect it',
+        c: 'its token has reached its end',
+      },
+    },
+  ],
+  ['only dead ones are none', [row('a', { status: 'expired' })], { kind: 'none', order: ['a'] }],
+  [
+    'a refreshable token past its end is no dead one',
+    [row('a', { token_expires_at: at(-60) })],
+    { kind: 'winner', order: ['a'] },
+  ],
+  [
+    'a token without an end lives',
+    [row('a', { refreshable: false, token_expires_at: null })],
+    { kind: 'winner', order: ['a'] },
+  ],
+  [
+    'between organizations the time of verification would be chance',
+    [
+      row('a'),
+      row('b', { organization: 'globex', last_verified_at: at(-60) }),
+      row('c', { last_verified_at: at(-5) }),
+    ],
+    {
+      kind: 'ambiguous',
+      order: ['a', 'c', 'b'],
+      reasons: {
+        a: 'ties with a connection of another organization',
+        b: 'ties with a connection of another organization',
+      },
+    },
+  ],
+  [
+    'between organizations the longer group decides',
+    [row('a', { group_path: 'acme' }), row('b', { organization: 'globex' })],
+    { kind: 'winner', order: ['a', 'b'] },
+  ],
+  [
+    'a dead one of another organization ties with nobody',
+    [row('a'), row('b', { organization: 'globex', status: 'revoked' })],
+    { kind: 'winner', order: ['a', 'b'] },
+  ],
+]
+
+for (const [what, rows, { kind, order, reasons = {} }] of TABLE) {
+  t.test(what, async (t) => {
+    for (const given of [rows, rows.toReversed()]) {
+      const choice = chooseConnection(given, 300, NOW)
+      t.equal(choice.kind, kind)
+      t.same(
+        choice.ranked.map(({ id }) => id),
+        order,
+      )
+      const won = choice.ranked.filter((candidate) => candidate.won).map(({ id }) => id)
+      t.same(won, kind === 'winner' ? [order[0]] : [])
+      for (const [id, reason] of Object.entries(reasons))
+        t.equal(choice.ranked.find((candidate) => candidate.id === id)?.reason, reason)
+    }
+  })
+}
+
+t.test('an ambiguous choice names one connection of each organization, its best', async (t) => {
+  const choice = chooseConnection(
+    [row('a', { last_verified_at: at(-60) }), row('b'), row('c', { organization: 'globex' })],
+    300,
+    NOW,
+  )
+  t.same(choice.kind === 'ambiguous' && choice.tied.map(({ id }) => id).sort(), ['b', 'c'])
+})
