@@ -30,6 +30,8 @@ export type TokenSaver = {
 
 const FIRST_RETRY_MS = 100
 const LONGEST_RETRY_MS = 5_000
+/** A save takes milliseconds; what takes longer may take until the statement's limit. */
+const HESITATION_MS = 500
 
 export const createTokenSaver = (deps: {
   db: Database
@@ -76,9 +78,32 @@ export const createTokenSaver = (deps: {
     kept.set(issued.connectionId, saving)
   }
 
+  /** While the database hesitates, the token is on the disk too: a process that is killed then loses nothing. */
+  const saveWithSpare = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
+    let spare: Promise<boolean> | undefined
+    const hesitating = setTimeout(() => {
+      spare = spool.write(issued).then(
+        () => true,
+        (error: unknown) => {
+          logger.error({ err: error, connection_id: issued.connectionId }, 'the spool did not take a token')
+          return false
+        },
+      )
+    }, HESITATION_MS)
+    try {
+      const outcome = await saveOnce(issued)
+      clearTimeout(hesitating)
+      if (await spare) await spool.remove(issued)
+      return outcome
+    } finally {
+      clearTimeout(hesitating)
+      await spare
+    }
+  }
+
   const saveOrKeep = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
     try {
-      return await saveOnce(issued)
+      return await saveWithSpare(issued)
     } catch (error) {
       logger.error({ err: error, connection_id: issued.connectionId }, 'saving a token failed')
       await keep(issued)
