@@ -44,7 +44,6 @@ const linkFor = (code: string, baseUrl: string, missing: string[], texts: Texts)
     case 'missing_scopes':
       return newTokenLink(canonical, missing, texts)
     case 'refresh_token_refused':
-    case 'access_denied':
       return { href: `${canonical}/-/user_settings/applications`, label: texts.links.applications }
     case 'gitlab_unavailable':
       return canonical === DEFAULT_BASE_URL

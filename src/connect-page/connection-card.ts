@@ -31,6 +31,8 @@ export type ConnectionCard = {
   remedy: string | undefined
   remedyLink: Link | undefined
   expiry: ShownTime | undefined
+  /** Not of a token that is dead already. */
+  showsExpiry: boolean
   /** What renews the token. */
   renewal: 'refresh' | 'rotate' | undefined
   checked: ShownTime | undefined
@@ -72,6 +74,10 @@ const reasonOf = (row: ListedConnection, status: CardStatus, texts: Texts): stri
   return known ?? row.status_detail ?? texts.status[status]
 }
 
+/** The user behind a group or project token has a long name that nobody gave it. */
+const isBot = ({ token_kind }: ListedConnection): boolean =>
+  token_kind === 'group_access_token' || token_kind === 'project_access_token'
+
 /** "nightly scanner, api and 2 more". */
 const namesOf = (users: Usage[], texts: Texts): string => {
   const names = [...new Set(users.map(({ key_name }) => key_name ?? texts.connected.deletedKey))]
@@ -91,7 +97,7 @@ export const toCard = (row: ListedConnection, usage: Usage[], now: Date, texts: 
   return {
     id: row.id,
     who,
-    username: row.gitlab_username ?? undefined,
+    username: isBot(row) ? undefined : (row.gitlab_username ?? undefined),
     name: row.name ?? undefined,
     avatar: avatarOf(who),
     organization: row.organization,
@@ -111,6 +117,7 @@ export const toCard = (row: ListedConnection, usage: Usage[], now: Date, texts: 
           ? adviceFor('not_a_gitlab', { baseUrl: row.base_url }, texts).link
           : newTokenLink(row.base_url, [], texts),
     expiry: row.token_expires_at ? showTime(row.token_expires_at, now, texts) : undefined,
+    showsExpiry: status !== 'revoked' && status !== 'needs_reauthorization',
     renewal: row.refreshable ? 'refresh' : row.auto_rotate ? 'rotate' : undefined,
     checked: row.last_verified_at ? showTime(row.last_verified_at, now, texts) : undefined,
     used: latest ? showTime(latest.last_used_at, now, texts) : undefined,

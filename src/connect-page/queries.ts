@@ -49,7 +49,7 @@ const listed = (db: Database, { organizations }: ConnectionScope) => {
   return organizations ? query.where('connections.organization', 'in', organizations) : query
 }
 
-/** Those that need a person, the latest first. */
+/** Those that need a person: dead ones before those that are about to end, each the latest first. */
 export const listNeedingPerson = (
   db: Database,
   scope: ConnectionScope,
@@ -57,6 +57,7 @@ export const listNeedingPerson = (
 ): Promise<ListedConnection[]> =>
   listed(db, scope)
     .where(needsPerson(scope.soon))
+    .orderBy(sql`connections.status = 'active'`)
     .orderBy('connections.updated_at', 'desc')
     .limit(limit)
     .execute()

@@ -14,6 +14,9 @@ export type Advice = { title: string; explanation: string; remedy: string }
  */
 export const texts = {
   locale: 'en',
+  /** How dates are written: the day before the month, without doubt which is which. */
+  dateLocale: 'en-GB',
+  brand: 'Token Broker',
   title: 'GitLab Integration',
   lead: 'Connect GitLab, so that your scans can read its repositories.',
   skip: 'Skip to the content',
@@ -49,7 +52,6 @@ export const texts = {
     label: 'Organization',
     all: 'All organizations',
     show: 'Switch',
-    choose: 'Choose the organization to connect',
     chooseHint: 'What you connect belongs to one organization. Choose it first.',
     continue: 'Continue',
     unknown: {
@@ -82,9 +84,9 @@ export const texts = {
     token: {
       heading: 'Connect using a personal access token',
       note: 'A personal access token reaches only a single organization: connect each organization with a token of its own.',
-      lead: 'Tokens of a group or a project work here too.',
       token: 'Personal access token',
-      tokenHint: 'It is stored encrypted, and never shown again.',
+      tokenHint: 'Stored encrypted, never shown again. Tokens of a group or a project work too.',
+      replacementHint: 'Stored encrypted, never shown again.',
       create: 'Create one with the right scopes',
       baseUrl: 'GitLab base URL',
       group: 'Group (optional)',
@@ -153,7 +155,6 @@ export const texts = {
     usedNow: (names: string) => `Now, by ${names}`,
     deletedKey: 'a deleted key',
     others: (count: number) => (count === 1 ? 'one more' : `${count} more`),
-    actionsFor: (who: string) => `Actions for ${who}`,
     verify: 'Verify',
     reconnect: 'Reconnect',
     replace: 'Replace token',

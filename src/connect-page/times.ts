@@ -23,12 +23,12 @@ export const relativeTime = (time: Date, now: Date, { locale }: Texts): string =
 }
 
 /** "2 November 2026". */
-const longDate = (time: Date, { locale }: Texts): string =>
-  new Intl.DateTimeFormat(locale, { dateStyle: 'long', timeZone: 'UTC' }).format(time)
+const longDate = (time: Date, { dateLocale }: Texts): string =>
+  new Intl.DateTimeFormat(dateLocale, { dateStyle: 'long', timeZone: 'UTC' }).format(time)
 
 /** "2 November 2026 at 10:30 UTC". */
-export const longTime = (time: Date, { locale }: Texts): string =>
-  new Intl.DateTimeFormat(locale, {
+export const longTime = (time: Date, { dateLocale }: Texts): string =>
+  new Intl.DateTimeFormat(dateLocale, {
     day: 'numeric',
     month: 'long',
     year: 'numeric',

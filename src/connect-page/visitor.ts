@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { hasRole, isExpired, mayActIn, type Principal, toPrincipal } from '../access-keys/principal.ts'
 import { findAccessKey } from '../access-keys/queries.ts'
-import type { Clock } from '../clock/clock.ts'
+import { addSeconds, type Clock } from '../clock/clock.ts'
 import { hashSessionToken } from '../connect-sessions/connect-session.ts'
 import { createSealedCookie, type SealedCookieDeps } from '../connect-sessions/sealed-cookie.ts'
 import type { Database } from '../db/database.ts'
@@ -29,6 +29,8 @@ const IDLE_SECONDS = 30 * 60
 const LONGEST_SECONDS = 12 * 60 * 60
 /** A new cookie once a minute is often enough to notice idleness. */
 const RENEW_AFTER_SECONDS = 60
+
+const REMEMBERED_SECONDS = 24 * 60 * 60
 
 type SignIn = { accessKeyId: string; startedAt: number; seenAt: number }
 type Link = { token: string }
@@ -89,7 +91,9 @@ export const createVisitors = (deps: Deps): Visitors => {
     },
     signIn: (reply, { id }) => write(reply, { accessKeyId: id, startedAt: clock(), seenAt: clock() }),
     signOut: (reply) => signIns.clear(reply),
-    enter: (reply, session, token) => links.write(reply, { token }, session.expires_at),
+    // The cookie outlives the link, to tell an ended one from none.
+    enter: (reply, session, token) =>
+      links.write(reply, { token }, addSeconds(session.expires_at, REMEMBERED_SECONDS)),
     leave: (reply) => links.clear(reply),
   }
 }

@@ -1,0 +1,278 @@
+// npm run screenshots: the two pictures of the README. npm run screenshots -- <folder>: every state of the page, in
+// light, dark, on a phone and at 200 % zoom, to be looked at.
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { startSimulator } from '../simulator/simulator.ts'
+import { readConfig } from '../src/config/config.ts'
+import { createLogger } from '../src/log.ts'
+import { startBroker } from '../src/start.ts'
+import { launchChromium } from '../test/support/chromium.ts'
+
+const ADMIN_KEY = 'FAKE-admin-key-for-screenshots-0123456789'
+const PORT = 8087
+const SIMULATOR_PORT = 8928
+const OAUTH_APP = { clientId: 'screenshots', clientSecret: 'gloas-FAKE-screenshots-client-secret' }
+const DAY_SECONDS = 86_400
+
+/** What is read of the API's answers. */
+type Created = { id: string; key: string; url: string }
+
+const setStage = async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'gtb-screenshots-'))
+  let advancedMs = 0
+  const clock = () => Date.now() + advancedMs
+  const url = `http://127.0.0.1:${PORT}`
+  const app = { ...OAUTH_APP, redirectUris: [`${url}/oauth/gitlab/callback`] }
+  const simulator = await startSimulator({
+    port: SIMULATOR_PORT,
+    now: clock,
+    repositories: false,
+    apps: [app],
+  })
+  const config = readConfig({
+    PORT: String(PORT),
+    PUBLIC_URL: url,
+    DATA_DIR: folder,
+    BOOTSTRAP_ADMIN_KEY: ADMIN_KEY,
+    RETURN_ORIGINS: 'https://app.example.com',
+  })
+  const broker = await startBroker(config, createLogger('silent'), clock)
+
+  const post = async (path: string, body: object, key = ADMIN_KEY, method = 'POST') => {
+    const response = await fetch(url + path, {
+      method,
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+      ...(method === 'GET' ? {} : { body: JSON.stringify(body) }),
+    })
+    if (!response.ok) throw new Error(`${path} answered ${response.status}: ${await response.text()}`)
+    return (await response.json()) as Created
+  }
+  const instance = await post('/v1/instances', {
+    base_url: simulator.url,
+    name: 'GitLab',
+    allow_private_network: true,
+  })
+  await post('/v1/oauth-apps', {
+    slug: 'gitlab',
+    instance_id: instance.id,
+    client_id: OAUTH_APP.clientId,
+    client_secret: OAUTH_APP.clientSecret,
+  })
+  const manager = await post('/v1/access-keys', {
+    name: 'Ada',
+    role: 'manager',
+    organizations: ['acme', 'globex'],
+  })
+  const scanner = await post('/v1/access-keys', {
+    name: 'nightly scanner',
+    role: 'scanner',
+    organizations: ['acme', 'globex'],
+  })
+  return {
+    url,
+    simulator,
+    post,
+    managerKey: manager.key,
+    scannerKey: scanner.key,
+    advance(seconds: number) {
+      advancedMs += seconds * 1000
+    },
+    async close() {
+      await broker.close()
+      await simulator.close()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+type Stage = Awaited<ReturnType<typeof setStage>>
+
+const link = async ({ post }: Stage, more: object = {}): Promise<string> =>
+  (await post('/v1/connect-sessions', { organization: 'acme', ...more })).url
+
+const token = ({ simulator }: Stage, username: string, scopes: string[], days?: number): string =>
+  simulator.world.createAccessToken({
+    kind: 'personal',
+    username,
+    scopes,
+    ...(days === undefined ? {} : { expiresAt: dayAfter(simulator.clock.now(), days) }),
+  }).token
+
+const dayAfter = (now: number, days: number): string =>
+  new Date(now + days * DAY_SECONDS * 1000).toISOString().slice(0, 10)
+
+const throughGitLab = async (page: Page, user: string, choice: 'Authorize' | 'Deny') => {
+  await page.getByRole('link', { name: /^Connect with/ }).click()
+  await page.getByRole('button', { name: user }).click()
+  // GitLab asks only once: who authorized before is sent straight back.
+  const button = page.getByRole('button', { name: choice, exact: true })
+  await Promise.race([button.waitFor(), page.waitForURL(/status=/)])
+  if (await button.isVisible()) await button.click()
+  await page.waitForURL(/status=/)
+}
+
+const signIn = async (page: Page, { url, managerKey }: Stage) => {
+  await page.goto(`${url}/connect/sign-in`)
+  await page.getByLabel('Access key', { exact: true }).fill(managerKey)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByRole('heading', { name: 'Connected accounts' }).waitFor()
+}
+
+const paste = async (page: Page, text: string) => {
+  await page.getByLabel('Personal access token', { exact: true }).fill(text)
+  await page.locator('#token-report .verdict').waitFor()
+}
+
+/** One account of each kind and state. */
+const connectSome = async (stage: Stage) => {
+  const { post, simulator, scannerKey } = stage
+  const connect = (body: object) =>
+    post('/v1/connections/personal-access-token', { base_url: simulator.url, ...body })
+  simulator.world.addUser({ username: 'scan-bot', name: 'Scan Bot' })
+  simulator.world.addUser({ username: 'lena', name: 'Lena Holm' })
+  const revoked = token(stage, 'lena', ['read_api', 'read_repository'])
+  const dead = await connect({ organization: 'acme', token: revoked })
+  simulator.world.revokeToken(revoked)
+  await post(`/v1/connections/${dead.id}/verify`, {})
+  await connect({
+    organization: 'globex',
+    name: 'reporting',
+    token: token(stage, 'tom', ['read_api', 'read_repository'], 9),
+  })
+  const bot = await connect({
+    organization: 'acme',
+    group: 'acme',
+    token: simulator.world.createAccessToken({
+      kind: 'group',
+      path: 'acme',
+      scopes: ['read_api', 'read_repository', 'self_rotate'],
+    }).token,
+  })
+  await post(`/v1/connections/${bot.id}/credential?min_ttl=60`, {}, scannerKey, 'GET')
+}
+
+type State = { name: string; show(page: Page, stage: Stage): Promise<void> }
+
+const STATES: State[] = [
+  {
+    name: 'link',
+    async show(page, stage) {
+      await page.goto(await link(stage))
+    },
+  },
+  {
+    name: 'verified',
+    async show(page, stage) {
+      await page.goto(await link(stage))
+      await page.getByLabel('GitLab base URL').last().fill(stage.simulator.url)
+      await page.getByLabel('Group (optional)').fill('acme')
+      await paste(page, token(stage, 'maria', ['api', 'read_repository'], 40))
+    },
+  },
+  {
+    name: 'refused',
+    async show(page, stage) {
+      await page.goto(await link(stage))
+      await page.getByLabel('GitLab base URL').last().fill(stage.simulator.url)
+      await paste(page, token(stage, 'maria', ['read_user']))
+    },
+  },
+  {
+    name: 'connected',
+    async show(page, stage) {
+      await page.goto(await link(stage, { return_url: undefined }))
+      await throughGitLab(page, 'Maria Rossi', 'Authorize')
+    },
+  },
+  {
+    name: 'denied',
+    async show(page, stage) {
+      await page.goto(await link(stage))
+      await throughGitLab(page, 'Tom Novak', 'Deny')
+    },
+  },
+  {
+    name: 'link-unknown',
+    async show(page, stage) {
+      await page.goto(`${stage.url}/connect?session=gcs_FAKE`)
+    },
+  },
+  {
+    name: 'sign-in',
+    async show(page, stage) {
+      await page.goto(`${stage.url}/connect`)
+    },
+  },
+  { name: 'accounts', show: signIn },
+  {
+    name: 'accounts-of-one',
+    async show(page, stage) {
+      await signIn(page, stage)
+      await page.goto(`${stage.url}/connect?organization=acme`)
+    },
+  },
+  {
+    name: 'disconnect',
+    async show(page, stage) {
+      await signIn(page, stage)
+      await page.getByRole('link', { name: 'Disconnect' }).last().click()
+    },
+  },
+  {
+    name: 'replace',
+    async show(page, stage) {
+      await signIn(page, stage)
+      await page.getByRole('link', { name: 'Replace token' }).first().click()
+    },
+  },
+]
+
+const LOOKS: Record<string, BrowserContextOptions> = {
+  light: { viewport: { width: 1180, height: 800 }, colorScheme: 'light' },
+  dark: { viewport: { width: 1180, height: 800 }, colorScheme: 'dark' },
+  phone: { viewport: { width: 375, height: 740 }, colorScheme: 'light' },
+  // A window of 1280 pixels at 200 % lays out 640.
+  zoomed: { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2, colorScheme: 'light' },
+}
+
+const take = async (
+  browser: Browser,
+  stage: Stage,
+  state: State,
+  look: string,
+  path: string,
+  full: boolean,
+) => {
+  const context = await browser.newContext({ ...LOOKS[look], reducedMotion: 'reduce' })
+  const page = await context.newPage()
+  await state.show(page, stage)
+  await page.screenshot({ path, fullPage: full })
+  await context.close()
+}
+
+const [folder, only] = process.argv.slice(2)
+const stage = await setStage()
+const browser = await launchChromium()
+try {
+  await connectSome(stage)
+  const states = STATES.filter(({ name }) => only === undefined || name === only)
+  if (folder !== undefined) {
+    await mkdir(folder, { recursive: true })
+    for (const state of states) {
+      for (const look of Object.keys(LOOKS)) {
+        await take(browser, stage, state, look, join(folder, `${state.name}-${look}.png`), true)
+      }
+    }
+  } else {
+    const docs = join(import.meta.dirname, '../docs/screenshots')
+    for (const name of ['verified', 'accounts']) {
+      const state = STATES.find((candidate) => candidate.name === name)
+      if (state) await take(browser, stage, state, 'light', join(docs, `${name}.png`), false)
+    }
+  }
+} finally {
+  await browser.close()
+  await stage.close()
+}
