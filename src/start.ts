@@ -69,10 +69,7 @@ export const startBroker = async (
       { db: database.jobStore, backend: embedded ? 'pglite' : 'postgres' },
       jobs,
       logger,
-    ).catch((error: unknown) => {
-      logger.error({ err: error }, 'background work did not start')
-      return undefined
-    })
+    )
     const { port } = app.server.address() as AddressInfo
     const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
     return {
@@ -82,7 +79,7 @@ export const startBroker = async (
       newAdminKey,
       async close() {
         // First what would begin new work, then what the work needs.
-        await (await schedule)?.stop().catch(() => undefined)
+        await schedule.stop().catch(() => undefined)
         await app.close()
         await database.close()
       },

@@ -1,3 +1,4 @@
+import { ExponentialBackoff, handleAll, retry } from 'cockatiel'
 import { PgBoss } from 'pg-boss'
 import type { Logger } from 'pino'
 import type { JobStore } from '../db/database.ts'
@@ -8,6 +9,9 @@ const EVERY_HOUR = '17 * * * *'
 const JOB_LIMIT_SECONDS = 120
 const KEPT_SECONDS = 3_600
 const STOP_LIMIT_MS = 10_000
+const FIRST_RETRY_MS = 250
+/** Short: a shutdown waits for the end of a pause. */
+const LONGEST_RETRY_MS = 2_000
 
 const PLAN: { queue: string; cron: string; job: keyof Jobs }[] = [
   { queue: 'mend-connections', cron: EVERY_MINUTE, job: 'mendConnections' },
@@ -18,27 +22,53 @@ const PLAN: { queue: string; cron: string; job: keyof Jobs }[] = [
 
 export type Schedule = { stop(): Promise<void> }
 
-/** Runs the jobs by pg-boss: each once a time, by whichever replica takes it. Its tables are in the schema pgboss. */
-export const startSchedule = async (
-  { db, backend }: { db: JobStore; backend: 'postgres' | 'pglite' },
-  jobs: Jobs,
-  logger: Logger,
-): Promise<Schedule> => {
+type Options = { db: JobStore; backend: 'postgres' | 'pglite' }
+
+/**
+ * Runs the jobs by pg-boss: each once a time, by whichever replica takes it. Its tables are in the schema pgboss.
+ * Tries until it has begun: a database that fails at that moment must not leave the process without background work.
+ */
+export const startSchedule = (options: Options, jobs: Jobs, logger: Logger): Schedule => {
+  const stopping = new AbortController()
+  const untilBegun = retry(handleAll, {
+    maxAttempts: Number.POSITIVE_INFINITY,
+    backoff: new ExponentialBackoff({ initialDelay: FIRST_RETRY_MS, maxDelay: LONGEST_RETRY_MS }),
+  })
+  untilBegun.onRetry((failure) => {
+    logger.warn({ err: 'error' in failure ? failure.error : undefined }, 'background work does not begin yet')
+  })
+  const begun = untilBegun.execute(() => begin(options, jobs, logger), stopping.signal).catch(() => undefined)
+  return {
+    async stop() {
+      stopping.abort()
+      const boss = await begun
+      await boss?.stop({ close: false, graceful: true, timeout: STOP_LIMIT_MS })
+    },
+  }
+}
+
+const begin = async ({ db, backend }: Options, jobs: Jobs, logger: Logger): Promise<PgBoss> => {
   const boss = new PgBoss({ db, backend, schema: 'pgboss', monitorVacuum: false, reindex: false })
   boss.on('error', (error) => logger.warn({ err: error }, 'background work failed'))
-  await boss.start()
-  for (const { queue, cron, job } of PLAN) {
-    await boss.createQueue(queue, {
-      policy: 'exclusive',
-      retryLimit: 0,
-      expireInSeconds: JOB_LIMIT_SECONDS,
-      deleteAfterSeconds: KEPT_SECONDS,
-      retentionSeconds: KEPT_SECONDS,
-    })
-    await boss.schedule(queue, cron)
-    await boss.work(queue, async () => {
-      await jobs[job]()
-    })
+  try {
+    await boss.start()
+    for (const { queue, cron, job } of PLAN) {
+      await boss.createQueue(queue, {
+        policy: 'exclusive',
+        retryLimit: 0,
+        expireInSeconds: JOB_LIMIT_SECONDS,
+        deleteAfterSeconds: KEPT_SECONDS,
+        retentionSeconds: KEPT_SECONDS,
+      })
+      await boss.schedule(queue, cron)
+      await boss.work(queue, async () => {
+        await jobs[job]()
+      })
+    }
+    return boss
+  } catch (error) {
+    // Half begun it would go on beside the next try.
+    await boss.stop({ close: false, graceful: false }).catch(() => undefined)
+    throw error
   }
-  return { stop: () => boss.stop({ close: false, graceful: true, timeout: STOP_LIMIT_MS }) }
 }
