@@ -1,7 +1,16 @@
 import t, { type Test } from 'tap'
 import { SEEDED_APP } from '../../simulator/seed.ts'
 import { type Answer, setStage, startTestBroker } from '../support/broker.ts'
-import { connect, HALF_LIFE, lookUp, NO_TROUBLE, OUT, REFRESH, rowOf } from '../support/lifecycle.ts'
+import {
+  connect,
+  createReplica,
+  HALF_LIFE,
+  lookUp,
+  NO_TROUBLE,
+  OUT,
+  REFRESH,
+  rowOf,
+} from '../support/lifecycle.ts'
 
 const UNAVAILABLE = { status: 503, body: { code: 'gitlab_unavailable' } }
 const APP_REJECTED = { status: 503, body: { code: 'oauth_app_rejected' } }
@@ -329,13 +338,13 @@ t.test('who preempts leases is not content with the answer to somebody who respe
   const stage = await setStage(t)
   const { clock } = stage
   const id = await connect(stage)
-  t.match(await lookUp(stage, id, { min_ttl: 7_100 }), served(1))
-  clock.advance(7_000)
-  const [, preempting] = await Promise.all([
-    lookUp(stage, id, { min_ttl: 600 }),
-    lookUp(stage, id, { min_ttl: 600, on_conflict: 'preempt' }),
+  const { refresh } = await createReplica(t, stage)
+  t.match(await lookUp(stage, id, { min_ttl: 600 }), served(1))
+  const outcomes = await Promise.all([
+    refresh(id, { knownVersion: 1, onConflict: 'respect' }),
+    refresh(id, { knownVersion: 1, onConflict: 'preempt' }),
   ])
-  t.match(preempting, served(2))
+  t.same(outcomes, [{ kind: 'in_use', until: new Date(clock() + 600_000) }, { kind: 'newer_version' }])
 })
 
 t.test('a client secret that does not open holds nobody up: nothing was sent', async (t) => {

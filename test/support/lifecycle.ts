@@ -1,5 +1,17 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { createRefresher, type Refresher } from '../../src/connections/refresh.ts'
+import { createSpool } from '../../src/connections/spool.ts'
+import { createTokenSaver } from '../../src/connections/token-saver.ts'
 import type { ConnectionRow } from '../../src/db/tables.ts'
-import { type Answer, connectByOAuth, type Stage } from './broker.ts'
+import { createInstanceClients } from '../../src/instances/instance-clients.ts'
+import { createLogger } from '../../src/log.ts'
+import { createOAuthClients } from '../../src/oauth-apps/oauth-clients.ts'
+import { openKeyRing } from '../../src/vault/key-ring.ts'
+import { createVault } from '../../src/vault/vault.ts'
+import { type Answer, connectByOAuth, MASTER_KEY, type Stage } from './broker.ts'
 
 /** The refresh at GitLab, for a fault to match or the log to count. */
 export const REFRESH = { path: '/oauth/token', grantType: 'refresh_token' }
@@ -52,4 +64,26 @@ export const until = async (isSo: () => boolean | Promise<boolean>): Promise<voi
     if (performance.now() > limit) throw new Error('What was waited for never came')
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
+}
+
+/** What refreshes in a replica, without the rest of it: a process of its own on the same database. */
+export const createReplica = async (
+  t: Test,
+  { broker, clock }: Pick<Stage, 'broker' | 'clock'>,
+  gitlab: { timeoutMs?: number; circuitOpenMs?: number } = {},
+): Promise<Refresher> => {
+  const { db } = broker
+  const logger = createLogger('silent')
+  const vault = createVault(await openKeyRing(db, [MASTER_KEY], clock))
+  const instanceClients = createInstanceClients({ ...gitlab, clock })
+  const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl: broker.url })
+  const dataDir = await mkdtemp(join(tmpdir(), 'gtb-replica-'))
+  const tokenSaver = createTokenSaver({ db, vault, spool: createSpool(dataDir, vault, logger), logger })
+  t.teardown(async () => {
+    await tokenSaver.close()
+    await oauthClients.close()
+    instanceClients.close()
+    await rm(dataDir, { recursive: true, force: true })
+  })
+  return createRefresher({ db, vault, clock, logger, instanceClients, oauthClients, tokenSaver })
 }
