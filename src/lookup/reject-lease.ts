@@ -28,6 +28,11 @@ export const rejectLease = async (deps: Deps, leaseId: string, principal: Princi
   }
 
   const verdict = await verify(connection.id)
+  // Somebody else's report had it replaced meanwhile: what GitLab said is about the newer version.
+  if (verdict.tokenVersion > lease.token_version) {
+    await markLeaseRejected(db, lease.id, new Date(clock()))
+    return newest()
+  }
   if (verdict.kind === 'works') {
     throw new Problem(
       'token_works',
