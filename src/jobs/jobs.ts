@@ -79,8 +79,11 @@ export const createJobs = (deps: JobDeps): Jobs => {
     },
 
     async rotateDue() {
-      const before = addSeconds(new Date(clock()), ROTATE_BEFORE_END_SECONDS)
-      const due = await findConnectionsToRotate(db, before, MOST_PER_RUN)
+      const due = await findConnectionsToRotate(db, {
+        now: new Date(clock()),
+        withinSeconds: ROTATE_BEFORE_END_SECONDS,
+        limit: MOST_PER_RUN,
+      })
       await forEach(due, 'rotate-due', ({ id }) => deps.rotate(id))
     },
 

@@ -43,11 +43,13 @@ export const markExpired = async (db: Database, now: Date): Promise<number> => {
   return Number(numUpdatedRows)
 }
 
-/** Access tokens that are to be rotated by themselves and end before `before`. */
+/**
+ * Access tokens that are to be rotated by themselves and end within `withinSeconds`. One that lives no longer than
+ * that at all is due at half its life: otherwise each run would rotate it again.
+ */
 export const findConnectionsToRotate = (
   db: Database,
-  before: Date,
-  limit: number,
+  { now, withinSeconds, limit }: { now: Date; withinSeconds: number; limit: number },
 ): Promise<{ id: string }[]> =>
   db
     .selectFrom('connections')
@@ -56,7 +58,10 @@ export const findConnectionsToRotate = (
     .where('auto_rotate', '=', true)
     .where('method', '=', 'token')
     .where('unanswered_since', 'is', null)
-    .where('token_expires_at', '<=', before)
+    .where(
+      sql<boolean>`token_expires_at - ${now}::timestamptz <=
+        least(make_interval(secs => ${withinSeconds}), (token_expires_at - token_issued_at) / 2)`,
+    )
     .orderBy('token_expires_at')
     .limit(limit)
     .execute()
