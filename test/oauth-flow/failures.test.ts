@@ -18,23 +18,25 @@ const storedNothing = async (t: Test, stage: Stage) => {
   t.same(grants, [], 'no grant')
 }
 
-t.test('a person who says no is sent back with access_denied', async (t) => {
+t.test('what GitLab sends the browser back with', async (t) => {
   const stage = await setStage(t)
-  const { callback, cookie } = await authorize(stage, { deny: true })
-  const end = await callBack(stage.broker, callback, cookie)
-  t.match(end, { page: `${stage.broker.url}/connect`, status: 'failed', code: 'access_denied', id: null })
-  await storedNothing(t, stage)
-})
 
-t.test('another error of GitLab is authorization_failed, and so is an answer without a code', async (t) => {
-  const stage = await setStage(t)
-  for (const change of [{ error: 'server_error' }, {}]) {
-    const { callback, cookie } = await authorize(stage)
-    callback.searchParams.delete('code')
-    for (const [name, value] of Object.entries(change)) callback.searchParams.set(name, value)
-    t.equal((await callBack(stage.broker, callback, cookie)).code, 'authorization_failed')
-  }
-  await storedNothing(t, stage)
+  t.test('when the person says no, it is access_denied', async (t) => {
+    const { callback, cookie } = await authorize(stage, { deny: true })
+    const end = await callBack(stage.broker, callback, cookie)
+    t.match(end, { page: `${stage.broker.url}/connect`, status: 'failed', code: 'access_denied', id: null })
+    await storedNothing(t, stage)
+  })
+
+  t.test('another error is authorization_failed, and so is an answer without a code', async (t) => {
+    for (const change of [{ error: 'server_error' }, {}]) {
+      const { callback, cookie } = await authorize(stage)
+      callback.searchParams.delete('code')
+      for (const [name, value] of Object.entries(change)) callback.searchParams.set(name, value)
+      t.equal((await callBack(stage.broker, callback, cookie)).code, 'authorization_failed')
+    }
+    await storedNothing(t, stage)
+  })
 })
 
 t.test('an answer that does not belong to this browser is invalid_state, and spends nothing', async (t) => {
