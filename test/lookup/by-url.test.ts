@@ -65,6 +65,24 @@ t.test('a repository URL finds its connection', async (t) => {
     t.equal(beside.body.code, 'no_connection_for_url')
   })
 
+  t.test('over SSH by the host alone, whatever the port of the instance', async (t) => {
+    for (const base of ['https://gitlab.example.com:8443', 'http://gitlab.example.com:8080/gitlab']) {
+      await moveTo(base)
+      const { pathname } = new URL(base)
+      const path = `${pathname.slice(1)}/acme/platform/api.git`.replace(/^\//, '')
+      for (const url of [
+        `git@gitlab.example.com:${path}`,
+        `ssh://git@gitlab.example.com:2222/${path}`,
+        `${base}/acme/platform/api.git`,
+      ]) {
+        t.equal((await credentialFor(broker, url)).body.connection_id, platform.id, `${url} at ${base}`)
+        t.match((await explain(broker, url)).body.candidates[0], { connection_id: platform.id, won: true })
+      }
+      const other = await credentialFor(broker, `git@other.example.com:${path}`)
+      t.equal(other.body.code, 'no_connection_for_url')
+    }
+  })
+
   t.test('nothing of another host, port or scheme', async (t) => {
     await moveTo('https://gitlab.example.com')
     for (const url of [
