@@ -7,7 +7,7 @@ import type { InstanceClients } from '../instances/instance-clients.ts'
 import { findInstance } from '../instances/queries.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
 import { openClientSecret } from '../oauth-apps/save-oauth-app.ts'
-import type { Vault } from '../vault/vault.ts'
+import { type Vault, VaultError } from '../vault/vault.ts'
 import { claimForPerson } from './claim.ts'
 import type { Caller } from './connect-token.ts'
 import { deleteConnection } from './queries.ts'
@@ -31,7 +31,7 @@ export const disconnect = async (
   const { db, clock } = deps
   const { row } = await claimForPerson(deps, connectionId, 'disconnect', { drained: false })
   const instance = await findInstance(db, row.instance_id)
-  const failure = revoke && instance ? await revokeAtGitLab(deps, row, instance) : undefined
+  const failure = revoke && instance ? await whatIsLeft(deps, row, instance) : undefined
   await db.transaction().execute(async (transaction) => {
     await deleteConnection(transaction, row.id)
     await recordAuditEvent(transaction, {
@@ -54,6 +54,23 @@ const pageFor = ({ method, token_kind, group_path }: ConnectionRow, { base_url }
   if (token_kind === 'project_access_token') return `${base_url}/${group_path}/-/settings/access_tokens`
   return `${base_url}/-/user_settings/personal_access_tokens`
 }
+
+/** @returns what may still be valid at GitLab; undefined = nothing. */
+const whatIsLeft = async (
+  deps: DisconnectDeps,
+  row: ConnectionRow,
+  instance: InstanceRow,
+): Promise<string | undefined> => {
+  const failure = await revokeAtGitLab(deps, row, instance).catch((error: unknown) => {
+    // A secret that does not open keeps nobody from forgetting it.
+    if (error instanceof VaultError) return `${error.message}: the token could not be revoked.`
+    throw error
+  })
+  if (failure !== undefined || row.failure_code === null || !ANSWER_LOST.has(row.failure_code)) return failure
+  return 'GitLab may have issued a new token whose answer was lost; that one could not be revoked.'
+}
+
+const ANSWER_LOST: ReadonlySet<string> = new Set(['refresh_answer_lost', 'rotation_answer_lost'])
 
 /** @returns why it did not work; undefined when the token is revoked, or was dead already. */
 const revokeAtGitLab = async (
