@@ -33,10 +33,16 @@ export type BrokerProcess = {
   stop(): Promise<void>
 }
 
-/** A process that is told to end while it still starts has nothing to finish: the signal ends it. */
-const endOf = (code: number | null, signal: NodeJS.Signals | null, told: boolean): Ending['how'] => {
+const endOf = (
+  code: number | null,
+  signal: NodeJS.Signals | null,
+  { told, lastWords }: { told: boolean; lastWords: string },
+): Ending['how'] => {
   if (signal === 'SIGKILL') return 'killed'
-  return told && (code === 0 || signal === 'SIGTERM') ? 'stopped' : 'by itself'
+  // A process that is told to end while it still starts has nothing to finish: the signal ends it.
+  if (told && (code === 0 || signal === 'SIGTERM')) return 'stopped'
+  // While the database is away a broker does not come up; it says so, and is started again.
+  return lastWords.startsWith('Could not start') ? 'could not start' : 'by itself'
 }
 
 export const createBrokerProcess = (options: BrokerOptions): BrokerProcess => {
@@ -78,14 +84,12 @@ export const createBrokerProcess = (options: BrokerOptions): BrokerProcess => {
       lastWords = (lastWords + text).slice(-4_000)
     })
     started.once('close', (code, signal) => {
-      const wasListening = listening === incarnation
       if (child === started) {
         listening = undefined
         child = undefined
       }
       journal.ended(incarnation, {
-        how: endOf(code, signal, ending),
-        wasListening,
+        how: endOf(code, signal, { told: ending, lastWords }),
         lastWords: lastWords.trim(),
       })
       if (!ending && !stopped) setTimeout(() => stopped || child || start(), RESTART_PAUSE_MS)

@@ -112,11 +112,7 @@ const allViolations = (
 ): string[] => {
   const lost = new Set(verdict.losses.map(({ connectionId }) => connectionId))
   const named = (name: string, items: string[]) => items.map((item) => `${name}: ${item}`)
-  // A broker that does not come up while the database is away says so and is started again.
-  const crashes = journal.endings.filter(
-    ({ how, wasListening, lastWords }) =>
-      how === 'by itself' && (wasListening || !lastWords.startsWith('Could not start')),
-  )
+  const crashes = journal.endings.filter(({ how }) => how === 'by itself')
   return [
     ...verdict.violations,
     ...named('a leased token failed at GitLab', ledger.brokenLeases),

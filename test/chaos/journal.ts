@@ -5,8 +5,7 @@ import { appendFileSync } from 'node:fs'
 export type Ending = {
   incarnation: string
   at: number
-  how: 'killed' | 'stopped' | 'by itself'
-  wasListening: boolean
+  how: 'killed' | 'stopped' | 'could not start' | 'by itself'
   lastWords: string
 }
 
@@ -23,6 +22,8 @@ export type RefreshNote = {
 export type Journal = {
   logged(incarnation: string, line: string): void
   ended(incarnation: string, ending: Omit<Ending, 'incarnation' | 'at'>): void
+  /** What the harness itself does, for the log. */
+  did(what: string): void
   endings: Ending[]
   notes: RefreshNote[]
   /** Unexpected errors: those that are answered with a 500, and those outside any request. */
@@ -38,6 +39,7 @@ type Line = {
   msg?: string
   connection_id?: string
   token_version?: number
+  outcome?: string
   err?: { message?: string; stack?: string; code?: string }
 }
 
@@ -49,11 +51,13 @@ const NOTES: Record<string, { what: RefreshNote['what']; names: 'old' | 'new' }>
   refreshed: { what: 'saved', names: 'old' },
   'the database did not take a token; it is in the spool and tried again': { what: 'kept', names: 'new' },
   'a kept token is saved': { what: 'saved', names: 'new' },
-  'a token from the spool was taken up': { what: 'saved', names: 'new' },
 }
 
 /** @param isSecret whether a text that looks like a token is one. */
 export const createJournal = (isSecret: (text: string) => boolean, logFile: string | undefined): Journal => {
+  const append = (who: string, text: string): void => {
+    if (logFile !== undefined) appendFileSync(logFile, `${who} ${text}\n`)
+  }
   const journal: Journal = {
     endings: [],
     notes: [],
@@ -63,9 +67,13 @@ export const createJournal = (isSecret: (text: string) => boolean, logFile: stri
     withSecret: [],
     ended(incarnation, ending) {
       journal.endings.push({ incarnation, at: Date.now(), ...ending })
+      journal.did(`${incarnation} ended: ${ending.how}. ${ending.lastWords}`)
+    },
+    did(what) {
+      append('harness', `${new Date().toISOString()} ${what}`)
     },
     logged(incarnation, text) {
-      if (logFile !== undefined) appendFileSync(logFile, `${incarnation} ${text}\n`)
+      append(incarnation, text)
       if (text.match(SECRET_SHAPES)?.some(isSecret)) journal.withSecret.push(text)
       let line: Line
       try {
@@ -80,7 +88,7 @@ export const createJournal = (isSecret: (text: string) => boolean, logFile: stri
         const tokenVersion = note.names === 'old' ? version : version - 1
         journal.notes.push({ incarnation, at, connectionId, tokenVersion, what: note.what })
       }
-      if (msg === 'a token from the spool was taken up') journal.spoolPickUps += 1
+      if (msg === 'a token from the spool was taken up' && line.outcome !== 'kept') journal.spoolPickUps += 1
       if (msg.startsWith('neither the database nor the spool')) journal.keptInMemoryOnly += 1
       if (msg === 'unexpected error' || line.level === 'fatal') {
         journal.unexpected.push(`${incarnation} ${msg}: ${line.err?.code ?? ''} ${line.err?.stack ?? ''}`)

@@ -34,12 +34,18 @@ export type Verdict = {
 const BROKER_PATIENCE_MS = 8_000
 /** The answers that are held back, and a moment: nobody may have the only copy of a token for longer. */
 const LONGEST_HELD_MS = 5_000
+/** How far the log of a busy broker is behind: it is written beside the work. */
+const LOST_LINES_MS = 1_500
+const KILLED = 'the process was killed before it saved the answer'
 const KEPT = 'the answer waited for the database'
 const LOST_CAUSE = 'refresh_answer_lost'
 /** Between what GitLab does and what a broker writes down. */
 const CLOCK_SLACK_MS = 50
 
 const key = (name: string, count: number): string => `${name} ${count}`
+
+const timeOf = (event: { at: number } | undefined): string =>
+  event === undefined ? 'never' : new Date(event.at).toISOString()
 
 const groupBy = <Item>(items: Item[], nameOf: (item: Item) => string): Map<string, Item[]> => {
   const groups = new Map<string, Item[]>()
@@ -87,9 +93,15 @@ export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Ve
       const heldMs =
         ending?.how === 'killed' ? Math.max(0, ending.at - committedAt) : Number.POSITIVE_INFINITY
       if (heldMs <= LONGEST_HELD_MS) {
-        return { why: 'the process was killed before it saved the answer', heldMs }
+        return { why: KILLED, heldMs }
       }
     }
+    // The last lines of a killed process die with it, and the line about the sending may be among them.
+    const noted = told.some(({ what, at }) => what === 'sent' && at <= committedAt)
+    const killed = endings.find(
+      ({ how, at }) => how === 'killed' && at >= committedAt && at - committedAt <= LOST_LINES_MS,
+    )
+    if (!noted && killed) return { why: KILLED, heldMs: killed.at - committedAt }
     return undefined
   }
 
@@ -123,7 +135,9 @@ export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Ve
     // What was kept is on disk: nothing excuses its loss.
     if (!reason || reason.why === KEPT) {
       violations.push(
-        `${state.id} was lost without a cause: version ${state.tokenVersion}, GitLab is ${behind} ahead`,
+        `${state.id} was lost without a cause: version ${state.tokenVersion}, GitLab is ${behind} ahead since ${timeOf(
+          byPair.get(key(state.grantId, state.tokenVersion + 1))?.[0],
+        )}; ${JSON.stringify(notesOf.get(key(state.id, state.tokenVersion)) ?? [])}`,
       )
       continue
     }

@@ -13,9 +13,9 @@ t.test(
     t.strictSame(report.violations, [])
 
     // A quiet minute would prove nothing.
-    t.ok((report.ledger.lookups.get('200') ?? 0) > 500, 'hundreds of lookups got a token')
-    t.ok((report.ledger.uses.get('200') ?? 0) > 500, 'GitLab took the tokens')
-    t.ok(report.verdict.refreshes > 100, 'tokens were refreshed all the while')
+    t.ok((report.ledger.lookups.get('200') ?? 0) > 100, 'hundreds of lookups got a token')
+    t.ok((report.ledger.uses.get('200') ?? 0) > 100, 'GitLab took the tokens')
+    t.ok(report.verdict.refreshes > 50, 'tokens were refreshed all the while')
     t.ok(
       report.journal.endings.some(({ how }) => how === 'killed'),
       'brokers were killed',

@@ -166,7 +166,9 @@ export const makeTrouble = async (
       if (touchesDatabase && databaseBusy) continue
       if (touchesDatabase) databaseBusy = true
       happened.set(trouble.name, (happened.get(trouble.name) ?? 0) + 1)
+      scene.journal.did(`begins: ${trouble.name}`)
       await trouble.run(scene, own)
+      scene.journal.did(`is over: ${trouble.name}`)
       if (touchesDatabase) databaseBusy = false
     }
   }
