@@ -1,0 +1,148 @@
+import t from 'tap'
+import { type Evidence, judge } from './judgement.ts'
+import type { ConnectionState } from './states.ts'
+
+const AT = Date.parse('2026-11-02T12:00:00Z')
+const grantId = 'grant-1'
+const connectionId = 'connection-1'
+
+const state = (changes: Partial<ConnectionState>): ConnectionState => ({
+  id: connectionId,
+  grantId,
+  status: 'active',
+  statusReason: null,
+  tokenVersion: 2,
+  claimed: false,
+  unansweredSince: null,
+  refusedSince: null,
+  failureCode: null,
+  ...changes,
+})
+const event = (kind: string, generation: number, at = AT) => ({
+  at,
+  kind,
+  tokenKind: 'oauth',
+  grantId,
+  generation,
+})
+const note = (what: 'sent' | 'saved' | 'kept', at = AT - 10) => ({
+  incarnation: 'broker-1.1',
+  at,
+  connectionId,
+  tokenVersion: 1,
+  what,
+})
+const ending = (how: 'killed' | 'stopped', at: number) => ({
+  incarnation: 'broker-1.1',
+  at,
+  how,
+  lastWords: '',
+})
+const issued = (fault?: string) => ({
+  at: AT,
+  method: 'POST',
+  path: '/oauth/token',
+  query: {},
+  issued: { grantId, generation: 2 },
+  ...(fault === undefined ? {} : { fault }),
+})
+
+/** A refresh that went well, unless told otherwise. */
+const judgeWith = (changes: Partial<Evidence>) =>
+  judge({
+    events: [event('refreshed', 2)],
+    issuing: [issued()],
+    notes: [note('sent'), note('saved', AT + 10)],
+    endings: [],
+    finals: [state({})],
+    ...changes,
+  })
+
+const REPLAY = event('replay_of_spent_refresh_token', 1, AT + 40_000)
+const IN_DOUBT = state({
+  tokenVersion: 1,
+  unansweredSince: new Date(AT),
+  failureCode: 'refresh_answer_lost',
+})
+
+t.test('a refresh that went well is no violation', async (t) => {
+  t.match(judgeWith({}), { refreshes: 1, losses: [], violations: [] })
+})
+
+t.test('what must not be is a violation', async (t) => {
+  const cases: Record<string, Partial<Evidence>> = {
+    'a generation that was issued twice': { events: [event('refreshed', 2), event('refreshed', 2)] },
+    'a replay after the successor was saved': { events: [event('refreshed', 2), REPLAY] },
+    'a replay that nothing explains': {
+      events: [event('refreshed', 2), REPLAY],
+      notes: [note('sent')],
+    },
+    'a loss that nothing explains': { notes: [note('sent')], finals: [IN_DOUBT] },
+    'the loss of what was on the disk': {
+      notes: [note('sent'), note('kept')],
+      endings: [ending('killed', AT + 100)],
+      finals: [IN_DOUBT],
+    },
+    'a loss by a process that was stopped in order': {
+      notes: [note('sent')],
+      endings: [ending('stopped', AT + 100)],
+      finals: [IN_DOUBT],
+    },
+    'a loss by a process that held the token for long': {
+      notes: [note('sent')],
+      endings: [ending('killed', AT + 20_000)],
+      finals: [IN_DOUBT],
+    },
+    'a loss under another cause than the first': {
+      issuing: [issued('cut-after')],
+      finals: [
+        state({ tokenVersion: 1, status: 'needs_reauthorization', statusReason: 'refresh_token_refused' }),
+      ],
+    },
+    'a loss that leaves no doubt about the dead token': {
+      issuing: [issued('cut-after')],
+      finals: [{ ...IN_DOUBT, unansweredSince: null }],
+    },
+    'the end of a connection that has the last token': {
+      finals: [state({ status: 'needs_reauthorization', statusReason: 'refresh_token_refused' })],
+    },
+    'a connection that is two refreshes behind': {
+      events: [event('refreshed', 2), event('refreshed', 3)],
+      issuing: [issued('cut-after')],
+      finals: [IN_DOUBT],
+    },
+  }
+  for (const [name, changes] of Object.entries(cases)) {
+    t.equal(judgeWith(changes).violations.length, 1, name)
+  }
+})
+
+t.test(
+  'what cannot be saved is a loss with its reason, and its recovery retry is no violation',
+  async (t) => {
+    const ways: Record<string, Partial<Evidence>> = {
+      'cut after GitLab had acted': { issuing: [issued('cut-after')] },
+      'the process was killed': { endings: [ending('killed', AT + 300)] },
+      'killed before GitLab got to it': { endings: [ending('killed', AT - 5)] },
+      'GitLab acted after the time-out': { notes: [note('sent', AT - 9_500)] },
+      'killed before its log had caught up': { notes: [], endings: [ending('killed', AT + 300)] },
+    }
+    for (const [name, changes] of Object.entries(ways)) {
+      const events = [event('refreshed', 2), REPLAY]
+      const verdict = judgeWith({ events, notes: [note('sent')], finals: [IN_DOUBT], ...changes })
+      t.match(verdict, { violations: [], losses: [{ connectionId, marked: 'in doubt' }] }, name)
+      t.equal(verdict.replays.size, 1)
+    }
+  },
+)
+
+t.test(
+  'a token that waited on the disk explains the retry of another replica, and is saved in the end',
+  async (t) => {
+    const events = [event('refreshed', 2), REPLAY]
+    const notes = [note('sent'), note('kept', AT + 100), note('saved', AT + 60_000)]
+    const { violations, losses, replays } = judgeWith({ events, notes })
+    t.match({ violations, losses }, { violations: [], losses: [] })
+    t.strictSame([...replays.keys()], ['the answer waited for the database'])
+  },
+)
