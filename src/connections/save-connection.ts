@@ -3,7 +3,14 @@ import { type AuditEvent, recordAuditEvent } from '../audit/queries.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, Method, TokenKind } from '../db/tables.ts'
 import type { Vault } from '../vault/vault.ts'
-import { type Identity, insertConnection, lockConnectionByIdentity, replaceToken } from './queries.ts'
+import { isRefreshable } from './connection.ts'
+import {
+  type Identity,
+  insertConnection,
+  lockConnectionByIdentity,
+  replaceToken,
+  updateConnection,
+} from './queries.ts'
 
 export type ConnectedToken = {
   organization: string
@@ -28,13 +35,16 @@ export type SavedConnection = { id: string; created: boolean }
 
 /**
  * Stores a token that a person just gave us. The same identity again is the same connection with a newer token
- * version; the very same token again changes nothing but what is known of it.
+ * version; the very same token again changes nothing but what is known of it. A pasted OAuth token that could not be
+ * refreshed takes the place of none that can: the connection would only lose by it.
+ * @param alongside what has to happen together with it, or not at all.
  */
 export const saveConnection = (
   db: Database,
   vault: Vault,
   token: ConnectedToken,
   event: Pick<AuditEvent, 'accessKeyId' | 'requestId'> & { at: Date },
+  alongside: (transaction: Database) => Promise<void> = async () => undefined,
 ): Promise<SavedConnection> =>
   db.transaction().execute(async (transaction) => {
     const identity: Identity = {
@@ -44,6 +54,7 @@ export const saveConnection = (
       gitlab_user_id: token.user.id,
       group_path: token.groupPath,
     }
+    await alongside(transaction)
     let existing = await lockConnectionByIdentity(transaction, identity)
     if (!existing) {
       const id = uuidv7()
@@ -55,9 +66,18 @@ export const saveConnection = (
       existing = await lockConnectionByIdentity(transaction, identity)
       if (!existing) throw new Error('A connection was inserted and deleted in one moment')
     }
-    await replaceToken(transaction, existing.id, await toChanges(vault, existing, token, event.at))
-    await record(transaction, 'connection.reconnected', existing.id, token, event)
-    return { id: existing.id, created: false }
+    const { id, status } = existing
+    if (status === 'active' && isRefreshable(existing) && token.refreshToken === null) {
+      await updateConnection(
+        transaction,
+        id,
+        token.name === undefined ? { updated_at: event.at } : { name: token.name },
+      )
+      return { id, created: false }
+    }
+    await replaceToken(transaction, id, await toChanges(vault, existing, token, event.at))
+    await record(transaction, 'connection.reconnected', id, token, event)
+    return { id, created: false }
   })
 
 const record = (
@@ -120,7 +140,6 @@ const toChanges = async (vault: Vault, existing: ConnectionRow, token: Connected
     : await sealTokens(vault, id, token_version + 1, token)
   return {
     ...facts(token, now),
-    ...(isSameToken && refresh_token !== null ? { oauth_app_id: existing.oauth_app_id } : {}),
     ...tokens,
     ...(token.name === undefined ? {} : { name: token.name }),
   }

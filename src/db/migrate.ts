@@ -1,4 +1,5 @@
 import { readdir } from 'node:fs/promises'
+import { sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import type { Database } from './database.ts'
 
@@ -17,7 +18,18 @@ const loadMigrations = async (): Promise<Record<string, Migration>> => {
  * Brings the database to the newest schema. Safe to run from many processes at once: Kysely takes an advisory lock.
  * @returns the names of the migrations that were applied now.
  */
-export const migrateToLatest = async (db: Database): Promise<string[]> => {
+export const migrateToLatest = (db: Database): Promise<string[]> =>
+  db.connection().execute(async (connection) => {
+    // The limit is meant for serving: a migration of a large table, or the wait for another process's, takes longer.
+    await sql`set statement_timeout = 0`.execute(connection)
+    try {
+      return await migrate(connection)
+    } finally {
+      await sql`reset statement_timeout`.execute(connection)
+    }
+  })
+
+const migrate = async (db: Database): Promise<string[]> => {
   const migrator = new Migrator({ db, provider: { getMigrations: loadMigrations } })
   const { error, results } = await migrator.migrateToLatest()
   if (error) throw error

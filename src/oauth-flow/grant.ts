@@ -60,7 +60,7 @@ export const completeGrant = async (
   const now = new Date(clock())
   const issuedAt = new Date(grant.issuedAt)
   const { facts } = inspection
-  const saved = await saveConnection(
+  return saveConnection(
     db,
     vault,
     {
@@ -80,10 +80,15 @@ export const completeGrant = async (
       verifiedAt: now,
     },
     { accessKeyId: session.access_key_id, requestId, at: now },
-  )
-  await forgetGrant(db, request.id)
-  await markSessionUsed(db, session.id, now)
-  return saved
+    // A link connects once, however many authorizations it began end at the same moment.
+    async (transaction) => {
+      await forgetGrant(transaction, request.id)
+      if (!(await markSessionUsed(transaction, session.id, now))) throw new Problem('session_expired')
+    },
+  ).catch(async (error: unknown) => {
+    if (error instanceof Problem && error.code === 'session_expired') await forgetGrant(db, request.id)
+    throw error
+  })
 }
 
 /** The same without a browser, for a grant that is waiting for GitLab to answer again. */
