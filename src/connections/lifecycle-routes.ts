@@ -321,7 +321,7 @@ export const registerLifecycleRoutes = (app: App, deps: Deps): void => {
         params: IdParams,
         body: Type.Object(
           { token: Token('The new token.', 'glpat-FAKE-0123456789abcdef') },
-          { additionalProperties: false },
+          { additionalProperties: false, examples: [{ token: 'glpat-FAKE-0123456789abcdef' }] },
         ),
         response: {
           200: ConnectionRef,

@@ -28,6 +28,19 @@ const nameProblems = (document: Document): Document => {
   return document
 }
 
+/** Swagger UI draws with inline styles and data: pictures; scripts and requests are ours alone. */
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data:",
+  "font-src 'self' data:",
+  "connect-src 'self'",
+  "form-action 'none'",
+  "base-uri 'none'",
+  "frame-ancestors 'none'",
+].join('; ')
+
 /** Must be registered before the routes that it describes. */
 export const registerApiDocs = async (app: App): Promise<void> => {
   await app.register(swagger, {
@@ -41,14 +54,29 @@ export const registerApiDocs = async (app: App): Promise<void> => {
       },
       servers: [{ url: '/' }],
       tags: [
-        { name: 'Instances', description: 'GitLab servers and how far each is trusted.' },
+        {
+          name: 'Instances',
+          description:
+            'Start here: GitLab servers and how far each is trusted. gitlab.com is there from the start.',
+        },
         {
           name: 'OAuth apps',
-          description: 'The applications, registered at GitLab, through which people authorize.',
+          description:
+            'Then: the applications, registered at GitLab, through which people authorize. Without one, people connect by token.',
         },
-        { name: 'Access keys', description: 'What callers of this API present.' },
-        { name: 'Connections', description: 'GitLab accounts that were connected.' },
-        { name: 'Credentials', description: 'What scanners ask for.' },
+        {
+          name: 'Access keys',
+          description: 'Then: what each of your programs presents, with no more rights than it needs.',
+        },
+        {
+          name: 'Connections',
+          description:
+            'GitLab accounts that were connected, and links with which people connect them. For people there is a page: /connect.',
+        },
+        {
+          name: 'Credentials',
+          description: 'What scanners ask for: a token that works until the scan ends.',
+        },
         { name: 'Browser', description: 'Pages and redirects; for people, not for programs.' },
         { name: 'Service', description: 'Health, metrics and this description.' },
       ],
@@ -68,8 +96,13 @@ export const registerApiDocs = async (app: App): Promise<void> => {
   })
   await app.register(swaggerUi, {
     routePrefix: '/docs',
+    staticCSP: CONTENT_SECURITY_POLICY,
     uiConfig: {
+      // Without the bar that loads descriptions from elsewhere.
+      layout: 'BaseLayout',
       persistAuthorization: true,
+      // Otherwise the description of a public service is sent to a validator on the internet.
+      validatorUrl: 'none',
       docExpansion: 'list',
       displayRequestDuration: true,
       tryItOutEnabled: true,
