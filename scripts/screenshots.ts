@@ -22,6 +22,7 @@ type Created = { id: string; key: string; url: string }
 const setStage = async () => {
   const folder = await mkdtemp(join(tmpdir(), 'gtb-screenshots-'))
   let advancedMs = 0
+  let lastNumber = 0
   const clock = () => Date.now() + advancedMs
   const url = `http://127.0.0.1:${PORT}`
   const app = { ...OAUTH_APP, redirectUris: [`${url}/oauth/gitlab/callback`] }
@@ -76,6 +77,8 @@ const setStage = async () => {
     post,
     managerKey: manager.key,
     scannerKey: scanner.key,
+    /** Connecting anew each time takes an organization that is not connected. */
+    nextNumber: () => ++lastNumber,
     advance(seconds: number) {
       advancedMs += seconds * 1000
     },
@@ -153,6 +156,15 @@ const connectSome = async (stage: Stage) => {
   await post(`/v1/connections/${bot.id}/credential?min_ttl=60`, {}, scannerKey, 'GET')
 }
 
+/** Maria connects by OAuth, as people do. */
+const connectMaria = async (browser: Browser, stage: Stage) => {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  await page.goto(await link(stage))
+  await throughGitLab(page, 'Maria Rossi', 'Authorize')
+  await context.close()
+}
+
 type State = { name: string; show(page: Page, stage: Stage): Promise<void> }
 
 const STATES: State[] = [
@@ -182,7 +194,7 @@ const STATES: State[] = [
   {
     name: 'connected',
     async show(page, stage) {
-      await page.goto(await link(stage, { return_url: undefined }))
+      await page.goto(await link(stage, { organization: `team-${stage.nextNumber()}` }))
       await throughGitLab(page, 'Maria Rossi', 'Authorize')
     },
   },
@@ -234,6 +246,7 @@ const LOOKS: Record<string, BrowserContextOptions> = {
   dark: { viewport: { width: 1180, height: 800 }, colorScheme: 'dark' },
   phone: { viewport: { width: 375, height: 740 }, colorScheme: 'light' },
   // A window of 1280 pixels at 200 % lays out 640.
+  readme: { viewport: { width: 1080, height: 940 }, colorScheme: 'light' },
   zoomed: { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2, colorScheme: 'light' },
 }
 
@@ -257,11 +270,12 @@ const stage = await setStage()
 const browser = await launchChromium()
 try {
   await connectSome(stage)
+  await connectMaria(browser, stage)
   const states = STATES.filter(({ name }) => only === undefined || name === only)
   if (folder !== undefined) {
     await mkdir(folder, { recursive: true })
     for (const state of states) {
-      for (const look of Object.keys(LOOKS)) {
+      for (const look of Object.keys(LOOKS).filter((name) => name !== 'readme')) {
         await take(browser, stage, state, look, join(folder, `${state.name}-${look}.png`), true)
       }
     }
@@ -269,7 +283,7 @@ try {
     const docs = join(import.meta.dirname, '../docs/screenshots')
     for (const name of ['verified', 'accounts']) {
       const state = STATES.find((candidate) => candidate.name === name)
-      if (state) await take(browser, stage, state, 'light', join(docs, `${name}.png`), false)
+      if (state) await take(browser, stage, state, 'readme', join(docs, `${name}.png`), false)
     }
   }
 } finally {

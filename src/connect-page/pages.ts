@@ -82,14 +82,11 @@ export const createPages = ({ db, clock, texts: t, assets, prefix }: Deps) => {
     return rows.map((row) => toCard(row, usage, now, t))
   }
 
-  const troubles = t.troubleshooting.codes.map((code) => adviceFor(code, {}, t))
-
   const connectForms = async (organization: string, methods: readonly string[]) => ({
     organization,
     allows: { oauth: methods.includes('oauth'), token: methods.includes('token') },
     apps: methods.includes('oauth') ? await listOfferedApps(db, OFFERED_APPS) : [],
     defaultBaseUrl: DEFAULT_BASE_URL,
-    newToken: newTokenLink(DEFAULT_BASE_URL, [], t),
   })
 
   const listFor = async (principal: Principal, chosen: string | undefined, before: string | undefined) => {
@@ -146,7 +143,11 @@ export const createPages = ({ db, clock, texts: t, assets, prefix }: Deps) => {
         visitor.kind === 'member'
           ? await memberHome(visitor.principal, options)
           : await guestHome(visitor.session)
-      return render(reply, 'home.eta', t.title, { notice, refused, troubles, ...data }, status)
+      // Help links to the GitLab that these people use.
+      const baseUrl = data.connect?.apps[0]?.base_url
+      const troubles = t.troubleshooting.codes.map((code) => adviceFor(code, { baseUrl }, t))
+      const newToken = newTokenLink(refused?.baseUrl ?? '', [], t) ?? newTokenLink(DEFAULT_BASE_URL, [], t)
+      return render(reply, 'home.eta', t.title, { notice, refused, troubles, newToken, ...data }, status)
     },
     signIn: (reply: FastifyReply, notice?: Notice, status = 200) =>
       render(reply, 'sign-in.eta', `${t.signIn.heading} · ${t.title}`, { notice }, status),

@@ -18,7 +18,8 @@ export const relativeTime = (time: Date, now: Date, { locale }: Texts): string =
   const [unit, length] = UNITS.find(([name, length]) =>
     name === 'month' ? Math.abs(seconds) >= 56 * 86_400 : Math.abs(seconds) >= length,
   ) ?? ['second', 1]
-  const count = Math.trunc(seconds / length)
+  // Rather a day too few than one too many; of hours and minutes the nearest.
+  const count = length < 86_400 ? Math.round(seconds / length) : Math.trunc(seconds / length)
   return unit === 'second' && Math.abs(count) < 60 ? format.format(0, 'second') : format.format(count, unit)
 }
 

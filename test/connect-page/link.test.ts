@@ -94,6 +94,11 @@ test('a token that is typed is verified at once, and then connected', async (t, 
   await page.goto(await link())
   const form = tokenForm(page)
   await form.baseUrl.fill(simulator.url)
+  t.equal(
+    await page.getByRole('link', { name: /^Create one with the right scopes/ }).getAttribute('href'),
+    `${simulator.url}/-/user_settings/personal_access_tokens?name=Code+scanning&scopes=read_api,read_repository,read_user`,
+    'the help follows the base URL',
+  )
   await form.group.fill('acme')
   const pasted = token('maria', ['api', 'read_repository'], '2026-11-14')
   await form.token.fill(pasted)

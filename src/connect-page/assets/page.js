@@ -25,3 +25,13 @@ addEventListener('submit', ({ target, submitter }) => {
   }
   submitter?.setAttribute('aria-busy', 'true')
 })
+
+// "Create one" leads to the GitLab whose address is in the form.
+for (const link of document.querySelectorAll('[data-follows]')) {
+  const path = link.href.slice(link.href.indexOf('/-/'))
+  const field = document.getElementById(link.dataset.follows)
+  field.addEventListener('input', () => {
+    const base = field.value.trim().replace(/\/+$/, '')
+    if (/^https?:\/\//i.test(base) && URL.canParse(base)) link.href = base + path
+  })
+}
