@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RequestEntry } from '../../simulator/requests.ts'
 import { followGenerations } from './generations.ts'
-import { heal } from './healing.ts'
+import { awaitMarks, heal } from './healing.ts'
 import type { Journal } from './journal.ts'
 import { judge, type Verdict } from './judgement.ts'
 import { createLedger, type Ledger } from './ledger.ts'
@@ -16,6 +16,8 @@ export type ChaosOptions = {
   seed: number
   size?: Partial<SceneSize>
   scanners?: number
+  /** Whether to wait, for minutes, until what was lost says so by its status. */
+  untilMarked?: boolean
   /** Where the brokers' logs go, each line behind the name of its process. */
   logFile?: string | undefined
   say?(line: string): void
@@ -64,13 +66,27 @@ export const runChaos = async ({ seconds, seed, say = () => undefined, ...more }
     await untilAllListen(scene.brokers)
     const healing = await heal(scene, generations)
 
-    const verdict = judge({
-      events: [...scene.simulator.world.events],
-      issuing: issuing.stop(),
-      notes: scene.journal.notes,
-      endings: scene.journal.endings,
-      finals: await readStates(scene),
-    })
+    const pronounce = async () =>
+      judge({
+        events: [...scene.simulator.world.events],
+        issuing: issuing.soFar(),
+        notes: scene.journal.notes,
+        endings: scene.journal.endings,
+        finals: await readStates(scene),
+      })
+    let verdict = await pronounce()
+    const unmarked: string[] = []
+    if (more.untilMarked) {
+      say(`${verdict.losses.length} cannot be saved; waiting until they say so`)
+      unmarked.push(
+        ...(await awaitMarks(
+          scene,
+          verdict.losses.map(({ connectionId }) => connectionId),
+        )),
+      )
+      verdict = await pronounce()
+    }
+    issuing.stop()
     const report: ChaosReport = {
       seed,
       seconds,
@@ -82,7 +98,7 @@ export const runChaos = async ({ seconds, seed, say = () => undefined, ...more }
       healedAfterSeconds: healing.seconds,
       violations: [],
     }
-    report.violations = allViolations(report, scene, healing.stillAiling)
+    report.violations = [...allViolations(report, scene, healing.stillAiling), ...unmarked]
     return report
   } finally {
     await scene.close()
@@ -90,18 +106,18 @@ export const runChaos = async ({ seconds, seed, say = () => undefined, ...more }
 }
 
 /** The log of requests forgets the oldest: what matters is taken out as it goes. */
-const collectIssuing = ({ simulator: { requests } }: Scene): { stop(): RequestEntry[] } => {
+const collectIssuing = ({ simulator: { requests } }: Scene) => {
   const issuing = new Set<RequestEntry>()
   const collect = () => {
     for (const entry of requests.all()) if (entry.issued) issuing.add(entry)
   }
   const timer = setInterval(collect, COLLECT_EVERY_MS)
   return {
-    stop() {
-      clearInterval(timer)
+    soFar(): RequestEntry[] {
       collect()
       return [...issuing]
     },
+    stop: () => clearInterval(timer),
   }
 }
 

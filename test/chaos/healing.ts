@@ -74,3 +74,31 @@ const areAllLost = async (scene: Scene, generations: Generations, ailing: Subjec
     return state.status !== 'active' || (!state.claimed && state.refusedSince !== null)
   })
 }
+
+/** A refusal that lasts as long is believed (300 s, refresh-decision.ts), and the next try is up to 60 s away. */
+const MARKING_LIMIT_MS = 420_000
+const ASKED_AGAIN_MS = 5_000
+
+/**
+ * Goes on asking for the lost ones until each is marked.
+ * @returns what must not be: a token handed out for one of them, or one that is never marked.
+ */
+export const awaitMarks = async (scene: Scene, lost: string[]): Promise<string[]> => {
+  const { brokers, scannerKey } = scene
+  const violations: string[] = []
+  const start = performance.now()
+  let unmarked = lost
+  while (unmarked.length > 0 && performance.now() - start < MARKING_LIMIT_MS) {
+    await sleep(ASKED_AGAIN_MS)
+    for (const [index, id] of unmarked.entries()) {
+      const { url } = brokers[index % brokers.length]!
+      const answer = await ask(url, 'GET', `/v1/connections/${id}/credential`, { key: scannerKey })
+      if (answer?.status === 200) violations.push(`${id} is lost, and a token was handed out for it`)
+    }
+    const marked = new Set(
+      (await readStates(scene)).flatMap(({ id, status }) => (status === 'active' ? [] : [id])),
+    )
+    unmarked = unmarked.filter((id) => !marked.has(id))
+  }
+  return [...violations, ...unmarked.map((id) => `${id} is lost, and was never marked`)]
+}
