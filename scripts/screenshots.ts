@@ -246,24 +246,30 @@ const LOOKS: Record<string, BrowserContextOptions> = {
   dark: { viewport: { width: 1180, height: 800 }, colorScheme: 'dark' },
   phone: { viewport: { width: 375, height: 740 }, colorScheme: 'light' },
   // A window of 1280 pixels at 200 % lays out 640.
-  readme: { viewport: { width: 1080, height: 940 }, colorScheme: 'light' },
+  readme: { viewport: { width: 1080, height: 946 }, colorScheme: 'light' },
   zoomed: { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2, colorScheme: 'light' },
 }
 
-const take = async (
-  browser: Browser,
-  stage: Stage,
-  state: State,
-  look: string,
-  path: string,
-  full: boolean,
-) => {
+type Picture = {
+  look: string
+  path: string /** A part of the page; all of it when left out. */
+  part?: string
+}
+
+const take = async (browser: Browser, stage: Stage, state: State, { look, path, part }: Picture) => {
   const context = await browser.newContext({ ...LOOKS[look], reducedMotion: 'reduce' })
   const page = await context.newPage()
   await state.show(page, stage)
-  await page.screenshot({ path, fullPage: full })
+  if (part === undefined) await page.screenshot({ path, fullPage: look !== 'readme' })
+  else await page.locator(part).screenshot({ path })
   await context.close()
 }
+
+/** Small enough to be committed. */
+const README_PICTURES = [
+  { name: 'accounts-of-one', file: 'accounts.png' },
+  { name: 'verified', file: 'verified.png', part: '.token' },
+]
 
 const [folder, only] = process.argv.slice(2)
 const stage = await setStage()
@@ -271,19 +277,18 @@ const browser = await launchChromium()
 try {
   await connectSome(stage)
   await connectMaria(browser, stage)
-  const states = STATES.filter(({ name }) => only === undefined || name === only)
-  if (folder !== undefined) {
-    await mkdir(folder, { recursive: true })
-    for (const state of states) {
-      for (const look of Object.keys(LOOKS).filter((name) => name !== 'readme')) {
-        await take(browser, stage, state, look, join(folder, `${state.name}-${look}.png`), true)
-      }
+  if (folder === undefined) {
+    const docs = join(import.meta.dirname, '../docs/screenshots')
+    for (const { name, file, ...more } of README_PICTURES) {
+      const state = STATES.find((candidate) => candidate.name === name)
+      if (state) await take(browser, stage, state, { look: 'readme', path: join(docs, file), ...more })
     }
   } else {
-    const docs = join(import.meta.dirname, '../docs/screenshots')
-    for (const name of ['verified', 'accounts']) {
-      const state = STATES.find((candidate) => candidate.name === name)
-      if (state) await take(browser, stage, state, 'readme', join(docs, `${name}.png`), false)
+    await mkdir(folder, { recursive: true })
+    for (const state of STATES.filter(({ name }) => only === undefined || name === only)) {
+      for (const look of Object.keys(LOOKS)) {
+        await take(browser, stage, state, { look, path: join(folder, `${state.name}-${look}.png`) })
+      }
     }
   }
 } finally {
