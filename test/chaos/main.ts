@@ -17,6 +17,8 @@ if (!(minutes > 0) || !Number.isInteger(seed)) {
 const report = await runChaos({
   seconds: minutes * 60,
   seed,
+  // A shorter run is for a quick look.
+  untilMarked: minutes >= 5,
   logFile: values.logs,
   say: (line) => console.log(line),
 })
