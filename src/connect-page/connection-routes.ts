@@ -23,9 +23,8 @@ export const registerConnectionRoutes = (app: App, context: PageContext): void =
   const { texts, pages, visitors, at } = context
 
   const requireOwn = async (request: FastifyRequest<Params>, reply: FastifyReply): Promise<Own> => {
-    const visitor = await visitors.of(request, reply)
-    if (visitor.kind !== 'member') throw new Problem('unauthorized')
-    const { principal } = visitor
+    const principal = await visitors.memberOf(request, reply)
+    if (!principal) throw new Problem('unauthorized')
     const id = readId(request.params, 'id')
     const card = id === undefined ? undefined : await pages.card(id, organizationsOf(principal))
     if (!card) throw notFound('connection')

@@ -37,6 +37,8 @@ type Link = { token: string }
 
 export type Visitors = {
   of(request: FastifyRequest, reply: FastifyReply): Promise<Visitor>
+  /** Who is signed in, whatever link is open in another tab; undefined when nobody is. */
+  memberOf(request: FastifyRequest, reply: FastifyReply): Promise<Principal | undefined>
   signIn(reply: FastifyReply, principal: Principal): Promise<void>
   signOut(reply: FastifyReply): void
   /** Keeps a connect link, so that its token need not stay in the address bar. */
@@ -67,7 +69,7 @@ export const createVisitors = (deps: Deps): Visitors => {
   }
 
   /** The key is read anew each time: deleting it, or taking organizations from it, works at once. */
-  const findMember = async (request: FastifyRequest, reply: FastifyReply): Promise<Visitor | undefined> => {
+  const findMember = async (request: FastifyRequest, reply: FastifyReply): Promise<Principal | undefined> => {
     const signIn = await signIns.read(request)
     if (!signIn) return undefined
     const now = new Date(clock())
@@ -80,15 +82,18 @@ export const createVisitors = (deps: Deps): Visitors => {
     if (now.getTime() - signIn.seenAt >= RENEW_AFTER_SECONDS * 1000) {
       await write(reply, { ...signIn, seenAt: now.getTime() })
     }
-    return { kind: 'member', principal }
+    return principal
   }
 
   return {
     // Who opens a link wants what it is for, signed in or not.
     async of(request, reply) {
       const guest = await findGuest(request)
-      return guest.kind === 'guest' ? guest : ((await findMember(request, reply)) ?? guest)
+      if (guest.kind === 'guest') return guest
+      const principal = await findMember(request, reply)
+      return principal ? { kind: 'member', principal } : guest
     },
+    memberOf: findMember,
     signIn: (reply, { id }) => write(reply, { accessKeyId: id, startedAt: clock(), seenAt: clock() }),
     signOut: (reply) => signIns.clear(reply),
     // The cookie outlives the link, to tell an ended one from none.

@@ -302,6 +302,18 @@ t.test('a manager reaches the connections of their organizations only', async (t
   t.equal((await stage.broker.get(`/v1/connections/${id}`)).body.status, 'active')
 })
 
+t.test('a link that is open in another tab takes nothing from who is signed in', async (t) => {
+  const stage = await setStage(t)
+  const id = await connectByOAuth(stage)
+  const visitor = createVisitor(stage)
+  await visitor.send('/connect/sign-in', { access_key: ADMIN_KEY })
+  await visitor.get(await linkPath(stage, { organization: 'globex' }))
+  t.match((await visitor.get('/connect')).text, 'You are connecting GitLab for globex.')
+  t.equal((await visitor.send(`/connect/connections/${id}/verify`)).status, 303)
+  await visitor.send('/connect/leave')
+  t.match((await visitor.get('/connect')).text, 'Connected accounts')
+})
+
 t.test('a fault of ours is a page with the request in it, and nothing of the fault', async (t) => {
   const stage = await setStage(t)
   const visitor = createVisitor(stage)
