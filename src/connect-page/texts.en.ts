@@ -111,7 +111,6 @@ export const texts = {
     never: 'Never',
     group: 'Group',
     groupReached: (group: string) => `${group} is reached`,
-    groupUnchecked: 'not checked: the token lacks read_api',
     tooBroad: (scopes: string) =>
       `${scopes} allows more than scanning needs. A token with fewer scopes is the safer one.`,
     recommended: (scopes: string) =>
@@ -146,7 +145,6 @@ export const texts = {
     expiry: 'Token ends',
     renewed: (when: string) => `${when}, renewed by itself`,
     rotated: (when: string) => `${when}, rotated by itself`,
-    ended: (when: string) => `${when}`,
     never: 'Never',
     checked: 'Last check',
     used: 'Last use',
@@ -160,7 +158,6 @@ export const texts = {
     replace: 'Replace token',
     rotate: 'Rotate',
     disconnect: 'Disconnect',
-    whatToDo: 'What to do',
   },
 
   status: {
@@ -307,7 +304,6 @@ export const texts = {
     applications: 'See the applications you authorized',
     open: (host: string) => `Open ${host}`,
     gitlabStatus: 'See the status of GitLab.com',
-    docs: 'Open the admin API',
   },
 
   ended: {
@@ -329,8 +325,6 @@ export const texts = {
   },
 
   problem: {
-    whatToDo: 'What to do',
-    detail: 'In detail',
     requestId: 'Request',
     back: 'Back to GitLab Integration',
     crossSite: {
