@@ -198,8 +198,8 @@ t.test('however two replicas, scanners, faults and time interleave', async (t) =
   }
 
   await fc.assert(fc.asyncProperty(fc.array(someStep, { minLength: 3, maxLength: 12 }), run), {
-    numRuns: 50,
-    interruptAfterTimeLimit: 15_000,
+    numRuns: 40,
+    interruptAfterTimeLimit: 12_000,
     endOnFailure: true,
   })
   t.ok(seen.granted > 50 && seen.refused > 5 && seen.refreshed > 10, JSON.stringify(seen))
