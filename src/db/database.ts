@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { PGlite } from '@electric-sql/pglite'
 import { Kysely, PGliteDialect, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
-import { fromPglite } from 'pg-boss'
+import type { fromPglite } from 'pg-boss'
 import { isConnectionError } from './sqlstate.ts'
 import type { Tables } from './tables.ts'
 
@@ -61,7 +61,7 @@ export const openDatabase = ({
     let store: JobStore | undefined
     const jobStore: JobStore = {
       async executeSql(text, values) {
-        store ??= fromPglite(await open())
+        store ??= (await import('pg-boss')).fromPglite(await open())
         return store.executeSql(text, values)
       },
     }

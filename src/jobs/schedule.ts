@@ -1,5 +1,5 @@
 import { ExponentialBackoff, handleAll, retry } from 'cockatiel'
-import { PgBoss } from 'pg-boss'
+import type { PgBoss } from 'pg-boss'
 import type { Logger } from 'pino'
 import type { JobStore } from '../db/database.ts'
 import type { Jobs } from './jobs.ts'
@@ -48,6 +48,8 @@ export const startSchedule = (options: Options, jobs: Jobs, logger: Logger): Sch
 }
 
 const begin = async ({ db, backend }: Options, jobs: Jobs, logger: Logger): Promise<PgBoss> => {
+  // Loaded when serving has begun: it is a tenth of all code.
+  const { PgBoss } = await import('pg-boss')
   const boss = new PgBoss({ db, backend, schema: 'pgboss', monitorVacuum: false, reindex: false })
   boss.on('error', (error) => logger.warn({ err: error }, 'background work failed'))
   try {

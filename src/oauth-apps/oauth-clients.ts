@@ -1,5 +1,5 @@
 import cookie from '@fastify/cookie'
-import oauth2, { type FastifyOAuth2Options, type OAuth2Namespace } from '@fastify/oauth2'
+import type { FastifyOAuth2Options, OAuth2Namespace } from '@fastify/oauth2'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
@@ -108,6 +108,8 @@ const build = async (
   // Never listens: it only carries the plugin, which takes one fixed client per instance.
   const carrier = Fastify() as unknown as FastifyInstance & { gitlab: OAuth2Namespace }
   await carrier.register(cookie)
+  // Loaded with the first app: a start does not wait for it.
+  const { default: oauth2 } = await import('@fastify/oauth2')
   await carrier.register(oauth2, options)
   await carrier.ready()
 

@@ -59,7 +59,7 @@ export const NO_TROUBLE = {
 
 /** Asks again and again until it is so; what is waited for goes by the real clock. */
 export const until = async (isSo: () => boolean | Promise<boolean>): Promise<void> => {
-  const limit = performance.now() + 20_000
+  const limit = performance.now() + 60_000
   while (!(await isSo())) {
     if (performance.now() > limit) throw new Error('What was waited for never came')
     await new Promise((resolve) => setTimeout(resolve, 20))
