@@ -36,6 +36,8 @@ export type DatabaseOptions = {
   onIdleError?: (error: Error) => void
 }
 
+/** Of the pool, connections kept for the statements of the hot path: lists and pages never make lookups wait. */
+const MOST_PREPARED = 4
 const CONNECT_TIMEOUT_MS = 5_000
 /** A statement that runs this long is a fault: the longest of ours takes milliseconds. */
 const STATEMENT_TIMEOUT_MS = 10_000
@@ -67,23 +69,35 @@ export const openDatabase = ({
     }
     return { db, kind: 'embedded', runPrepared, jobStore, close: () => db.destroy() }
   }
-  const pool = new pg.Pool({
-    connectionString: databaseUrl,
-    max: poolSize,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
-    query_timeout: STATEMENT_TIMEOUT_MS + CONNECT_TIMEOUT_MS,
-    application_name: 'gitlab-token-broker',
-  })
-  pool.on('error', (error) => onIdleError?.(error))
-  // The pool listens to idle connections only. One that breaks between two statements of a transaction tells its
-  // user with the next statement; without a listener it would end the process.
-  pool.on('connect', (client) => client.on('error', () => undefined))
+  const openPool = (max: number, options?: string): pg.Pool => {
+    const pool = new pg.Pool({
+      connectionString: databaseUrl,
+      max,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      statement_timeout: STATEMENT_TIMEOUT_MS,
+      query_timeout: STATEMENT_TIMEOUT_MS + CONNECT_TIMEOUT_MS,
+      application_name: 'gitlab-token-broker',
+      ...(options === undefined ? {} : { options }),
+    })
+    pool.on('error', (error) => onIdleError?.(error))
+    // The pool listens to idle connections only. One that breaks between two statements of a transaction tells its
+    // user with the next statement; without a listener it would end the process.
+    pool.on('connect', (client) => client.on('error', () => undefined))
+    return pool
+  }
+  const prepared = Math.min(MOST_PREPARED, Math.max(1, Math.floor(poolSize / 2)))
+  const pool = openPool(Math.max(1, poolSize - prepared))
+  // Planned once a connection: planning anew for each call, as PostgreSQL would, costs as much as running them.
+  const preparedPool = openPool(prepared, '-c plan_cache_mode=force_generic_plan')
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   const jobStore: JobStore = { executeSql: (text, values) => pool.query(text, values) }
   const runPrepared: RunPrepared = async <Row>({ name, text }: PreparedStatement, values: unknown[]) =>
-    (await pool.query({ name, text, values })).rows as Row[]
-  return { db, kind: 'postgresql', runPrepared, jobStore, close: () => db.destroy() }
+    (await preparedPool.query({ name, text, values })).rows as Row[]
+  const close = async () => {
+    await db.destroy()
+    await preparedPool.end()
+  }
+  return { db, kind: 'postgresql', runPrepared, jobStore, close }
 }
 
 /** Whether an error means that the database is away, in contrast to a statement that it refused. */

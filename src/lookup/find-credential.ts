@@ -56,6 +56,7 @@ export const findCredentialAt = async (
   principal: Principal,
   wish: CredentialWish,
 ): Promise<Credential | undefined> => {
+  if (places.some(({ anyPort }) => anyPort)) return undefined
   const terms = toRequest(principal, wish.purpose, firstTerms(wish))
   const row = await deps.leaseGrants.byUrl({ places, organization: organization ?? null, ...terms })
   return row && findCredential(deps, row.connection_id, principal, wish, row)

@@ -133,8 +133,8 @@ const GRANT_BY_ID: PreparedStatement = {
 }
 
 /**
- * The same by URL, where one servable connection covers the longest part of it. Where none does, or more than one,
- * there is no row in the answer, and the rules of url-match.ts decide.
+ * The same by URL, where one servable connection covers the longest part of it. Where none does, or more than one, or
+ * where the URL names no port (SSH), there is no row in the answer, and the rules of url-match.ts decide.
  */
 const GRANT_BY_URL: PreparedStatement = {
   name: 'grant-by-url',
@@ -143,8 +143,8 @@ const GRANT_BY_URL: PreparedStatement = {
     select * from unnest($2::uuid[], $3::text[], $4::uuid[], $5::float8[], $6::float8[], $7::boolean[], $8::text[])
       as wish (lease_id, organization, access_key_id, min_remaining, lease_seconds, past_half_life, purpose)
   ), place as (
-    select * from unnest($9::uuid[], $10::text[], $11::boolean[], $12::text[], $13::int[])
-      as place (lease_id, base_url, any_port, group_path, depth)
+    select * from unnest($9::uuid[], $10::text[], $11::text[], $12::int[])
+      as place (lease_id, base_url, group_path, depth)
   ), candidate as (
     select wish.lease_id, connections.id,
       rank() over (partition by wish.lease_id order by place.depth desc) as position,
@@ -152,7 +152,7 @@ const GRANT_BY_URL: PreparedStatement = {
     from wish
     join place on place.lease_id = wish.lease_id
     join access_keys on access_keys.id = wish.access_key_id and ${KEY_IS_VALID}
-    join instances on ${IS_AT_PLACE}
+    join instances on instances.base_url = place.base_url
     join connections on connections.instance_id = instances.id and connections.group_path = place.group_path
       and ${IS_SERVABLE}
       and (wish.organization is null or connections.organization = wish.organization)
@@ -195,7 +195,6 @@ export const grantLeasesByUrl = (
     ...termColumns(requests),
     places.map(({ leaseId }) => leaseId),
     places.map(({ baseUrl }) => baseUrl),
-    places.map(({ anyPort }) => anyPort),
     places.map(({ groupPath }) => groupPath),
     places.map(({ groupPath }) => depthOf(groupPath)),
   ])
