@@ -14,7 +14,7 @@ import { measureThroughput, targetsOf } from './throughput.ts'
 const quick = process.argv.includes('--quick')
 const plan = quick
   ? { connections: [1, 32, 128], rounds: 2, seconds: 2, coldStarts: 2 }
-  : { connections: [1, 32, 128], rounds: 5, seconds: 4, coldStarts: 5 }
+  : { connections: [1, 32, 128], rounds: 5, seconds: 3, coldStarts: 4 }
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
