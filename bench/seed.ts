@@ -18,12 +18,7 @@ export type Seeded = { id: string; url: string }
  * Fills the database with connections of 100 organizations, each limited to a group of its own. Those that will be
  * looked up have a real ciphertext; the others one of the same length, since nobody opens it.
  */
-export const seedConnections = async (
-  db: Database,
-  count: number,
-  lookedUp: number,
-  after = 0,
-): Promise<Seeded[]> => {
+export const seedConnections = async (db: Database, count: number, lookedUp: number): Promise<Seeded[]> => {
   const vault = createVault(
     await openKeyRing(db, [new Uint8Array(Buffer.from(MASTER_KEY, 'base64'))], systemClock),
   )
@@ -32,15 +27,15 @@ export const seedConnections = async (
   const filler = await seal(uuidv7())
   const seeded: Seeded[] = []
 
-  for (let from = after; from < after + count; from += ROWS_PER_INSERT) {
+  for (let from = 0; from < count; from += ROWS_PER_INSERT) {
     const numbers = Array.from(
-      { length: Math.min(ROWS_PER_INSERT, after + count - from) },
+      { length: Math.min(ROWS_PER_INSERT, count - from) },
       (_, index) => from + index,
     )
     const ids = numbers.map(() => uuidv7())
     const tokens = await Promise.all(
       numbers.map(async (number, index) => {
-        if ((number - after) % every !== 0 || seeded.length >= lookedUp) return filler
+        if (number % every !== 0 || seeded.length >= lookedUp) return filler
         const id = ids[index]!
         seeded.push({ id, url: `https://gitlab.com/group-${number}/project` })
         return seal(id)

@@ -108,6 +108,7 @@ const STATEMENTS = [
     on connections (organization, instance_id, method, gitlab_user_id, group_path)`,
   `create index connections_by_url on connections (instance_id, group_path, organization) where status = 'active'`,
   `create index connections_oauth_app_id on connections (oauth_app_id) where oauth_app_id is not null`,
+  `create index connections_by_account on connections (instance_id, gitlab_user_id)`,
   `create index connections_to_mend on connections (retry_after)
     where status = 'active' and (attempt_id is not null or failing_since is not null)`,
   `create index connections_to_expire on connections (token_expires_at)
@@ -128,7 +129,7 @@ const STATEMENTS = [
     released_at timestamptz,
     rejected_at timestamptz
   )`,
-  `create index leases_active on leases (connection_id, expires_at) where released_at is null`,
+  `create index leases_by_connection on leases (connection_id, expires_at)`,
 
   `create table audit_events (
     id uuid primary key,

@@ -99,6 +99,7 @@ create table connections (
   constraint connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'needs_reauthorization'::text, 'revoked'::text, 'expired'::text]))),
   constraint connections_token_kind_check CHECK ((token_kind = ANY (ARRAY['oauth_access_token'::text, 'personal_access_token'::text, 'group_access_token'::text, 'project_access_token'::text])))
 );
+CREATE INDEX connections_by_account ON public.connections USING btree (instance_id, gitlab_user_id);
 CREATE INDEX connections_by_organization ON public.connections USING btree (organization, id);
 CREATE INDEX connections_by_url ON public.connections USING btree (instance_id, group_path, organization) WHERE (status = 'active'::text);
 CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_app_id) WHERE (oauth_app_id IS NOT NULL);
@@ -140,7 +141,7 @@ create table leases (
   rejected_at timestamp with time zone,
   constraint leases_pkey PRIMARY KEY (id)
 );
-CREATE INDEX leases_active ON public.leases USING btree (connection_id, expires_at) WHERE (released_at IS NULL);
+CREATE INDEX leases_by_connection ON public.leases USING btree (connection_id, expires_at);
 
 create table oauth_apps (
   id uuid not null,

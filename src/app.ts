@@ -63,7 +63,7 @@ export const createApp = async ({
 }: AppDeps): Promise<Broker> => {
   const { publicUrl, returnOrigins, trustProxy, dataDir } = config
   const app = await createServer({ logger, trustProxy })
-  await registerApiDocs(app)
+  await registerApiDocs(app, publicUrl)
 
   const vault = createVault(keyRing)
   const authenticator = createAuthenticator({ db, clock })
@@ -137,6 +137,7 @@ export const createApp = async ({
   })
 
   app.addHook('onClose', async () => {
+    await jobs.stop()
     await refresher.idle()
     await tokenSaver.close()
     await oauthClients.close()

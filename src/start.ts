@@ -79,7 +79,7 @@ export const startBroker = async (
       newAdminKey,
       async close() {
         // First what would begin new work, then what the work needs.
-        await schedule.stop().catch(() => undefined)
+        await Promise.all([jobs.stop(), schedule.stop().catch(() => undefined)])
         await app.close()
         await database.close()
       },

@@ -9,7 +9,8 @@ import { disconnect } from '../connections/disconnect.ts'
 import { findConnection } from '../connections/queries.ts'
 import type { SavedConnection } from '../connections/save-connection.ts'
 import { statusOf } from '../errors/catalogue.ts'
-import { Problem } from '../errors/problem.ts'
+import { invalidField, Problem } from '../errors/problem.ts'
+import { canonicalBaseUrl } from '../gitlab/base-url.ts'
 import { toProblem } from '../http/errors.ts'
 import type { App } from '../http/server.ts'
 import { adviceForProblem } from './advice.ts'
@@ -17,7 +18,7 @@ import type { PageContext } from './context.ts'
 import { readField, readOrganization, requireToken } from './form-fields.ts'
 import { inspectPasted, type Place } from './inspect-pasted.ts'
 import type { RefusedForm } from './pages.ts'
-import { findOfferedApp } from './queries.ts'
+import { findOfferedApp, listOfferedApps, type OfferedApp } from './queries.ts'
 import { isFromOurPage } from './same-origin.ts'
 import { reportOn, type TokenReport } from './token-report.ts'
 import { mayConnect, type Visitor } from './visitor.ts'
@@ -129,8 +130,7 @@ export const registerConnectRoutes = (
 
   const askGitLab = async (body: unknown, place: Place): Promise<TokenReport> => {
     const token = requireToken(body, 'token')
-    const app = await chosenApp(body)
-    const baseUrl = app?.base_url ?? readField(body, 'base_url')
+    const baseUrl = await baseUrlOf(body, await chosenApp(body))
     const pasted = { token, baseUrl, group: readField(body, 'group') }
     return reportOn(await inspectPasted(context, pasted, place), pasted, new Date(clock()), texts)
   }
@@ -138,6 +138,18 @@ export const registerConnectRoutes = (
   const chosenApp = async (body: unknown) => {
     const slug = readField(body, 'oauth_app')
     return slug === undefined ? undefined : findOfferedApp(db, slug)
+  }
+
+  /** A token goes to no other server than a person names; what the form suggested, nobody has named. */
+  const baseUrlOf = async (body: unknown, app: OfferedApp | undefined): Promise<string | undefined> => {
+    const typed = readField(body, 'base_url')
+    if (!app || typed === undefined) return app?.base_url ?? typed
+    const [suggested] = await listOfferedApps(db, 1)
+    const named = canonicalBaseUrl(typed)
+    if (named !== app.base_url && named !== suggested?.base_url) {
+      throw invalidField('base_url', 'names another server than the application')
+    }
+    return app.base_url
   }
 
   app.post('/connect/token', { schema }, async (request, reply) => {
@@ -157,9 +169,10 @@ export const registerConnectRoutes = (
     const { body } = request
     const connector = await requireConnector(request, reply, 'oauth', readOrganization(body))
     const app = await chosenApp(body)
-    const baseUrl = app?.base_url ?? readField(body, 'base_url')
-    const filledIn = { form: 'oauth-token', baseUrl: baseUrl ?? '', group: '', app: app?.slug ?? '' } as const
+    const shown = readField(body, 'base_url') ?? app?.base_url ?? ''
+    const filledIn = { form: 'oauth-token', baseUrl: shown, group: '', app: app?.slug ?? '' } as const
     return submit(request, reply, connector, filledIn, async (caller) => {
+      const baseUrl = await baseUrlOf(body, app)
       const accessToken = requireToken(body, 'token')
       const refreshToken = readField(body, 'refresh_token') && requireToken(body, 'refresh_token')
       const oauthApp = refreshToken === undefined ? undefined : app?.slug
@@ -204,9 +217,15 @@ export const registerConnectRoutes = (
         ? visitor.principal.id
         : undefined)
     if (accessKeyId === undefined) throw new Problem('unauthorized')
-    await disconnect(context, row.id, { revoke: receipt.issuedToUs }, { accessKeyId, requestId: request.id })
+    const caller = { accessKeyId, requestId: request.id }
+    const { leftToRevoke } = await disconnect(context, row.id, { revoke: receipt.issuedToUs }, caller)
     if (session) await reopenSession(db, session.id)
     receipts.clear(reply)
+    if (leftToRevoke) {
+      const link = { href: leftToRevoke.where, label: texts.links.open(new URL(row.base_url).host) }
+      const notice = { kind: 'done', text: texts.done.notRevoked, remedy: leftToRevoke.reason, link } as const
+      return pages.message(reply, notice, 200)
+    }
     return reply.redirect(at('/connect?done=undone'), 303)
   })
 }

@@ -91,24 +91,30 @@ export type Usage = {
   in_use: boolean
 }
 
+/** As many leases tell who uses a connection; a busy one has millions. */
+const LATEST_LEASES = 100
+
 /** Who fetched tokens of these connections since a time, and who holds one now; the latest user first. */
 export const listUsage = async (
   db: Database,
   connectionIds: string[],
   { since, now }: { since: Date; now: Date },
 ): Promise<Usage[]> => {
-  if (connectionIds.length === 0) return []
-  return db
-    .selectFrom('leases')
-    .leftJoin('access_keys', 'access_keys.id', 'leases.access_key_id')
-    .where('leases.connection_id', 'in', connectionIds)
-    .where('leases.expires_at', '>', since)
-    .groupBy(['leases.connection_id', 'leases.access_key_id', 'access_keys.name'])
-    .select(['leases.connection_id', 'access_keys.name as key_name'])
-    .select((eb) => eb.fn.max('leases.granted_at').as('last_used_at'))
-    .select(sql<boolean>`bool_or(leases.released_at is null and leases.expires_at > ${now})`.as('in_use'))
-    .orderBy('last_used_at', 'desc')
-    .execute()
+  const { rows } = await sql<Usage>`
+    select latest.connection_id, access_keys.name as key_name, max(latest.granted_at) as last_used_at,
+      bool_or(latest.released_at is null and latest.expires_at > ${now}::timestamptz) as in_use
+    from unnest(${connectionIds}::uuid[]) as shown (id)
+    cross join lateral (
+      select * from leases
+      where leases.connection_id = shown.id and leases.expires_at > ${since}::timestamptz
+      order by leases.expires_at desc
+      limit ${LATEST_LEASES}
+    ) as latest
+    left join access_keys on access_keys.id = latest.access_key_id
+    group by latest.connection_id, latest.access_key_id, access_keys.name
+    order by last_used_at desc
+  `.execute(db)
+  return rows
 }
 
 /** A connect session by its token, whatever became of it. */

@@ -5,7 +5,7 @@ const originOf = (text: string | undefined): string | undefined =>
 
 /**
  * Whether a page of ours sent this request (Fetch Metadata, W3C): the protection against cross-site request forgery
- * of everything that changes something, sign-in and links included. Browsers name the initiator themselves, and no
+ * of everything on the page that changes something, sign-in included. A connect link works from anywhere. Browsers name the initiator themselves, and no
  * page can make them lie. Those that do not (plain http beyond loopback) tell the origin.
  */
 export const isFromOurPage = ({ headers }: FastifyRequest, publicUrl: string): boolean => {

@@ -7,7 +7,7 @@ const schema = { hide: true }
 
 export const registerSignInRoutes = (
   app: App,
-  { authenticator, pages, visitors, texts, at }: PageContext,
+  { authenticator, pages, visitors, receipts, texts, at }: PageContext,
 ): void => {
   app.get('/connect/sign-in', { schema }, (_request, reply) => pages.signIn(reply))
 
@@ -19,17 +19,20 @@ export const registerSignInRoutes = (
       return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.tooWeak }, 403)
     // Who signs in means to see the accounts, whatever link was opened before.
     visitors.leave(reply)
+    receipts.clear(reply)
     await visitors.signIn(reply, principal)
     return reply.redirect(at('/connect'), 303)
   })
 
   app.post('/connect/sign-out', { schema }, async (_request, reply) => {
     visitors.signOut(reply)
+    receipts.clear(reply)
     return reply.redirect(at('/connect?done=signedOut'), 303)
   })
 
   app.post('/connect/leave', { schema }, async (_request, reply) => {
     visitors.leave(reply)
+    receipts.clear(reply)
     return reply.redirect(at('/connect'), 303)
   })
 }

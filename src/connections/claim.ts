@@ -69,6 +69,14 @@ export const claimIf = <Decision>(
 const POLL_MS = 100
 const LONGEST_WAIT_MS = 12_000
 
+/** A person's change waits for no writer, and takes nothing from one: its answer may be the only copy of a token. */
+export const requireUnclaimed = (row: ConnectionRow, now: Date): void => {
+  if (!isClaimed(row, now)) return
+  throw new Problem('gitlab_unavailable', 'Another change of this token is under way.', {
+    retryAfterSeconds: 5,
+  })
+}
+
 /**
  * Claims a connection for something that a person asked for: waits while another writer is at it.
  * @param drained whether active leases stand in the way.

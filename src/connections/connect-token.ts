@@ -88,7 +88,12 @@ const findGroupPath = async (
 ): Promise<string> => {
   const client = deps.instanceClients.for(instance)
   const named = group?.trim().replace(/^\/+|\/+$/g, '')
-  if (!named) return ((await findHome(client, token, kind)) ?? '').toLowerCase()
+  if (!named) {
+    // Without its home the connection would cover the whole instance: rather ask again later.
+    const home = await findHome(client, token, kind)
+    if (home.refusal) throw toProblem(home.refusal)
+    return (home.path ?? '').toLowerCase()
+  }
   if (!hasScope(scopes, 'read_api'))
     throw missingScopesProblem(['read_api'], 'so that its reach can be checked')
   const reach = await checkReach(client, token, named)

@@ -328,6 +328,7 @@ export const registerLifecycleRoutes = (app: App, deps: Deps): void => {
           ...problemsWithBody(
             'not_found',
             'different_identity',
+            'wrong_token_kind',
             'group_out_of_reach',
             'token_unknown',
             'token_expired',

@@ -1,7 +1,8 @@
 import { type Selectable, sql, type Updateable } from 'kysely'
+import { addSeconds } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { AttemptKind, ConnectionRow, ConnectionStatus, NewConnectionRow, Tables } from '../db/tables.ts'
-import type { AfterFailure } from './refresh-decision.ts'
+import { type AfterFailure, CLAIM_SECONDS } from './refresh-decision.ts'
 
 type Connections = Tables['connections']
 export type ConnectionWithInstance = ConnectionRow & { base_url: string; oauth_app_slug: string | null }
@@ -63,6 +64,17 @@ export const listConnections = (
 const effectiveStatus = (now: Date) => sql<ConnectionStatus>`case
   when connections.status = 'active' and connections.refresh_token is null and connections.token_expires_at <= ${now}
   then 'expired' else connections.status end`
+
+/** The other connections of an account on an instance, in whichever organization; their tokens may be the same. */
+export const findSiblings = (db: Database, row: ConnectionRow): Promise<ConnectionRow[]> =>
+  db
+    .selectFrom('connections')
+    .selectAll()
+    .where('instance_id', '=', row.instance_id)
+    .where('gitlab_user_id', '=', row.gitlab_user_id)
+    .where('method', '=', row.method)
+    .where('id', '!=', row.id)
+    .execute()
 
 export type Identity = Pick<
   ConnectionRow,
@@ -172,9 +184,11 @@ export const markAttemptSent = (
   changedOne(
     db
       .updateTable('connections')
-      .set({ attempt_sent_at: sentAt })
+      // The time to answer counts from here: a slow database may have used up the claim's by now.
+      .set({ attempt_sent_at: sentAt, attempt_deadline: addSeconds(sentAt, CLAIM_SECONDS) })
       .where('id', '=', id)
       .where('attempt_id', '=', attemptId)
+      .where('attempt_deadline', '>', sentAt)
       .executeTakeFirstOrThrow(),
   )
 

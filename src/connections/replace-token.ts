@@ -2,7 +2,9 @@ import { recordAuditEvent } from '../audit/queries.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import { checkReach } from '../gitlab/reach.ts'
 import { hasScope } from '../gitlab/scopes.ts'
+import { requireUnclaimed } from './claim.ts'
 import type { Caller, ConnectDeps } from './connect-token.ts'
+import { isRefreshable } from './connection.ts'
 import { findConnection, lockConnection, replaceToken as saveReplacement } from './queries.ts'
 import { missingScopesProblem, requireUsable, toProblem, verifyToken } from './verify-token.ts'
 
@@ -44,6 +46,13 @@ export const replaceToken = async (
   await db.transaction().execute(async (transaction) => {
     const current = await lockConnection(transaction, connectionId)
     if (!current) throw notFound('connection')
+    requireUnclaimed(current, now)
+    if (current.status === 'active' && isRefreshable(current)) {
+      throw new Problem(
+        'wrong_token_kind',
+        'This connection renews itself, which a pasted token could not: reconnect by OAuth instead.',
+      )
+    }
     const version = current.token_version + 1
     await saveReplacement(transaction, connectionId, {
       token_version: version,

@@ -10,7 +10,7 @@ import type { InstanceClients } from '../instances/instance-clients.ts'
 import { findInstance } from '../instances/queries.ts'
 import type { Vault } from '../vault/vault.ts'
 import { type Claim, claimForPerson } from './claim.ts'
-import { findConnection, markAttemptSent, releaseClaim, saveDoubt } from './queries.ts'
+import { findConnection, findSiblings, markAttemptSent, releaseClaim, saveDoubt } from './queries.ts'
 import type { TokenSaver } from './token-saver.ts'
 import { missingScopesProblem, toProblem } from './verify-token.ts'
 
@@ -90,6 +90,12 @@ export const rotate = async (
     refreshToken: null,
     scopes: rotated.scopes,
   })
+  if (saved === 'superseded') {
+    throw new Problem(
+      'rotation_refused',
+      'Somebody replaced the token while it was rotated; the replacement counts.',
+    )
+  }
   if (saved === 'kept')
     throw new Problem('database_unavailable', 'The new token is kept and will be saved.', {
       retryAfterSeconds: 5,
@@ -110,12 +116,30 @@ const prepare = async ({ db, vault, clock }: RotateDeps, { row, attemptId }: Cla
     version: row.token_version,
     use: 'access',
   })
+  await requireSoleOwner(db, vault, row, token)
   if (!(await markAttemptSent(db, row.id, attemptId, new Date(clock())))) {
     throw new Problem('gitlab_unavailable', 'Another change of this token came first.', {
       retryAfterSeconds: 1,
     })
   }
   return { instance, token }
+}
+
+/** A token that two connections hold would be rotated by both: GitLab takes the second for theft, and revokes all. */
+const requireSoleOwner = async (
+  db: Database,
+  vault: Vault,
+  row: ConnectionRow,
+  token: string,
+): Promise<void> => {
+  for (const { id, token_version, access_token } of await findSiblings(db, row)) {
+    if ((await vault.open(access_token, { ownerId: id, version: token_version, use: 'access' })) === token) {
+      throw new Problem(
+        'rotation_refused',
+        'Another connection holds the same token, and would lose it. Disconnect one of them.',
+      )
+    }
+  }
 }
 
 const readRotated = (answer: GitLabResult): RotateAnswer | undefined => {

@@ -3,6 +3,7 @@ import { type AuditEvent, recordAuditEvent } from '../audit/queries.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, Method, TokenKind } from '../db/tables.ts'
 import type { Vault } from '../vault/vault.ts'
+import { requireUnclaimed } from './claim.ts'
 import { isRefreshable } from './connection.ts'
 import {
   type Identity,
@@ -67,6 +68,7 @@ export const saveConnection = (
       if (!existing) throw new Error('A connection was inserted and deleted in one moment')
     }
     const { id, status } = existing
+    requireUnclaimed(existing, event.at)
     if (status === 'active' && isRefreshable(existing) && token.refreshToken === null) {
       await updateConnection(
         transaction,

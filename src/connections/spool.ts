@@ -59,7 +59,10 @@ export const createSpool = (folder: string, vault: Vault, logger: Logger): Spool
     remove: (issued) => rm(fileOf(issued), { force: true }),
 
     async list() {
-      const names = await readdir(folder).catch(() => [])
+      const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOENT') return []
+        throw error
+      })
       const files = await Promise.all(names.filter((name) => FILE_NAME.test(name)).map(read))
       return files.filter((issued) => issued !== undefined)
     },

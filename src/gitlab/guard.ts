@@ -32,7 +32,7 @@ const CIRCUIT_OPEN_MS = 1_000
 const OVERLOADED_RETRY_SECONDS = 2
 const DEFAULT_PAUSE_SECONDS = 10
 /** A pause that GitLab asks for in error does not shut it out for good. */
-const LONGEST_PAUSE_SECONDS = 3_600
+const LONGEST_PAUSE_SECONDS = 120
 /** Whoever waits longer may have lost its claim (connections/claim.ts) to another replica: it must not be sent. */
 const LONGEST_WAIT_MS = 5_000
 

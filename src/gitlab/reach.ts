@@ -33,21 +33,23 @@ export const checkReach = async (client: GitLabHttpClient, token: string, path: 
   return { reached: false, refusal: undefined }
 }
 
-/** The group or project that a group or project access token belongs to; undefined when GitLab does not tell. */
-export const findHome = async (
-  client: GitLabHttpClient,
-  token: string,
-  kind: TokenKind,
-): Promise<string | undefined> => {
+/** undefined = GitLab does not tell; a refusal = it could not be asked now. */
+export type Home = { path: string | undefined; refusal?: never } | { refusal: Refusal }
+
+/** The group or project that a group or project access token belongs to. */
+export const findHome = async (client: GitLabHttpClient, token: string, kind: TokenKind): Promise<Home> => {
   const paths: Partial<Record<TokenKind, string>> = {
     group_access_token: '/api/v4/groups?min_access_level=10&per_page=100',
     project_access_token: '/api/v4/projects?membership=true&per_page=100',
   }
   const path = paths[kind]
-  if (path === undefined) return undefined
+  if (path === undefined) return { path: undefined }
   const answer = await client.send({ path, token })
-  if (answer.kind === 'failure' || answer.status !== 200 || !Array.isArray(answer.body)) return undefined
+  const refusal = refusalOf(answer, client.baseUrl)
+  if (refusal?.code === 'gitlab_unavailable') return { refusal }
+  if (answer.kind === 'failure' || answer.status !== 200 || !Array.isArray(answer.body))
+    return { path: undefined }
   const found = answer.body.map(pathOf).filter((candidate) => candidate !== undefined)
   // A group's token reaches its subgroups too: the shortest path is the group itself.
-  return found.sort((a, b) => a.split('/').length - b.split('/').length)[0]
+  return { path: found.sort((a, b) => a.split('/').length - b.split('/').length)[0] }
 }

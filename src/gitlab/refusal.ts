@@ -105,7 +105,8 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
   if (status === 403 && error?.error === 'insufficient_scope') {
     return { code: 'missing_scopes', detail: description }
   }
-  if (status === 403) {
+  // Any other 403 is somebody else's: a proxy in between, or a rule of the instance.
+  if (status === 403 && /^403 Forbidden - /.test(String(error?.message ?? ''))) {
     return {
       code: 'user_blocked',
       detail: 'GitLab refuses the owner of the token: the account is blocked or deactivated.',

@@ -42,7 +42,7 @@ const CONTENT_SECURITY_POLICY = [
 ].join('; ')
 
 /** Must be registered before the routes that it describes. */
-export const registerApiDocs = async (app: App): Promise<void> => {
+export const registerApiDocs = async (app: App, publicUrl: string): Promise<void> => {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -52,7 +52,7 @@ export const registerApiDocs = async (app: App): Promise<void> => {
         description: DESCRIPTION,
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
-      servers: [{ url: '/' }],
+      servers: [{ url: new URL(publicUrl).pathname }],
       tags: [
         {
           name: 'Instances',
@@ -78,7 +78,7 @@ export const registerApiDocs = async (app: App): Promise<void> => {
           description: 'What scanners ask for: a token that works until the scan ends.',
         },
         { name: 'Browser', description: 'Pages and redirects; for people, not for programs.' },
-        { name: 'Service', description: 'Health, metrics and this description.' },
+        { name: 'Service', description: 'Health and this description.' },
       ],
       components: {
         securitySchemes: {

@@ -2,6 +2,9 @@ import { LRUCache } from 'lru-cache'
 import type { InstanceRow } from '../db/tables.ts'
 import { createHttpClient, type GitLabClientOptions, type GitLabHttpClient } from '../gitlab/http-client.ts'
 
+/** The id of an instance that is not stored: nobody has registered it, nor connected an account there. */
+export const UNREGISTERED_ID = '00000000-0000-0000-0000-000000000000'
+
 export type InstanceClients = {
   /** The client for an instance as it is now; kept while its trust profile stays the same. */
   for(
@@ -10,15 +13,20 @@ export type InstanceClients = {
   close(): void
 }
 
-const KEPT_CLIENTS = 500
+const KEPT_CLIENTS = 1_000
+/** Addresses that nobody has registered, as somebody verifies a token there. */
+const KEPT_STRANGERS = 100
 
 export const createInstanceClients = (options: GitLabClientOptions): InstanceClients => {
-  const clients = new LRUCache<string, GitLabHttpClient>({
-    max: KEPT_CLIENTS,
+  // Never closed before the end: a refresh may be in flight, and its answer the only copy of a token.
+  const registered = new LRUCache<string, GitLabHttpClient>({ max: KEPT_CLIENTS })
+  const strangers = new LRUCache<string, GitLabHttpClient>({
+    max: KEPT_STRANGERS,
     dispose: (client) => client.close(),
   })
   return {
     for({ id, version, base_url, allow_private_network, ca_certificate }) {
+      const clients = id === UNREGISTERED_ID ? strangers : registered
       const key = `${id}:${version}:${base_url}`
       const kept = clients.get(key)
       if (kept) return kept
@@ -33,6 +41,10 @@ export const createInstanceClients = (options: GitLabClientOptions): InstanceCli
       clients.set(key, client)
       return client
     },
-    close: () => clients.clear(),
+    close() {
+      for (const client of registered.values()) client.close()
+      registered.clear()
+      strangers.clear()
+    },
   }
 }

@@ -4,11 +4,10 @@ import type { Database } from '../db/database.ts'
 import type { InstanceRow } from '../db/tables.ts'
 import { invalidField } from '../errors/problem.ts'
 import { canonicalBaseUrl } from '../gitlab/base-url.ts'
+import { UNREGISTERED_ID } from './instance-clients.ts'
 import { findInstanceByBaseUrl, insertInstanceIfAbsent } from './queries.ts'
 
 export const DEFAULT_BASE_URL = 'https://gitlab.com'
-
-const UNREGISTERED_ID = '00000000-0000-0000-0000-000000000000'
 
 /**
  * The instance at a base URL. One that no admin has registered is not stored yet and gets the strictest trust profile:

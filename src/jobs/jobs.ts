@@ -20,6 +20,8 @@ export type Jobs = {
   /** Makes connections of grants that wait for GitLab to say whose they are. */
   completeGrants(): Promise<void>
   deleteOld(): Promise<void>
+  /** Begins nothing more, and waits for what is at GitLab: its answer may be the only copy of a token. */
+  stop(): Promise<void>
 }
 
 export type JobDeps = {
@@ -45,6 +47,9 @@ const SESSION_RETENTION_SECONDS = 7 * 86_400
 export const createJobs = (deps: JobDeps): Jobs => {
   const { db, clock, logger, refresher } = deps
 
+  let stopping = false
+  const underWay = new Set<Promise<unknown>>()
+
   /** Runs a few at a time; what one throws is logged and stops no other. */
   const forEach = async <Item extends { id: string }>(
     items: Item[],
@@ -54,18 +59,27 @@ export const createJobs = (deps: JobDeps): Jobs => {
     const queue = items.values()
     const lane = async () => {
       for (const item of queue) {
-        await work(item).catch((error: unknown) =>
+        if (stopping) return
+        const working = work(item).catch((error: unknown) =>
           logger.warn(
             { job: name, subject_id: item.id, reason: error instanceof Error ? error.message : undefined },
             'not done yet',
           ),
         )
+        underWay.add(working)
+        await working
+        underWay.delete(working)
       }
     }
     await Promise.all(Array.from({ length: MENDED_AT_ONCE }, lane))
   }
 
   return {
+    async stop() {
+      stopping = true
+      await Promise.all(underWay)
+    },
+
     async mendConnections() {
       const now = new Date(clock())
       const due = await findConnectionsToMend(db, now, MOST_PER_RUN)

@@ -84,13 +84,34 @@ const firstIdAt = (time: Date): string => {
   return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`
 }
 
+/** One statement stays far below the time limit, however many leases are old. */
+const LEASES_AT_ONCE = 10_000
+
+/** Ids begin with the time of the grant (UUIDv7): the primary key finds the old ones. */
+const deleteLeases = async (db: Database, before: string): Promise<number> => {
+  const oldest = db
+    .selectFrom('leases')
+    .select('id')
+    .where('id', '<', before)
+    .orderBy('id')
+    .limit(LEASES_AT_ONCE)
+  let total = 0
+  for (;;) {
+    const { numDeletedRows } = await db
+      .deleteFrom('leases')
+      .where('id', 'in', oldest)
+      .executeTakeFirstOrThrow()
+    total += Number(numDeletedRows)
+    if (numDeletedRows < LEASES_AT_ONCE) return total
+  }
+}
+
 /** @returns how many rows went. */
 export const deleteOld = async (
   db: Database,
   { leasesBefore, sessionsBefore }: { leasesBefore: Date; sessionsBefore: Date },
 ): Promise<number> => {
-  // Ids begin with the time of the grant (UUIDv7): the primary key finds the old ones.
-  const leases = await db.deleteFrom('leases').where('id', '<', firstIdAt(leasesBefore)).executeTakeFirst()
+  const leases = await deleteLeases(db, firstIdAt(leasesBefore))
   const sessions = await db
     .deleteFrom('connect_sessions')
     .where('expires_at', '<', sessionsBefore)
@@ -105,5 +126,5 @@ export const deleteOld = async (
       ),
     )
     .executeTakeFirst()
-  return Number(leases.numDeletedRows + sessions.numDeletedRows)
+  return leases + Number(sessions.numDeletedRows)
 }

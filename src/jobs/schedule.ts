@@ -13,7 +13,7 @@ const FIRST_RETRY_MS = 250
 /** Short: a shutdown waits for the end of a pause. */
 const LONGEST_RETRY_MS = 2_000
 
-const PLAN: { queue: string; cron: string; job: keyof Jobs }[] = [
+const PLAN: { queue: string; cron: string; job: Exclude<keyof Jobs, 'stop'> }[] = [
   { queue: 'mend-connections', cron: EVERY_MINUTE, job: 'mendConnections' },
   { queue: 'complete-grants', cron: EVERY_MINUTE, job: 'completeGrants' },
   { queue: 'rotate-due', cron: EVERY_HOUR, job: 'rotateDue' },

@@ -4,7 +4,7 @@ import { addSeconds, type Clock } from '../clock/clock.ts'
 import { type FlowResult, hashSessionToken } from '../connect-sessions/connect-session.ts'
 import { findOpenSession, findSession } from '../connect-sessions/queries.ts'
 import type { Receipt } from '../connect-sessions/receipt.ts'
-import type { Database } from '../db/database.ts'
+import { type Database, isDatabaseUnavailable } from '../db/database.ts'
 import type { AuthorizationRequestRow, InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import type { ProblemCode } from '../errors/catalogue.ts'
 import { notFound, Problem } from '../errors/problem.ts'
@@ -125,7 +125,14 @@ export const finishFlow = async (
     )
     return failed(codeOf(answer), returnUrl)
   }
-  return connect(deps, await keepGrant(deps, authorization, answer.tokenSet, now), found, returnUrl, request)
+  try {
+    const kept = await keepGrant(deps, authorization, answer.tokenSet, now)
+    return await connect(deps, kept, found, returnUrl, request)
+  } catch (error) {
+    // The person is told as after any other failure, and can simply begin again.
+    request.log.error({ err: error, request_id: request.id }, 'a grant could not be saved')
+    return failed(isDatabaseUnavailable(error) ? 'database_unavailable' : 'internal_error', returnUrl)
+  }
 }
 
 const connect = async (

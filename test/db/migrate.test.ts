@@ -25,7 +25,7 @@ t.test('the dump sees a change of any kind', async (t) => {
     'alter table leases alter column purpose type varchar(10)',
     "alter table leases alter column purpose set default ''",
     'alter table leases drop constraint leases_pkey',
-    'drop index leases_active',
+    'drop index leases_by_connection',
     "alter table access_keys drop constraint access_keys_role_check, add constraint access_keys_role_check check (role <> '')",
     'create table more (id uuid)',
   ]) {

@@ -11,7 +11,9 @@ import { createLogger } from '../../src/log.ts'
 import { createEmptyDatabase } from '../support/database.ts'
 import { until } from '../support/lifecycle.ts'
 
-const QUEUES: Record<string, keyof Jobs> = {
+type Job = Exclude<keyof Jobs, 'stop'>
+
+const QUEUES: Record<string, Job> = {
   'mend-connections': 'mendConnections',
   'complete-grants': 'completeGrants',
   'rotate-due': 'rotateDue',
@@ -21,12 +23,13 @@ const QUEUES: Record<string, keyof Jobs> = {
 /** Jobs that only say that they ran. */
 const createRecord = () => {
   const ran: string[] = []
-  const record = (name: keyof Jobs) => async () => void ran.push(name)
+  const record = (name: Job) => async () => void ran.push(name)
   const jobs: Jobs = {
     mendConnections: record('mendConnections'),
     rotateDue: record('rotateDue'),
     completeGrants: record('completeGrants'),
     deleteOld: record('deleteOld'),
+    stop: async () => undefined,
   }
   return { ran, jobs }
 }
