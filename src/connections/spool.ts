@@ -60,8 +60,9 @@ export const createSpool = (folder: string, vault: Vault, logger: Logger): Spool
 
     async list() {
       const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-        if (error.code === 'ENOENT') return []
-        throw error
+        if (error.code !== 'ENOENT')
+          logger.error({ err: error }, 'the spool cannot be read; what may be in it is not taken up')
+        return []
       })
       const files = await Promise.all(names.filter((name) => FILE_NAME.test(name)).map(read))
       return files.filter((issued) => issued !== undefined)

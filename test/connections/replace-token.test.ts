@@ -83,21 +83,30 @@ t.test('a new token in the place of the stored one', async (t) => {
     })
   })
 
-  t.test('that is an OAuth token obtained elsewhere cannot be refreshed, and says so', async (t) => {
-    const id = await connect(stage)
-    const { scopes } = (await lookUp(stage, id)).body
-    const oauth = simulator.world.issueOAuthToken({
-      username: 'maria',
-      clientId: SEEDED_APP.clientId,
-      scopes,
-    })
-    t.match(await replace(id, oauth.accessToken), {
-      status: 200,
-      body: { refreshable: false, oauth_app: null, token_version: 2 },
-    })
-    clock.advance(4_000)
-    t.match((await lookUp(stage, id)).body, { token: oauth.accessToken, token_version: 2 })
-  })
+  t.test(
+    'that is an OAuth token obtained elsewhere replaces only one that is past refreshing, and says so',
+    async (t) => {
+      const id = await connect(stage)
+      const { scopes } = (await lookUp(stage, id)).body
+      const oauth = simulator.world.issueOAuthToken({
+        username: 'maria',
+        clientId: SEEDED_APP.clientId,
+        scopes,
+      })
+      t.match(await replace(id, oauth.accessToken), { status: 422, body: { code: 'wrong_token_kind' } })
+      await broker.db
+        .updateTable('connections')
+        .set({ status: 'needs_reauthorization' })
+        .where('id', '=', id)
+        .execute()
+      t.match(await replace(id, oauth.accessToken), {
+        status: 200,
+        body: { refreshable: false, oauth_app: null, token_version: 2 },
+      })
+      clock.advance(4_000)
+      t.match((await lookUp(stage, id)).body, { token: oauth.accessToken, token_version: 2 })
+    },
+  )
 
   t.test('that GitLab does not accept is refused, with the reason', async (t) => {
     const { id } = await connectPasted()

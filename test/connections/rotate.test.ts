@@ -192,7 +192,7 @@ t.test('a rotation', async (t) => {
     },
   )
 
-  t.test('that is lost marks nothing when a person has entered a new token meanwhile', async (t) => {
+  t.test('that is under way is waited for by a person who enters a new token', async (t) => {
     const { id, token } = await connectPasted()
     const { promise, resolve } = Promise.withResolvers<void>()
     strike({ kind: 'cut-after' })
@@ -205,11 +205,11 @@ t.test('a rotation', async (t) => {
       username: 'maria',
       scopes: SCOPES,
     })
-    t.match(await broker.request('PUT', `/v1/connections/${id}/token`, { body: { token: entered } }), {
-      status: 200,
-    })
+    const enter = () => broker.request('PUT', `/v1/connections/${id}/token`, { body: { token: entered } })
+    t.match(await enter(), { status: 503, body: { code: 'gitlab_unavailable' } })
     resolve()
     t.match(await rotating, LOST)
+    t.match(await enter(), { status: 200 })
     t.match(await show(id), { status: 'active', status_reason: null, token_version: 2 })
     t.match((await lookUp(stage, id)).body, { token: entered })
   })

@@ -7,7 +7,7 @@ export const FLOORS = [
   ['main.ts', 'cli.ts'],
   ['start.ts'],
   ['app.ts'],
-  ['lookup', 'oauth-flow', 'connect-page', 'jobs', 'webhooks'],
+  ['lookup', 'oauth-flow', 'connect-page', 'jobs'],
   ['connections', 'connect-sessions'],
   ['oauth-apps'],
   ['instances'],
