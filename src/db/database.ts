@@ -93,9 +93,10 @@ export const openDatabase = ({
   const jobStore: JobStore = { executeSql: (text, values) => pool.query(text, values) }
   const runPrepared: RunPrepared = async <Row>({ name, text }: PreparedStatement, values: unknown[]) =>
     (await preparedPool.query({ name, text, values })).rows as Row[]
+  let closed: Promise<unknown> | undefined
   const close = async () => {
-    await db.destroy()
-    await preparedPool.end()
+    closed ??= Promise.all([db.destroy(), preparedPool.end()])
+    await closed
   }
   return { db, kind: 'postgresql', runPrepared, jobStore, close }
 }

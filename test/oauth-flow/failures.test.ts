@@ -185,7 +185,11 @@ t.test('a grant that GitLab disowns right after issuing it is not kept', async (
   for (const [effect, code] of [
     [{ kind: 'html' }, 'not_a_gitlab'],
     [{ kind: 'status', status: 401, body: '{"error":"invalid_token"}' }, 'token_unknown'],
-    [{ kind: 'status', status: 403 }, 'user_blocked'],
+    [
+      { kind: 'status', status: 403, body: '{"message":"403 Forbidden - Your account has been blocked."}' },
+      'user_blocked',
+    ],
+    [{ kind: 'status', status: 403, body: '{"message":"a proxy says no"}' }, 'not_a_gitlab'],
   ] satisfies [FaultEffect, string][]) {
     const { callback, cookie } = await authorize(stage)
     stage.simulator.faults.add({ match: { path: '/oauth/token/info' }, effect })
