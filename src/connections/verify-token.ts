@@ -27,7 +27,11 @@ export const verifyToken = async (
 }
 
 export const toProblem = ({ code, detail, retryAfterSeconds }: Refusal): Problem =>
-  new Problem(code, detail, retryAfterSeconds === undefined ? {} : { retryAfterSeconds })
+  new Problem(
+    code,
+    code === 'gitlab_unavailable' ? `${detail} Nothing was changed; try again later.` : detail,
+    retryAfterSeconds === undefined ? {} : { retryAfterSeconds },
+  )
 
 /** @throws {Problem} with the refusal, or missing_scopes. */
 export const requireUsable = (inspection: Inspection): TokenFacts => {

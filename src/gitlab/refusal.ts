@@ -29,7 +29,7 @@ const errorBody = (body: unknown): ErrorBody | undefined =>
 
 const unavailable = (what: string, retryAfterSeconds = DEFAULT_RETRY_SECONDS): Refusal => ({
   code: 'gitlab_unavailable',
-  detail: `GitLab ${what}. Nothing was changed; try again later.`,
+  detail: `GitLab ${what}.`,
   retryAfterSeconds,
 })
 

@@ -90,7 +90,7 @@ t.test('to disconnect', async (t) => {
       })
       t.match(await disconnect(id), {
         status: 200,
-        body: { left_to_revoke: { reason: /answered 502/, where: `${simulator.url}${page}` } },
+        body: { left_to_revoke: { reason: /answered 502\.$/, where: `${simulator.url}${page}` } },
       })
       t.ok(await isGone(id))
     }
