@@ -9,8 +9,8 @@ export type BenchDatabase = { url: string; db: Database; settle(): Promise<void>
 /** A PostgreSQL of the run's own, with its default durability: fsync and synchronous_commit are on. */
 export const createBenchDatabase = async (): Promise<BenchDatabase> => {
   const cluster: Cluster = await startCluster({ durable: true })
-  const { db, close } = openDatabase({ databaseUrl: cluster.url, dataDir: '', poolSize: 4 })
-  await migrateToLatest(db)
+  const { db, patientDb, close } = openDatabase({ databaseUrl: cluster.url, dataDir: '', poolSize: 4 })
+  await migrateToLatest({ patientDb })
   await seedAccessKeys(db)
   return {
     url: cluster.url,

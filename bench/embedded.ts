@@ -15,8 +15,8 @@ export const measureEmbedded = async (options: {
 }): Promise<ThroughputTable> => {
   const dataDir = await mkdtemp(join(tmpdir(), 'gtb-bench-'))
   try {
-    const { db, close } = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
-    await migrateToLatest(db)
+    const { db, patientDb, close } = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
+    await migrateToLatest({ patientDb })
     await seedAccessKeys(db)
     const seeded = await seedConnections(db, 1_000, 1_000)
     await close()

@@ -13,9 +13,9 @@ import { createLogger } from './log.ts'
 
 const migrate = async (): Promise<void> => {
   const config = readConfig(process.env)
-  const { db, close } = openDatabase({ ...config, poolSize: 1 })
+  const { patientDb, close } = openDatabase({ ...config, poolSize: 1 })
   try {
-    const applied = await migrateToLatest(db)
+    const applied = await migrateToLatest({ patientDb })
     process.stdout.write(
       applied.length > 0 ? `Applied ${applied.join(', ')}\n` : 'The schema is up to date\n',
     )
@@ -27,9 +27,9 @@ const migrate = async (): Promise<void> => {
 /** Prints migrations/schema.sql: what the migrations make of an empty database, here one for the moment. */
 const schema = async (): Promise<void> => {
   const dataDir = await mkdtemp(join(tmpdir(), 'gtb-schema-'))
-  const { db, close } = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
+  const { db, patientDb, close } = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
   try {
-    await migrateToLatest(db)
+    await migrateToLatest({ patientDb })
     process.stdout.write(await dumpSchema(db))
   } finally {
     await close()

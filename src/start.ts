@@ -39,7 +39,7 @@ export const startBroker = async (
   })
   try {
     const { db } = database
-    const migrations = await migrateToLatest(db)
+    const migrations = await migrateToLatest(database)
     if (migrations.length > 0) logger.info({ migrations }, 'database migrated')
 
     const embedded = database.kind === 'embedded'

@@ -1,9 +1,10 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { Role } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
+import { CALLER } from '../http/server.ts'
 import { hashAccessKey, isMistyped } from './key-format.ts'
 import { hasRole, isExpired, type Principal, toPrincipal } from './principal.ts'
 import { findAccessKeyByHash } from './queries.ts'
@@ -15,7 +16,7 @@ export type Authenticator = {
    * The same from memory where possible, without a query: only for operations whose own statement checks that
    * the key is still there (see lookup/queries.ts), so that a deletion takes effect at once on every replica.
    */
-  requireRoleFromMemory(role: Role): (request: FastifyRequest) => Promise<void>
+  requireRoleFromMemory(role: Role): onRequestHookHandler
   /** Who presented this key; undefined when it is none of ours, or expired. */
   identify(key: string): Promise<Principal | undefined>
 }
@@ -24,14 +25,15 @@ export type Authenticator = {
 const REMEMBERED_KEYS = 10_000
 const BEARER = /^Bearer +([\x21-\x7e]{1,512})$/i
 
-const principals = new WeakMap<FastifyRequest, Principal>()
-
 /** The caller of a route behind requireRole. */
 export const principalOf = (request: FastifyRequest): Principal => {
-  const principal = principals.get(request)
+  const principal = request.getDecorator<Principal | null>(CALLER)
   if (!principal) throw new Error('The route has no requireRole hook')
   return principal
 }
+
+const presentedKey = ({ headers }: FastifyRequest): string | undefined =>
+  BEARER.exec(headers.authorization ?? '')?.[1]
 
 export const createAuthenticator = ({ db, clock }: { db: Database; clock: Clock }): Authenticator => {
   const remembered = new LRUCache<string, Principal>({ max: REMEMBERED_KEYS })
@@ -40,26 +42,23 @@ export const createAuthenticator = ({ db, clock }: { db: Database; clock: Clock 
     if (isMistyped(key)) return undefined
     const hash = hashAccessKey(key)
     const row = await findAccessKeyByHash(db, hash)
+    const name = hash.toString('base64')
     if (!row) {
-      remembered.delete(hash.toString('base64'))
+      remembered.delete(name)
       return undefined
     }
     const principal = toPrincipal(row)
-    remembered.set(hash.toString('base64'), principal)
+    remembered.set(name, principal)
     return principal
   }
 
-  const recall = async (key: string): Promise<Principal | undefined> =>
-    remembered.get(hashAccessKey(key).toString('base64')) ?? (await ask(key))
-
-  const requireRoleBy =
-    (find: (key: string) => Promise<Principal | undefined>) =>
+  const requireRole =
     (role: Role) =>
     async (request: FastifyRequest): Promise<void> => {
-      const [, key] = BEARER.exec(request.headers.authorization ?? '') ?? []
+      const key = presentedKey(request)
       if (key === undefined)
         throw new Problem('unauthorized', 'Send an access key: Authorization: Bearer gtb_...')
-      const principal = await find(key)
+      const principal = await ask(key)
       if (!principal)
         throw new Problem('unauthorized', 'This access key is not known here: mistyped, or deleted.')
       if (isExpired(principal, new Date(clock())))
@@ -70,12 +69,25 @@ export const createAuthenticator = ({ db, clock }: { db: Database; clock: Clock 
           `This takes an access key with the role ${role}; yours has ${principal.role}.`,
         )
       }
-      principals.set(request, principal)
+      request.setDecorator<Principal>(CALLER, principal)
     }
 
   return {
-    requireRole: requireRoleBy(ask),
-    requireRoleFromMemory: requireRoleBy(recall),
+    requireRole,
+    requireRoleFromMemory(role) {
+      const askForRole = requireRole(role)
+      return (request, _reply, done) => {
+        const key = presentedKey(request)
+        const principal =
+          key === undefined ? undefined : remembered.get(hashAccessKey(key).toString('base64'))
+        if (principal && hasRole(principal, role) && !isExpired(principal, new Date(clock()))) {
+          request.setDecorator<Principal>(CALLER, principal)
+          done()
+        } else {
+          askForRole(request).then(() => done(), done)
+        }
+      }
+    },
     async identify(key) {
       const principal = await ask(key)
       return principal && !isExpired(principal, new Date(clock())) ? principal : undefined

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Role } from '../db/tables.ts'
 
@@ -22,4 +22,4 @@ export const isMistyped = (key: string): boolean => {
   return checksum(key.slice(0, -8)) !== key.slice(-8)
 }
 
-export const hashAccessKey = (key: string): Buffer => createHash('sha256').update(key).digest()
+export const hashAccessKey = (key: string): Buffer => hash('sha256', key, 'buffer')

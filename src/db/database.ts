@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs'
+import { Socket } from 'node:net'
 import { join } from 'node:path'
 import type { PGlite } from '@electric-sql/pglite'
 import { Kysely, PGliteDialect, PostgresDialect, sql } from 'kysely'
@@ -22,6 +23,8 @@ export type OpenDatabase = {
   kind: 'postgresql' | 'embedded'
   /** For the few statements of the hot path, where building SQL for each call would cost more than running it. */
   runPrepared: RunPrepared
+  /** A connection without time limits, for migrations: one of a large table, or the wait for another process's, takes long. */
+  patientDb: Database
   /** The same connections for pg-boss, which brings its own SQL. */
   jobStore: JobStore
   close(): Promise<void>
@@ -34,6 +37,8 @@ export type DatabaseOptions = {
   poolSize: number
   /** Called when an idle connection breaks; the pool replaces it by itself. */
   onIdleError?: (error: Error) => void
+  /** How long a connection that waits for an answer may hear nothing before it is given up; 15 s. */
+  silenceLimitMs?: number
 }
 
 /** Of the pool, connections kept for the statements of the hot path: lists and pages never make lookups wait. */
@@ -41,12 +46,29 @@ const MOST_PREPARED = 4
 const CONNECT_TIMEOUT_MS = 5_000
 /** A statement that runs this long is a fault: the longest of ours takes milliseconds. */
 const STATEMENT_TIMEOUT_MS = 10_000
+/** A network that swallows the answer, which the server's limit does not see. */
+const SILENCE_LIMIT_MS = 15_000
+/** Shorter than the silence limit: who is closed for silence was waiting. */
+const IDLE_TIMEOUT_MS = 10_000
+
+/**
+ * A socket that is given up when it hears nothing for this long. Not `query_timeout` of pg: its timers keep the rows
+ * of every statement alive until the next full collection of garbage, and a connection whose answer did not come
+ * would go back to the pool.
+ */
+const createImpatientSocket = (silenceLimitMs: number): Socket => {
+  const socket = new Socket()
+  return socket.setTimeout(silenceLimitMs, () =>
+    socket.destroy(Object.assign(new Error('The database does not answer'), { code: 'ETIMEDOUT' })),
+  )
+}
 
 export const openDatabase = ({
   databaseUrl,
   dataDir,
   poolSize,
   onIdleError,
+  silenceLimitMs = SILENCE_LIMIT_MS,
 }: DatabaseOptions): OpenDatabase => {
   if (databaseUrl === undefined) {
     const folder = join(dataDir, 'pglite')
@@ -67,17 +89,16 @@ export const openDatabase = ({
         return store.executeSql(text, values)
       },
     }
-    return { db, kind: 'embedded', runPrepared, jobStore, close: () => db.destroy() }
+    return { db, patientDb: db, kind: 'embedded', runPrepared, jobStore, close: () => db.destroy() }
   }
-  const openPool = (max: number, options?: string): pg.Pool => {
+  const openPool = (max: number, options: pg.PoolConfig): pg.Pool => {
     const pool = new pg.Pool({
       connectionString: databaseUrl,
       max,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-      statement_timeout: STATEMENT_TIMEOUT_MS,
-      query_timeout: STATEMENT_TIMEOUT_MS + CONNECT_TIMEOUT_MS,
+      idleTimeoutMillis: IDLE_TIMEOUT_MS,
       application_name: 'gitlab-token-broker',
-      ...(options === undefined ? {} : { options }),
+      ...options,
     })
     pool.on('error', (error) => onIdleError?.(error))
     // The pool listens to idle connections only. One that breaks between two statements of a transaction tells its
@@ -85,20 +106,26 @@ export const openDatabase = ({
     pool.on('connect', (client) => client.on('error', () => undefined))
     return pool
   }
+  const limits: pg.PoolConfig = {
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    stream: () => createImpatientSocket(silenceLimitMs),
+  }
   const prepared = Math.min(MOST_PREPARED, Math.max(1, Math.floor(poolSize / 2)))
-  const pool = openPool(Math.max(1, poolSize - prepared))
+  const pool = openPool(Math.max(1, poolSize - prepared), limits)
   // Planned once a connection: planning anew for each call, as PostgreSQL would, costs as much as running them.
-  const preparedPool = openPool(prepared, '-c plan_cache_mode=force_generic_plan')
+  const preparedPool = openPool(prepared, { ...limits, options: '-c plan_cache_mode=force_generic_plan' })
+  const patientPool = openPool(1, {})
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
+  const patientDb = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: patientPool }) })
   const jobStore: JobStore = { executeSql: (text, values) => pool.query(text, values) }
   const runPrepared: RunPrepared = async <Row>({ name, text }: PreparedStatement, values: unknown[]) =>
     (await preparedPool.query({ name, text, values })).rows as Row[]
   let closed: Promise<unknown> | undefined
   const close = async () => {
-    closed ??= Promise.all([db.destroy(), preparedPool.end()])
+    closed ??= Promise.all([db.destroy(), patientDb.destroy(), preparedPool.end()])
     await closed
   }
-  return { db, kind: 'postgresql', runPrepared, jobStore, close }
+  return { db, patientDb, kind: 'postgresql', runPrepared, jobStore, close }
 }
 
 /** Whether an error means that the database is away, in contrast to a statement that it refused. */

@@ -1,7 +1,6 @@
 import { readdir } from 'node:fs/promises'
-import { sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
-import type { Database } from './database.ts'
+import type { OpenDatabase } from './database.ts'
 
 const FOLDER = new URL('../../migrations/', import.meta.url)
 const FILE_NAME = /^\d{4}_\w+\.ts$/
@@ -18,19 +17,8 @@ const loadMigrations = async (): Promise<Record<string, Migration>> => {
  * Brings the database to the newest schema. Safe to run from many processes at once: Kysely takes an advisory lock.
  * @returns the names of the migrations that were applied now.
  */
-export const migrateToLatest = (db: Database): Promise<string[]> =>
-  db.connection().execute(async (connection) => {
-    // The limit is meant for serving: a migration of a large table, or the wait for another process's, takes longer.
-    await sql`set statement_timeout = 0`.execute(connection)
-    try {
-      return await migrate(connection)
-    } finally {
-      await sql`reset statement_timeout`.execute(connection)
-    }
-  })
-
-const migrate = async (db: Database): Promise<string[]> => {
-  const migrator = new Migrator({ db, provider: { getMigrations: loadMigrations } })
+export const migrateToLatest = async ({ patientDb }: Pick<OpenDatabase, 'patientDb'>): Promise<string[]> => {
+  const migrator = new Migrator({ db: patientDb, provider: { getMigrations: loadMigrations } })
   const { error, results } = await migrator.migrateToLatest()
   if (error) throw error
   return (results ?? [])

@@ -1,11 +1,9 @@
 /** A repository or group, as a scanner names it by URL. */
 export type ResourceUrl = {
-  /** Candidates for the base URL of its instance, longest first: a GitLab may live under a path. */
-  baseUrls: string[]
-  /** SSH names the same server by another port: the candidates stand for an instance on any port of their host. */
+  /** What its instance could be, and the path below it as it was written; longest base URL first: a GitLab may live under a path. */
+  readings: { baseUrl: string; path: string }[]
+  /** SSH names the same server by another port: the base URLs stand for an instance on any port of their host. */
   anyPort: boolean
-  /** The path below the base URL of its instance, as it was written. */
-  pathBelow(baseUrl: string): string
 }
 
 const SCP_LIKE = /^(?:[^@/\s:]+@)?([^@/\s:]+):(?!\/\/)(.+)$/
@@ -23,9 +21,8 @@ type Parsed = { protocols: string[]; host: string; path: string; anyPort: boolea
 const parse = (text: string): Parsed | undefined => {
   const ssh = { protocols: ['https:', 'http:'], anyPort: true }
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) {
-    if (!URL.canParse(text)) return undefined
-    const url = new URL(text)
-    switch (url.protocol) {
+    const url = URL.parse(text)
+    switch (url?.protocol) {
       case 'http:':
       case 'https:':
         return { protocols: [url.protocol], host: url.host, path: url.pathname, anyPort: false }
@@ -69,17 +66,13 @@ export const parseResourceUrl = (text: string): ResourceUrl | undefined => {
   // The last segment is never the instance's own path: something has to be left to look up.
   const deepest = Math.max(0, Math.min(segments.length - 1, DEEPEST_INSTANCE_PATH))
   const depths = Array.from({ length: deepest + 1 }, (_, index) => deepest - index)
-  const baseUrls = parsed.protocols.flatMap((protocol) =>
-    depths.map((depth) => [`${protocol}//${parsed.host}`, ...segments.slice(0, depth)].join('/')),
+  const readings = parsed.protocols.flatMap((protocol) =>
+    depths.map((depth) => ({
+      baseUrl: [`${protocol}//${parsed.host}`, ...segments.slice(0, depth)].join('/'),
+      path: segments.slice(depth).join('/'),
+    })),
   )
-  return {
-    baseUrls,
-    anyPort: parsed.anyPort,
-    pathBelow(baseUrl) {
-      const own = new URL(baseUrl).pathname.split('/').filter(Boolean).length
-      return segments.slice(own).join('/')
-    },
-  }
+  return { readings, anyPort: parsed.anyPort }
 }
 
 /** `group` and every group above it, deepest first, then '' for "everything": what may cover the path. */

@@ -29,6 +29,9 @@ const REQUEST_TIMEOUT_MS = 30_000
 /** Longer than a load balancer keeps an idle connection (60 s by custom), so that it never meets a closed one. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
 
+/** The property of a request for who calls; access-keys/authenticate.ts fills it. */
+export const CALLER = 'caller'
+
 /** Unique over all processes and restarts, without asking for random bytes each time. */
 const PROCESS_ID = uuidv7()
 let requests = 0
@@ -63,13 +66,15 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     schemaController: { compilersFactory: createCompilersFactory() },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  app.decorateRequest(CALLER, null)
   app.addSchema(problemSchema)
   app.setErrorHandler(answerError)
   app.setNotFoundHandler(answerNotFound)
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
     reply.header('x-content-type-options', 'nosniff')
     reply.header('referrer-policy', 'no-referrer')
+    done()
   })
   // A connection that its client keeps open would hold up the end of the process for longer than anyone waits.
   let closing = false
@@ -82,7 +87,7 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     done(null, payload)
   })
   app.addHook('preValidation', refuseNul)
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     const { url } = request.routeOptions
     request.log.info(
       {
@@ -94,6 +99,7 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
       },
       'request',
     )
+    done()
   })
   await app.register(cookie)
   await app.register(formbody)

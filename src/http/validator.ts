@@ -1,6 +1,6 @@
 import { Ajv } from 'ajv'
 import addFormatsModule from 'ajv-formats'
-import type { FastifyRequest, FastifySchemaCompiler, FastifyServerOptions } from 'fastify'
+import type { FastifySchemaCompiler, FastifyServerOptions, preValidationHookHandler } from 'fastify'
 import { invalidField } from '../errors/problem.ts'
 
 // ajv-formats is CommonJS: its function is the default export of the default export.
@@ -53,9 +53,7 @@ const pathToNul = (value: unknown): string[] | undefined => {
 }
 
 /** A preValidation hook: PostgreSQL has no text with U+0000 in it, and no field of ours needs one. */
-export const refuseNul = async ({ params, query, body }: FastifyRequest): Promise<void> => {
-  for (const part of [params, query, body]) {
-    const path = pathToNul(part)
-    if (path) throw invalidField(path.join('.') || 'body', 'holds the character U+0000')
-  }
+export const refuseNul: preValidationHookHandler = ({ params, query, body }, _reply, done) => {
+  const path = pathToNul(params) ?? pathToNul(query) ?? pathToNul(body)
+  done(path && invalidField(path.join('.') || 'body', 'holds the character U+0000'))
 }

@@ -1,9 +1,9 @@
-import type { Principal } from '../access-keys/principal.ts'
+import { organizationsOf, type Principal } from '../access-keys/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import { DEFAULT_MIN_TTL_SECONDS } from '../connections/serving-decision.ts'
 import type { RunPrepared } from '../db/database.ts'
 import { invalidField, Problem } from '../errors/problem.ts'
-import { coveringPaths, parseResourceUrl } from '../gitlab/repository-url.ts'
+import { coveringPaths, parseResourceUrl, type ResourceUrl } from '../gitlab/repository-url.ts'
 import { findCandidates, type Place } from './queries.ts'
 import { type Choice, chooseConnection, type RankedCandidate } from './url-match.ts'
 
@@ -12,7 +12,7 @@ export type UrlWish = { url: string; organization?: string | undefined; minTtl?:
 type Deps = { runPrepared: RunPrepared; clock: Clock }
 
 /** @throws {Problem} invalid_request when it is no URL of a repository or group */
-export const placesOf = (url: string): Place[] => {
+export const readUrl = (url: string): ResourceUrl => {
   const resource = parseResourceUrl(url)
   if (!resource) {
     throw invalidField(
@@ -20,11 +20,17 @@ export const placesOf = (url: string): Place[] => {
       'is not the URL of a repository or group (https://host/group/project, git@host:group/project.git)',
     )
   }
-  const { baseUrls, anyPort } = resource
-  return baseUrls.flatMap((baseUrl) =>
-    coveringPaths(resource.pathBelow(baseUrl)).map((groupPath) => ({ baseUrl, anyPort, groupPath })),
-  )
+  return resource
 }
+
+const placesOf = ({ readings, anyPort }: ResourceUrl): Place[] =>
+  readings.flatMap(({ baseUrl, path }) =>
+    coveringPaths(path).map((groupPath) => ({ baseUrl, anyPort, groupPath })),
+  )
+
+/** The organizations in which to search; undefined = all. */
+export const searchedIn = (principal: Principal, organization: string | undefined): string[] | undefined =>
+  organization === undefined ? organizationsOf(principal) : [organization]
 
 /** Every connection that covers the URL, ranked, and which one wins. */
 export const rankByUrl = async (
@@ -33,8 +39,9 @@ export const rankByUrl = async (
   { url, organization, minTtl }: UrlWish,
 ): Promise<Choice> => {
   const now = new Date(clock())
-  const places = placesOf(url)
-  const rows = await findCandidates(runPrepared, { accessKeyId: principal.id, organization, places, now })
+  const organizations = searchedIn(principal, organization)
+  const places = placesOf(readUrl(url))
+  const rows = await findCandidates(runPrepared, { accessKeyId: principal.id, organizations, places, now })
   return chooseConnection(rows, minTtl ?? DEFAULT_MIN_TTL_SECONDS, now)
 }
 

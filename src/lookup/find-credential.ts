@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { v7 as uuidv7 } from 'uuid'
 import type { Principal } from '../access-keys/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Refresher } from '../connections/refresh.ts'
@@ -7,6 +6,7 @@ import {
   decideServing,
   firstTerms,
   type GrantTerms,
+  OUTAGE_MINIMUM_SECONDS,
   termsAfterRefresh,
   termsWhileLeased,
   termsWhileUnavailable,
@@ -14,9 +14,11 @@ import {
 } from '../connections/serving-decision.ts'
 import type { ConnectionVerdict } from '../connections/verify-connection.ts'
 import { notFound, Problem } from '../errors/problem.ts'
+import { coveringPaths, type ResourceUrl } from '../gitlab/repository-url.ts'
 import type { LeaseGrants } from './lease-grants.ts'
+import { newLeaseId } from './lease-id.ts'
 import type { OpenedTokens } from './opened-tokens.ts'
-import type { GrantRow, Place } from './queries.ts'
+import type { GrantRow } from './queries.ts'
 
 export type CredentialWish = Wish & { purpose?: string | undefined }
 
@@ -30,7 +32,7 @@ export type FindDeps = {
 }
 
 /** A granted lease with the opened token. */
-export type Credential = { row: GrantRow & { granted_until: Date }; token: string }
+export type Credential = { row: GrantedRow; token: string }
 
 const POLL_MS = 100
 const LONGEST_WAIT_MS = 12_000
@@ -38,33 +40,45 @@ const LONGEST_WAIT_MS = 12_000
 const MOST_ROUNDS = 6
 
 const toRequest = (principal: Principal, purpose: string | undefined, terms: GrantTerms) => ({
-  leaseId: uuidv7(),
+  leaseId: newLeaseId(),
   accessKeyId: principal.id,
   purpose: purpose ?? null,
   ...terms,
 })
 
 /**
- * The same for the one connection that covers the longest part of a URL.
- * @param organization to which the search is limited.
- * @returns undefined when there is none, or more than one: find-by-url.ts has the rules for that.
+ * The same for a URL, where one statement is enough: its instance has no path of its own, and the connection that is
+ * to win has a token that can be handed out at once.
+ * @param organizations to which the search is limited; undefined = all.
+ * @returns undefined when it takes more: find-by-url.ts has the rules for that.
  */
 export const findCredentialAt = async (
   deps: FindDeps,
-  places: Place[],
-  organization: string | undefined,
+  { readings, anyPort }: ResourceUrl,
+  organizations: string[] | undefined,
   principal: Principal,
   wish: CredentialWish,
 ): Promise<Credential | undefined> => {
-  if (places.some(({ anyPort }) => anyPort)) return undefined
-  const terms = toRequest(principal, wish.purpose, firstTerms(wish))
-  const row = await deps.leaseGrants.byUrl({ places, organization: organization ?? null, ...terms })
-  return row && findCredential(deps, row.connection_id, principal, wish, row)
+  const reading = readings.at(-1)
+  if (reading === undefined || anyPort || isTooShort(wish)) return undefined
+  const groupPaths = coveringPaths(reading.path)
+  const row = await deps.leaseGrants.byUrl({
+    organizations,
+    baseUrl: reading.baseUrl,
+    otherBaseUrls: readings.slice(0, -1).map(({ baseUrl }) => baseUrl),
+    // Of all organizations together, any number may have a connection without a group.
+    groupPaths: organizations ? groupPaths : groupPaths.slice(0, -1),
+    ...toRequest(principal, wish.purpose, firstTerms(wish)),
+  })
+  return row && isGranted(row) ? { row, token: await deps.openedTokens.open(row) } : undefined
 }
+
+/** The rules of url-match.ts prefer what lives a little longer than such a wish. */
+const isTooShort = ({ minTtl }: CredentialWish): boolean =>
+  minTtl !== undefined && minTtl < OUTAGE_MINIMUM_SECONDS
 
 /**
  * A token of the connection that works and lives as long as wished, with its lease in the database.
- * @param first what a statement has answered already.
  * @throws {Problem} not_found, unauthorized (the key was deleted a moment ago), needs_reauthorization,
  *   connection_expired, connection_revoked, token_in_use, min_ttl_unattainable, gitlab_unavailable, oauth_app_rejected
  */
@@ -73,22 +87,18 @@ export const findCredential = async (
   connectionId: string,
   principal: Principal,
   { minTtl, onConflict, purpose }: CredentialWish,
-  first?: GrantRow,
 ): Promise<Credential> => {
   const wish: Wish = { minTtl, onConflict }
-  let granting = first
   let terms = firstTerms(wish)
   let refusal: Problem | undefined
   const patience = performance.now() + LONGEST_WAIT_MS
   for (let round = 0; round < MOST_ROUNDS; ) {
-    const row =
-      granting ?? (await deps.leaseGrants.byId({ connectionId, ...toRequest(principal, purpose, terms) }))
-    granting = undefined
+    const row = await deps.leaseGrants.byId({ connectionId, ...toRequest(principal, purpose, terms) })
     if (!row) throw notFound('connection')
     if (isGranted(row)) return { row, token: await deps.openedTokens.open(row) }
     if (refusal) throw refusal
 
-    const decision = decideServing(row, wish, new Date(deps.clock()))
+    const decision = decideServing({ ...row, ...row.refused }, wish, new Date(deps.clock()))
     if (decision.action === 'wait' && performance.now() < patience) {
       await sleep(POLL_MS)
       continue
@@ -122,13 +132,15 @@ const inDoubt = (): Problem =>
     },
   )
 
-const isGranted = (row: GrantRow): row is GrantRow & { granted_until: Date; access_token: string } =>
-  row.granted_until !== null && row.access_token !== null
+type GrantedRow = Extract<GrantRow, { refused: null }>
+type RefusedRow = Exclude<GrantRow, GrantedRow>
+
+const isGranted = (row: GrantRow): row is GrantedRow => row.access_token !== null
 
 /** The terms for the next grant, and what to answer if they are not met either. */
 type Next = { terms: GrantTerms; refusal: Problem | undefined }
 
-const refreshFor = async ({ refresher, clock }: FindDeps, row: GrantRow, wish: Wish): Promise<Next> => {
+const refreshFor = async ({ refresher, clock }: FindDeps, row: RefusedRow, wish: Wish): Promise<Next> => {
   const outcome = await refresher.refresh(row.connection_id, {
     knownVersion: row.token_version,
     onConflict: wish.onConflict,
@@ -175,8 +187,8 @@ type RefusalCode =
   | 'connection_revoked'
   | 'min_ttl_unattainable'
 
-const refuse = (code: RefusalCode, row: GrantRow, minTtl: number | undefined): Problem => {
-  const members = { connection_id: row.connection_id, status_reason: row.status_reason }
+const refuse = (code: RefusalCode, { refused, ...row }: RefusedRow, minTtl: number | undefined): Problem => {
+  const members = { connection_id: row.connection_id, status_reason: refused.status_reason }
   switch (code) {
     case 'min_ttl_unattainable':
       return new Problem(code, `No token of this connection lives ${minTtl} seconds more.`, {
@@ -188,10 +200,10 @@ const refuse = (code: RefusalCode, row: GrantRow, minTtl: number | undefined): P
     case 'connection_expired':
       return new Problem(
         code,
-        row.status_detail ?? 'The token has reached its end; a person has to replace it.',
+        refused.status_detail ?? 'The token has reached its end; a person has to replace it.',
         { members },
       )
     default:
-      return new Problem(code, row.status_detail ?? undefined, { members })
+      return new Problem(code, refused.status_detail ?? undefined, { members })
   }
 }

@@ -12,7 +12,7 @@ import {
 export type LeaseGrants = {
   /** undefined = no such connection for this access key, or no such key any more. */
   byId(request: GrantRequest): Promise<GrantRow | undefined>
-  /** undefined = not exactly one connection covers the longest part of the URL. */
+  /** undefined, or without a grant = the rules of url-match.ts have to decide. */
   byUrl(request: UrlGrantRequest): Promise<GrantRow | undefined>
 }
 
@@ -25,10 +25,14 @@ const MOST_STATEMENTS = 4
 
 type Grant<Request> = (run: RunPrepared, requests: Request[], now: Date) => Promise<GrantRow[]>
 
-export const createLeaseGrants = (deps: { runPrepared: RunPrepared; clock: Clock }): LeaseGrants => ({
-  byId: shareStatements(grantLeases, deps),
-  byUrl: shareStatements(grantLeasesByUrl, deps),
-})
+export const createLeaseGrants = (deps: { runPrepared: RunPrepared; clock: Clock }): LeaseGrants => {
+  const byUrlWithin = shareStatements(grantLeasesByUrl, deps)
+  const byUrlAnywhere = shareStatements(grantLeasesByUrl, deps)
+  return {
+    byId: shareStatements(grantLeases, deps),
+    byUrl: (request) => (request.organizations ? byUrlWithin(request) : byUrlAnywhere(request)),
+  }
+}
 
 const shareStatements = <Request extends { leaseId: string }>(
   grant: Grant<Request>,

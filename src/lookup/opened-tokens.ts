@@ -12,26 +12,28 @@ const KEPT_TOKENS = 10_000
 const KEPT_MS = 60_000
 
 /**
- * Opens a ciphertext once a minute instead of once a lookup. Kept by the ciphertext itself, which the database gives
- * out only with a granted lease: a token that was replaced, moved or tampered with is never found here.
+ * Opens a ciphertext once a minute instead of once a lookup. What is kept counts only for the same version and
+ * ciphertext, which the database gives out only with a granted lease: a token that was replaced, moved or tampered
+ * with is opened anew, and what does not open is not kept.
  */
 export const createOpenedTokens = (vault: Vault): OpenedTokens => {
-  const opened = new LRUCache<string, string>({
+  type Opened = { version: number; jwe: string; token: Promise<string> }
+  const kept = new LRUCache<string, Opened>({
     max: KEPT_TOKENS,
     ttl: KEPT_MS,
     perf: { now: () => performance.now() },
   })
   return {
-    async open({ connection_id, token_version, access_token }) {
-      const key = `${connection_id}:${token_version}:${access_token}`
-      const kept = opened.get(key)
-      if (kept !== undefined) return kept
-      const token = await vault.open(access_token, {
+    open({ connection_id, token_version, access_token }) {
+      const known = kept.get(connection_id)
+      if (known?.version === token_version && known.jwe === access_token) return known.token
+      const token = vault.open(access_token, {
         ownerId: connection_id,
         version: token_version,
         use: 'access',
       })
-      opened.set(key, token)
+      kept.set(connection_id, { version: token_version, jwe: access_token, token })
+      token.catch(() => kept.delete(connection_id))
       return token
     },
   }

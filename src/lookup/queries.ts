@@ -1,7 +1,6 @@
 import { sql } from 'kysely'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
 import type { ConnectionStatus, TokenKind } from '../db/tables.ts'
-import { depthOf } from './url-match.ts'
 
 /** One wish for a token, by connection id. */
 export type GrantRequest = {
@@ -15,42 +14,46 @@ export type GrantRequest = {
   purpose: string | null
 }
 
+/** One wish for a token by URL, under one reading of the URL. */
+export type UrlGrantRequest = Omit<GrantRequest, 'connectionId'> & {
+  /** undefined = all: then a connection that is limited to no group is not looked for. */
+  organizations: string[] | undefined
+  baseUrl: string
+  /** If one of these is an instance too, the URL can be read in more than one way: no grant. */
+  otherBaseUrls: string[]
+  groupPaths: string[]
+}
+
 /** The connection as the statement found it, and whether it granted the lease. */
 export type GrantRow = {
   lease_id: string
-  /** Set when the lease is in the table. */
-  granted_until: Date | null
   connection_id: string
   organization: string
   base_url: string
   token_kind: TokenKind
   token_version: number
-  /** null unless granted: a secret leaves the database only together with its lease. */
-  access_token: string | null
   scopes: string[]
+  token_expires_at: Date | null
+} & (
+  | {
+      /** The lease is in the table: a secret leaves the database only together with it. */
+      access_token: string
+      refused: null
+    }
+  | { access_token: null; refused: RefusedState }
+)
+
+/** What there is to know of a connection whose token was not granted. */
+export type RefusedState = {
   status: ConnectionStatus
   status_reason: string | null
   status_detail: string | null
   token_issued_at: Date
-  token_expires_at: Date | null
   attempt_id: string | null
   attempt_deadline: Date | null
   unanswered_since: Date | null
   retry_after: Date | null
   refreshable: boolean
-}
-
-/** One wish for a token by URL: the places are the pairs of base URL and group that could cover it. */
-export type UrlGrantRequest = Omit<GrantRequest, 'connectionId'> & {
-  organization: string | null
-  places: Place[]
-}
-
-export type Place = {
-  baseUrl: string
-  /** The base URL stands for an instance on any port of its host. */
-  anyPort: boolean
-  groupPath: string
 }
 
 /** A token that cannot be refreshed is of use until its end; every other one can be renewed. */
@@ -65,15 +68,13 @@ const IS_LEASED = (connection: string) => `exists (
     and leases.expires_at > $1::timestamptz and leases.token_version = ${connection}.token_version
 )`
 
-const IS_AT_PLACE = `(
-  instances.base_url = place.base_url
-  or (place.any_port and regexp_replace(instances.base_url, '^(https?://[^/]+?):[0-9]+', '\\1') = place.base_url)
-)`
-
 const MAY_USE = (organization: string) =>
   `(${organization} = any (access_keys.organizations) or '*' = any (access_keys.organizations))`
 
 const KEY_IS_VALID = '(access_keys.expires_at is null or access_keys.expires_at > $1::timestamptz)'
+
+/** A time as a number: to write it as text and read that again would cost more than all else of a column. */
+const MILLISECONDS = (time: string) => `date_part('epoch', ${time}) * 1000`
 
 /**
  * Reads the connections of `request` and grants their leases in one statement. The row locks keep a refresh from
@@ -81,13 +82,13 @@ const KEY_IS_VALID = '(access_keys.expires_at is null or access_keys.expires_at 
  * lock. A request of a deleted or expired access key, for an unknown connection or one outside the key's
  * organizations has no row in the answer.
  */
-const GRANT = `
+const GRANT = (connectionIds: string) => `
   connection as (
     select id, organization, instance_id, token_kind, token_version, access_token, scopes, status, status_reason,
       status_detail, token_issued_at, token_expires_at, attempt_id, attempt_deadline, unanswered_since, retry_after,
       refresh_token is not null and oauth_app_id is not null as refreshable
     from connections
-    where id = any (array(select connection_id from request))
+    where id = any (${connectionIds})
     for share
   ), found as (
     select request.lease_id, request.purpose, request.access_key_id, connection.*,
@@ -115,11 +116,17 @@ const GRANT = `
     select lease_id, id, organization, token_version, access_key_id, purpose, $1::timestamptz, lease_until
     from found where granted
   )
-  select found.lease_id, case when found.granted then found.lease_until end as granted_until,
-    found.id as connection_id, found.organization, instances.base_url, found.token_kind, found.token_version,
-    case when found.granted then found.access_token end as access_token, found.scopes, found.status,
-    found.status_reason, found.status_detail, found.token_issued_at, found.token_expires_at, found.attempt_id,
-    found.attempt_deadline, found.unanswered_since, found.retry_after, found.refreshable
+  select found.lease_id, found.id as connection_id, found.organization, instances.base_url, found.token_kind,
+    found.token_version, array_to_string(found.scopes, ' ') as scopes,
+    ${MILLISECONDS('found.token_expires_at')} as token_expires_at,
+    case when found.granted then found.access_token end as access_token,
+    case when found.granted is not true then jsonb_build_object(
+      'status', found.status, 'status_reason', found.status_reason, 'status_detail', found.status_detail,
+      'token_issued_at', ${MILLISECONDS('found.token_issued_at')},
+      'attempt_id', found.attempt_id, 'attempt_deadline', ${MILLISECONDS('found.attempt_deadline')},
+      'unanswered_since', ${MILLISECONDS('found.unanswered_since')},
+      'retry_after', ${MILLISECONDS('found.retry_after')}, 'refreshable', found.refreshable
+    ) end as refused
   from found
   join instances on instances.id = found.instance_id`
 
@@ -127,78 +134,134 @@ const GRANT_BY_ID: PreparedStatement = {
   name: 'grant-by-id',
   text: `
   with request as (
-    select * from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::float8[], $6::float8[], $7::boolean[], $8::text[])
-      as request (lease_id, connection_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose)
-  ), ${GRANT}`,
+    select * from unnest($2::uuid[], $3::uuid[], $4::float8[], $5::float8[], $6::boolean[], $7::text[], $8::uuid[])
+      as request (lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose, connection_id)
+  ), ${GRANT('$8::uuid[]')}`,
 }
+
+/** Between the members of a list in one text: no group path and no base URL has it. */
+const SEPARATOR = '\n'
+const LIST = (text: string) => `string_to_array(${text}, E'\\n')`
 
 /**
- * The same by URL, where one servable connection covers the longest part of it. Where none does, or more than one, or
- * where the URL names no port (SSH), there is no row in the answer, and the rules of url-match.ts decide.
+ * The same by URL, by the rules of url-match.ts as far as they need no more than the row: of the servable connections
+ * that cover the longest part of the URL the latest verified, if all of these belong to one organization. Its token
+ * counts only when it is granted; where there is no grant, url-match.ts decides.
  */
-const GRANT_BY_URL: PreparedStatement = {
-  name: 'grant-by-url',
+const grantByUrl = (name: string, isWithin: string): PreparedStatement => ({
+  name,
   text: `
   with wish as (
-    select * from unnest($2::uuid[], $3::text[], $4::uuid[], $5::float8[], $6::float8[], $7::boolean[], $8::text[])
-      as wish (lease_id, organization, access_key_id, min_remaining, lease_seconds, past_half_life, purpose)
-  ), place as (
-    select * from unnest($9::uuid[], $10::text[], $11::text[], $12::int[])
-      as place (lease_id, base_url, group_path, depth)
+    select * from unnest($2::uuid[], $3::uuid[], $4::float8[], $5::float8[], $6::boolean[], $7::text[],
+        $8::text[], $9::text[], $10::text[], $11::text[])
+      as wish (lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose,
+        base_url, other_base_urls, group_paths, organizations)
+  ), other as (
+    select array_agg(base_url) as base_urls from instances where base_url = any ($12::text[])
   ), candidate as (
-    select wish.lease_id, connections.id,
-      rank() over (partition by wish.lease_id order by place.depth desc) as position,
-      count(*) over (partition by wish.lease_id, place.depth) as rivals
+    select wish.lease_id, wish.access_key_id, wish.min_remaining, wish.lease_seconds, wish.past_half_life,
+      wish.purpose, connections.id as connection_id, row_number() over best as position,
+      min(connections.organization) over longest = max(connections.organization) over longest as decided
     from wish
-    join place on place.lease_id = wish.lease_id
+    join instances on instances.base_url = wish.base_url
     join access_keys on access_keys.id = wish.access_key_id and ${KEY_IS_VALID}
-    join instances on instances.base_url = place.base_url
-    join connections on connections.instance_id = instances.id and connections.group_path = place.group_path
+    join connections on connections.instance_id = instances.id
+      and connections.group_path = any (${LIST('wish.group_paths')})
+      and ${isWithin} and ${MAY_USE('connections.organization')}
       and ${IS_SERVABLE}
-      and (wish.organization is null or connections.organization = wish.organization)
-      and ${MAY_USE('connections.organization')}
+    where (select base_urls is null from other)
+      or not ${LIST('wish.other_base_urls')} && (select base_urls from other)
+    window
+      longest as (partition by wish.lease_id order by length(connections.group_path) desc),
+      best as (partition by wish.lease_id order by length(connections.group_path) desc,
+        connections.last_verified_at desc nulls last, connections.id)
   ), request as (
-    select wish.*, candidate.id as connection_id
-    from wish
-    join candidate on candidate.lease_id = wish.lease_id and candidate.position = 1 and candidate.rivals = 1
-  ), ${GRANT}`,
+    select * from candidate where position = 1 and decided
+  ), ${GRANT('array(select connection_id from request)')}`,
+})
+
+const GRANT_BY_URL_WITHIN = grantByUrl(
+  'grant-by-url-within',
+  `connections.organization = any (${LIST('wish.organizations')})`,
+)
+const GRANT_BY_URL_ANYWHERE = grantByUrl('grant-by-url-anywhere', 'true')
+
+type RawGrantRow = Record<string, unknown> & {
+  scopes: string
+  token_expires_at: number | null
+  refused: Record<string, unknown> | null
 }
 
-type Terms = Omit<GrantRequest, 'connectionId'>
+const toDate = (milliseconds: unknown): Date | null =>
+  typeof milliseconds === 'number' ? new Date(Math.round(milliseconds)) : null
 
-const termColumns = (requests: Terms[]) => [
-  requests.map(({ accessKeyId }) => accessKeyId),
-  requests.map(({ minRemaining }) => minRemaining),
-  requests.map(({ leaseSeconds }) => leaseSeconds),
-  requests.map(({ acceptPastHalfLife }) => acceptPastHalfLife),
+const toGrantRow = (raw: RawGrantRow): GrantRow => {
+  const { scopes, token_expires_at, refused } = raw
+  return Object.assign(raw, {
+    scopes: scopes === '' ? [] : scopes.split(' '),
+    token_expires_at: toDate(token_expires_at),
+    refused: refused && {
+      ...refused,
+      token_issued_at: toDate(refused.token_issued_at),
+      attempt_deadline: toDate(refused.attempt_deadline),
+      unanswered_since: toDate(refused.unanswered_since),
+      retry_after: toDate(refused.retry_after),
+    },
+  }) as unknown as GrantRow
+}
+
+/** What needs no quotes in the text of an array: pg would quote each element. */
+const arrayOf = (values: (string | number | boolean)[]): string => `{${values.join(',')}}`
+
+const termColumns = (requests: Omit<GrantRequest, 'connectionId'>[]) => [
+  arrayOf(requests.map(({ leaseId }) => leaseId)),
+  arrayOf(requests.map(({ accessKeyId }) => accessKeyId)),
+  arrayOf(requests.map(({ minRemaining }) => minRemaining)),
+  arrayOf(requests.map(({ leaseSeconds }) => leaseSeconds)),
+  arrayOf(requests.map(({ acceptPastHalfLife }) => acceptPastHalfLife)),
   requests.map(({ purpose }) => purpose),
 ]
 
-export const grantLeases = (run: RunPrepared, requests: GrantRequest[], now: Date): Promise<GrantRow[]> =>
-  run<GrantRow>(GRANT_BY_ID, [
-    now,
-    requests.map(({ leaseId }) => leaseId),
-    requests.map(({ connectionId }) => connectionId),
-    ...termColumns(requests),
-  ])
+export const grantLeases = async (
+  run: RunPrepared,
+  requests: GrantRequest[],
+  now: Date,
+): Promise<GrantRow[]> => {
+  const connectionIds = arrayOf(requests.map(({ connectionId }) => connectionId))
+  const rows = await run<RawGrantRow>(GRANT_BY_ID, [now, ...termColumns(requests), connectionIds])
+  return rows.map(toGrantRow)
+}
 
-export const grantLeasesByUrl = (
+/** @param requests with organizations all of them, or none. */
+export const grantLeasesByUrl = async (
   run: RunPrepared,
   requests: UrlGrantRequest[],
   now: Date,
 ): Promise<GrantRow[]> => {
-  const places = requests.flatMap(({ leaseId, places }) => places.map((place) => ({ leaseId, ...place })))
-  return run<GrantRow>(GRANT_BY_URL, [
+  const isWithin = requests[0]?.organizations !== undefined
+  const rows = await run<RawGrantRow>(isWithin ? GRANT_BY_URL_WITHIN : GRANT_BY_URL_ANYWHERE, [
     now,
-    requests.map(({ leaseId }) => leaseId),
-    requests.map(({ organization }) => organization),
     ...termColumns(requests),
-    places.map(({ leaseId }) => leaseId),
-    places.map(({ baseUrl }) => baseUrl),
-    places.map(({ groupPath }) => groupPath),
-    places.map(({ groupPath }) => depthOf(groupPath)),
+    requests.map(({ baseUrl }) => baseUrl),
+    requests.map(({ otherBaseUrls }) => otherBaseUrls.join(SEPARATOR)),
+    requests.map(({ groupPaths }) => groupPaths.join(SEPARATOR)),
+    requests.map(({ organizations }) => organizations?.join(SEPARATOR) ?? null),
+    [...new Set(requests.flatMap(({ otherBaseUrls }) => otherBaseUrls))],
   ])
+  return rows.map(toGrantRow)
 }
+
+export type Place = {
+  baseUrl: string
+  /** The base URL stands for an instance on any port of its host. */
+  anyPort: boolean
+  groupPath: string
+}
+
+const IS_AT_PLACE = `(
+  instances.base_url = place.base_url
+  or (place.any_port and regexp_replace(instances.base_url, '^(https?://[^/]+?):[0-9]+', '\\1') = place.base_url)
+)`
 
 export type CandidateRow = {
   id: string
@@ -218,13 +281,14 @@ export type CandidateRow = {
 
 export type CandidateQuery = {
   accessKeyId: string
-  organization: string | undefined
+  /** undefined = all. */
+  organizations: string[] | undefined
   places: Place[]
   now: Date
 }
 
-const FIND_CANDIDATES: PreparedStatement = {
-  name: 'find-candidates',
+const findCandidatesStatement = (name: string, isWithin: string): PreparedStatement => ({
+  name,
   text: `
   select connections.id, connections.organization, instances.base_url, connections.group_path, connections.name,
     connections.status, connections.status_detail,
@@ -235,23 +299,29 @@ const FIND_CANDIDATES: PreparedStatement = {
   join instances on ${IS_AT_PLACE}
   join access_keys on access_keys.id = $5::uuid and ${KEY_IS_VALID}
   join connections on connections.instance_id = instances.id and connections.group_path = place.group_path
-    and ($6::text is null or connections.organization = $6::text)
-    and ${MAY_USE('connections.organization')}
+    and ${isWithin} and ${MAY_USE('connections.organization')}
+  order by length(connections.group_path) desc
   limit 1000`,
-}
+})
+
+const FIND_CANDIDATES_WITHIN = findCandidatesStatement(
+  'find-candidates-within',
+  'connections.organization = any ($6::text[])',
+)
+const FIND_CANDIDATES_ANYWHERE = findCandidatesStatement('find-candidates-anywhere', '$6::text[] is null')
 
 /** Every connection within the key's organizations that covers one of the places, whatever its status. */
 export const findCandidates = (
   run: RunPrepared,
-  { places, ...query }: CandidateQuery,
+  { accessKeyId, organizations, places, now }: CandidateQuery,
 ): Promise<CandidateRow[]> =>
-  run<CandidateRow>(FIND_CANDIDATES, [
-    query.now,
+  run<CandidateRow>(organizations ? FIND_CANDIDATES_WITHIN : FIND_CANDIDATES_ANYWHERE, [
+    now,
     places.map(({ baseUrl }) => baseUrl),
     places.map(({ anyPort }) => anyPort),
     places.map(({ groupPath }) => groupPath),
-    query.accessKeyId,
-    query.organization ?? null,
+    accessKeyId,
+    organizations ?? null,
   ])
 
 /** @param accessKeyId undefined = whoever it was granted to. @returns false when there is no such lease. */

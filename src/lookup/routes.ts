@@ -10,7 +10,7 @@ import { notFound, Problem } from '../errors/problem.ts'
 import { problems } from '../http/problem-schema.ts'
 import { Id, IdParams, isoTimeOrNull, NullableText, NullableTime, Organization } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import { findConnectionByUrl, placesOf, rankByUrl } from './find-by-url.ts'
+import { findConnectionByUrl, rankByUrl, readUrl, searchedIn } from './find-by-url.ts'
 import {
   type FindDeps,
   type Credential as FoundCredential,
@@ -190,7 +190,8 @@ export const registerLookupRoutes = (app: App, deps: Deps): void => {
       const credential = await authoritatively(request, async (principal) => {
         if (organization !== undefined) requireOrganization(principal, organization)
         const wish = { minTtl: min_ttl, onConflict: on_conflict, purpose }
-        const credential = await findCredentialAt(deps, placesOf(url), organization, principal, wish)
+        const within = searchedIn(principal, organization)
+        const credential = await findCredentialAt(deps, readUrl(url), within, principal, wish)
         if (credential) return credential
         const id = await findConnectionByUrl(deps, principal, { url, organization, minTtl: min_ttl })
         return findCredential(deps, id, principal, wish)

@@ -45,7 +45,7 @@ t.test('a database that fails between the answer of GitLab and its saving', asyn
     await database.close()
     await cluster.stop()
   })
-  await migrateToLatest(database.db)
+  await migrateToLatest(database)
   const dataDir = await createDataDir(t)
   const stage = await setStage(t, { broker: { database, config: { dataDir } } })
   const { simulator, clock } = stage

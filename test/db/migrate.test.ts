@@ -9,16 +9,18 @@ import { createEmptyDatabase } from '../support/database.ts'
 const committed = await readFile(new URL('../../migrations/schema.sql', import.meta.url), 'utf8')
 
 t.test('the migrations make of an empty PostgreSQL what migrations/schema.sql says', async (t) => {
-  const { db } = await createEmptyDatabase(t)
-  t.match((await migrateToLatest(db))[0], /^0001_/)
+  const database = await createEmptyDatabase(t)
+  const { db } = database
+  t.match((await migrateToLatest(database))[0], /^0001_/)
   t.equal(await dumpSchema(db), committed, 'else: node src/cli.ts schema > migrations/schema.sql')
-  t.same(await migrateToLatest(db), [], 'and applied again they change nothing')
+  t.same(await migrateToLatest(database), [], 'and applied again they change nothing')
   t.equal(await dumpSchema(db), committed)
 })
 
 t.test('the dump sees a change of any kind', async (t) => {
-  const { db } = await createEmptyDatabase(t)
-  await migrateToLatest(db)
+  const database = await createEmptyDatabase(t)
+  const { db } = database
+  await migrateToLatest(database)
   for (const change of [
     'alter table leases add column note text',
     'alter table leases alter column purpose set not null',
@@ -39,7 +41,7 @@ t.test('three processes that start at once on an empty database migrate it once'
   const { url, db } = await createEmptyDatabase(t)
   const pools = [1, 2, 3].map(() => openDatabase({ databaseUrl: url, dataDir: '', poolSize: 2 }))
   t.teardown(() => Promise.all(pools.map(({ close }) => close())))
-  const applied = await Promise.all(pools.map((pool) => migrateToLatest(pool.db)))
+  const applied = await Promise.all(pools.map((pool) => migrateToLatest(pool)))
   t.equal(applied.filter((names) => names.length > 0).length, 1)
   t.equal(await dumpSchema(db), committed)
   const { rows } = await sql`select from instances`.execute(db)

@@ -4,7 +4,7 @@ import { coveringPaths, parseResourceUrl } from '../../src/gitlab/repository-url
 /** The path that each candidate for the base URL leaves, longest base URL first. */
 const read = (url: string): Record<string, string> | undefined => {
   const resource = parseResourceUrl(url)
-  return resource && Object.fromEntries(resource.baseUrls.map((base) => [base, resource.pathBelow(base)]))
+  return resource && Object.fromEntries(resource.readings.map(({ baseUrl, path }) => [baseUrl, path]))
 }
 
 const PROJECT = { 'https://gitlab.com/acme': 'web-shop', 'https://gitlab.com': 'acme/web-shop' }
@@ -79,7 +79,7 @@ t.test('refuses what names no repository', async (t) => {
 
 t.test('a long URL does not stand for a million places', async (t) => {
   const resource = parseResourceUrl(`ssh://gitlab.com/${'a/'.repeat(1000)}`)!
-  const places = resource.baseUrls.flatMap((base) => coveringPaths(resource.pathBelow(base)))
+  const places = resource.readings.flatMap(({ path }) => coveringPaths(path))
   t.ok(places.length < 300, `${places.length} places`)
 })
 

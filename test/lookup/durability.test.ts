@@ -14,7 +14,7 @@ t.test(
     t.teardown(() => cluster.stop())
     const database = openDatabase({ databaseUrl: cluster.url, dataDir: '', poolSize: 5 })
     t.teardown(() => database.close())
-    await migrateToLatest(database.db)
+    await migrateToLatest(database)
     const { broker, simulator } = await setStage(t, { broker: { database } })
     const { token } = simulator.world.createAccessToken({
       kind: 'personal',

@@ -204,7 +204,7 @@ t.test('a lookup and a claim that race: never a lease on a token that is being r
       await soon()
       const terms = { minRemaining: 300, leaseSeconds: 300, acceptPastHalfLife: true, purpose: null }
       const row = await grants.byId({ leaseId: uuidv7(), connectionId: id, accessKeyId, ...terms })
-      return row?.granted_until !== null
+      return row?.access_token !== null
     })
     const [claimed, ...granted] = await Promise.all([claiming, ...granting])
     const wasClaimed = claimed !== undefined && 'claim' in claimed

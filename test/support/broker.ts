@@ -72,7 +72,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
     ? openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
     : (options.database ?? (await createTestDatabase(t)))
   const { db, runPrepared } = database
-  if (options.embedded) await migrateToLatest(db)
+  if (options.embedded) await migrateToLatest(database)
 
   const port = await freePort()
   const config = {

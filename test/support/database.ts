@@ -43,9 +43,9 @@ const ensureTemplate = (url: string): Promise<void> =>
       const draft = `${TEMPLATE}_draft`
       await client.query(`drop database if exists ${draft}`)
       await client.query(`create database ${draft}`)
-      const { db, close } = openDatabase({ databaseUrl: withDatabase(url, draft), dataDir: '', poolSize: 1 })
-      await migrateToLatest(db)
-      await close()
+      const database = openDatabase({ databaseUrl: withDatabase(url, draft), dataDir: '', poolSize: 1 })
+      await migrateToLatest(database)
+      await database.close()
       await client.query(`alter database ${draft} rename to ${TEMPLATE}`)
     }
     await client.query('select pg_advisory_unlock($1)', [TEMPLATE_LOCK])

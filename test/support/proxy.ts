@@ -5,6 +5,8 @@ export type Proxy = {
   url: string
   /** Cuts what is connected and refuses what comes, as a server that is gone. */
   cut(): Promise<void>
+  /** Swallows from now on what is sent either way, as a network that is gone without a word. */
+  swallow(): void
   /** Is there again, at the same address. */
   restore(): Promise<void>
 }
@@ -42,6 +44,9 @@ export const startProxy = async (t: Test, target: string): Promise<Proxy> => {
   return {
     url: Object.assign(new URL(target), { port: String(port) }).href,
     cut,
+    swallow() {
+      for (const socket of sockets) socket.unpipe().resume()
+    },
     restore: () => listen(port),
   }
 }
