@@ -1,4 +1,5 @@
 import { hasRole, mayActIn, type Principal } from '../access-keys/principal.ts'
+import { coalesce } from '../connections/coalesce.ts'
 import { isRefreshable } from '../connections/connection.ts'
 import { findConnection } from '../connections/queries.ts'
 import type { Database } from '../db/database.ts'
@@ -13,44 +14,54 @@ type Deps = FindDeps & { db: Database }
  * report it. A dead token is refreshed; one that works is said to work.
  * @throws {Problem} not_found, token_works, and those of findCredential, which tell why there is no better token
  */
-export const rejectLease = async (deps: Deps, leaseId: string, principal: Principal): Promise<Credential> => {
+export const createRejectLease = (deps: Deps) => {
   const { db, clock, verify, refresher } = deps
-  const lease = await findLease(db, leaseId)
-  const isOwn = lease?.access_key_id === principal.id || hasRole(principal, 'manager')
-  if (!lease || !isOwn || !mayActIn(principal, lease.organization)) throw notFound('lease')
-  const connection = await findConnection(db, lease.connection_id)
-  if (!connection) throw notFound('connection')
-  const newest = () =>
-    findCredential(deps, connection.id, principal, { minTtl: undefined, onConflict: 'respect' })
-  if (connection.token_version > lease.token_version || connection.status !== 'active') {
-    await markLeaseRejected(db, lease.id, new Date(clock()))
-    return newest()
-  }
 
-  const verdict = await verify(connection.id)
-  // Somebody else's report had it replaced meanwhile: what GitLab said is about the newer version.
-  if (verdict.tokenVersion > lease.token_version) {
+  /** Asks GitLab, and has a dead token refreshed: a report that comes in between must not ask again. */
+  const settle = coalesce(async (connectionId: string) => {
+    const verdict = await verify(connectionId)
+    const connection = verdict.kind === 'dead' ? await findConnection(db, connectionId) : undefined
+    if (connection && isRefreshable(connection)) {
+      // The leases that others hold on it protect nothing.
+      await refresher.refresh(connectionId, { knownVersion: verdict.tokenVersion, onConflict: 'preempt' })
+    }
+    return verdict
+  })
+
+  return async (leaseId: string, principal: Principal): Promise<Credential> => {
+    const lease = await findLease(db, leaseId)
+    const isOwn = lease?.access_key_id === principal.id || hasRole(principal, 'manager')
+    if (!lease || !isOwn || !mayActIn(principal, lease.organization)) throw notFound('lease')
+    const connection = await findConnection(db, lease.connection_id)
+    if (!connection) throw notFound('connection')
+    const newest = () =>
+      findCredential(deps, connection.id, principal, { minTtl: undefined, onConflict: 'respect' })
+    if (connection.token_version > lease.token_version || connection.status !== 'active') {
+      await markLeaseRejected(db, lease.id, new Date(clock()))
+      return newest()
+    }
+
+    const verdict = await settle(connection.id)
+    // Somebody else's report had it replaced meanwhile: what GitLab said is about the newer version.
+    if (verdict.tokenVersion > lease.token_version) {
+      await markLeaseRejected(db, lease.id, new Date(clock()))
+      return newest()
+    }
+    if (verdict.kind === 'works') {
+      throw new Problem(
+        'token_works',
+        'GitLab accepts this token: the refusal is about the repository, its permissions or the scopes.',
+        { members: { connection_id: connection.id, scopes: connection.scopes } },
+      )
+    }
+    // The token changed while GitLab was asked about the old one.
+    if (verdict.kind === 'unknown' && verdict.refusal === undefined) return newest()
+    if (verdict.kind === 'unknown') {
+      throw new Problem('gitlab_unavailable', verdict.refusal?.detail ?? 'The token is changing right now.', {
+        retryAfterSeconds: verdict.refusal?.retryAfterSeconds ?? 1,
+      })
+    }
     await markLeaseRejected(db, lease.id, new Date(clock()))
     return newest()
   }
-  if (verdict.kind === 'works') {
-    throw new Problem(
-      'token_works',
-      'GitLab accepts this token: the refusal is about the repository, its permissions or the scopes.',
-      { members: { connection_id: connection.id, scopes: connection.scopes } },
-    )
-  }
-  // The token changed while GitLab was asked about the old one.
-  if (verdict.kind === 'unknown' && verdict.refusal === undefined) return newest()
-  if (verdict.kind === 'unknown') {
-    throw new Problem('gitlab_unavailable', verdict.refusal?.detail ?? 'The token is changing right now.', {
-      retryAfterSeconds: verdict.refusal?.retryAfterSeconds ?? 1,
-    })
-  }
-  await markLeaseRejected(db, lease.id, new Date(clock()))
-  if (isRefreshable(connection)) {
-    // It is dead: the leases that others hold on it protect nothing.
-    await refresher.refresh(connection.id, { knownVersion: lease.token_version, onConflict: 'preempt' })
-  }
-  return newest()
 }

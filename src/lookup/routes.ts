@@ -18,7 +18,7 @@ import {
   findCredentialAt,
 } from './find-credential.ts'
 import { releaseLease } from './queries.ts'
-import { rejectLease } from './reject-lease.ts'
+import { createRejectLease } from './reject-lease.ts'
 
 /** A day: GitLab's OAuth tokens live two hours by default, and no scan should need more. */
 const LONGEST_MIN_TTL = 86_400
@@ -117,6 +117,7 @@ type Deps = FindDeps & { db: Database; runPrepared: RunPrepared; authenticator: 
 
 export const registerLookupRoutes = (app: App, deps: Deps): void => {
   const { db, clock, authenticator } = deps
+  const rejectLease = createRejectLease(deps)
   const onRequest = authenticator.requireRoleFromMemory('scanner')
   const askForRole = authenticator.requireRole('scanner')
   app.addSchema(Credential)
@@ -282,7 +283,7 @@ export const registerLookupRoutes = (app: App, deps: Deps): void => {
       },
     },
     async (request, reply) => {
-      const credential = await rejectLease(deps, request.params.id, principalOf(request))
+      const credential = await rejectLease(request.params.id, principalOf(request))
       return reply.header('cache-control', 'no-store').send(toCredential(credential, new Date(clock())))
     },
   )

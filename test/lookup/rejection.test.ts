@@ -3,7 +3,7 @@ import { verifyConnection } from '../../src/connections/verify-connection.ts'
 import { createInstanceClients } from '../../src/instances/instance-clients.ts'
 import { createLeaseGrants } from '../../src/lookup/lease-grants.ts'
 import { createOpenedTokens } from '../../src/lookup/opened-tokens.ts'
-import { rejectLease } from '../../src/lookup/reject-lease.ts'
+import { createRejectLease } from '../../src/lookup/reject-lease.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createVault } from '../../src/vault/vault.ts'
 import { type Answer, MASTER_KEY, setStage } from '../support/broker.ts'
@@ -202,21 +202,24 @@ t.test('a report that GitLab refused a token', async (t) => {
     t.teardown(() => instanceClients.close())
     const refresher = await createReplica(t, stage)
     const { access_key_id } = await leaseOf({ body } as Answer)
-    const credential = await rejectLease(
-      {
-        db,
-        clock,
-        leaseGrants: createLeaseGrants({ runPrepared, clock }),
-        openedTokens: createOpenedTokens(vault),
-        refresher,
-        async verify(connectionId) {
-          await refresher.refresh(connectionId, { knownVersion: 1, onConflict: 'preempt' })
-          return verifyConnection({ db, vault, clock, instanceClients }, connectionId)
-        },
+    const rejectLease = createRejectLease({
+      db,
+      clock,
+      leaseGrants: createLeaseGrants({ runPrepared, clock }),
+      openedTokens: createOpenedTokens(vault),
+      refresher,
+      async verify(connectionId) {
+        await refresher.refresh(connectionId, { knownVersion: 1, onConflict: 'preempt' })
+        return verifyConnection({ db, vault, clock, instanceClients }, connectionId)
       },
-      body.lease_id,
-      { id: access_key_id, name: 'bootstrap', role: 'admin', organizations: ['*'], expiresAt: null },
-    )
+    })
+    const credential = await rejectLease(body.lease_id, {
+      id: access_key_id,
+      name: 'bootstrap',
+      role: 'admin',
+      organizations: ['*'],
+      expiresAt: null,
+    })
     t.equal(credential.row.token_version, 2)
   })
 })
