@@ -1,9 +1,15 @@
 import { type Kysely, sql } from 'kysely'
 
-/** Of any status: what a URL could get if it lived is looked up too, to say why it is not served. */
 const STATEMENTS = [
+  // Of any status: what a URL could get if it lived is looked up too, to say why it is not served.
   'create index connections_by_place on connections (instance_id, group_path, organization)',
   'drop index connections_by_url',
+  // The account first: one index for identity and account, and none that looks cheap for a URL and walks all of an
+  // instance or organization.
+  'drop index connections_identity',
+  `create unique index connections_identity
+    on connections (gitlab_user_id, instance_id, organization, method, group_path)`,
+  'drop index connections_by_account',
 ]
 
 export const up = async (db: Kysely<unknown>): Promise<void> => {

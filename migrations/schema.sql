@@ -99,13 +99,12 @@ create table connections (
   constraint connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'needs_reauthorization'::text, 'revoked'::text, 'expired'::text]))),
   constraint connections_token_kind_check CHECK ((token_kind = ANY (ARRAY['oauth_access_token'::text, 'personal_access_token'::text, 'group_access_token'::text, 'project_access_token'::text])))
 );
-CREATE INDEX connections_by_account ON public.connections USING btree (instance_id, gitlab_user_id);
 CREATE INDEX connections_by_organization ON public.connections USING btree (organization, id);
 CREATE INDEX connections_by_place ON public.connections USING btree (instance_id, group_path, organization);
 CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_app_id) WHERE (oauth_app_id IS NOT NULL);
 CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND (refresh_token IS NULL));
 CREATE INDEX connections_to_mend ON public.connections USING btree (retry_after) WHERE ((status = 'active'::text) AND ((attempt_id IS NOT NULL) OR (failing_since IS NOT NULL)));
-CREATE UNIQUE INDEX connections_identity ON public.connections USING btree (organization, instance_id, method, gitlab_user_id, group_path);
+CREATE UNIQUE INDEX connections_identity ON public.connections USING btree (gitlab_user_id, instance_id, organization, method, group_path);
 
 create table data_keys (
   id uuid not null,

@@ -61,6 +61,7 @@ export const findCredentialAt = async (
 ): Promise<Credential | undefined> => {
   const reading = readings.at(-1)
   if (reading === undefined || anyPort || isTooShort(wish)) return undefined
+  if (organizations && organizations.length > MOST_ORGANIZATIONS) return undefined
   const groupPaths = coveringPaths(reading.path)
   const row = await deps.leaseGrants.byUrl({
     organizations,
@@ -73,6 +74,8 @@ export const findCredentialAt = async (
   return row && isGranted(row) ? { row, token: await deps.openedTokens.open(row) } : undefined
 }
 
+/** Each of them is looked for at each group that covers the URL. */
+const MOST_ORGANIZATIONS = 10
 /** The rules of url-match.ts prefer what lives a little longer than such a wish. */
 const isTooShort = ({ minTtl }: CredentialWish): boolean =>
   minTtl !== undefined && minTtl < OUTAGE_MINIMUM_SECONDS

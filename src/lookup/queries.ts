@@ -139,9 +139,20 @@ const GRANT_BY_ID: PreparedStatement = {
   ), ${GRANT('$8::uuid[]')}`,
 }
 
-/** Between the members of a list in one text: no group path and no base URL has it. */
+/** Between the base URLs of a list in one text: none of them has it. */
 const SEPARATOR = '\n'
-const LIST = (text: string) => `string_to_array(${text}, E'\\n')`
+const OTHER_BASE_URLS = `string_to_array(wish.other_base_urls, E'\\n')`
+
+/**
+ * The connections at one place, by index. Every column is compared with one value, and the fence (offset) keeps the
+ * planner from another order: it goes by averages, by which an instance or an organization looks small enough to be
+ * read as a whole, and the largest ones are not.
+ */
+const AT_PLACE = (columns: string, isWithin: string) => `lateral (
+    select ${columns} from connections
+    where connections.instance_id = instances.id and connections.group_path = place.group_path and ${isWithin}
+    offset 0
+  ) as connections`
 
 /**
  * The same by URL, by the rules of url-match.ts as far as they need no more than the row: of the servable connections
@@ -153,11 +164,10 @@ const grantByUrl = (name: string, isWithin: string): PreparedStatement => ({
   text: `
   with wish as (
     select * from unnest($2::uuid[], $3::uuid[], $4::float8[], $5::float8[], $6::boolean[], $7::text[],
-        $8::text[], $9::text[], $10::text[], $11::text[])
-      as wish (lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose,
-        base_url, other_base_urls, group_paths, organizations)
+        $8::text[], $9::text[])
+      as wish (lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose, base_url, other_base_urls)
   ), other as (
-    select array_agg(base_url) as base_urls from instances where base_url = any ($12::text[])
+    select array_agg(base_url) as base_urls from instances where base_url = any ($10::text[])
   ), candidate as (
     select wish.lease_id, wish.access_key_id, wish.min_remaining, wish.lease_seconds, wish.past_half_life,
       wish.purpose, connections.id as connection_id, row_number() over best as position,
@@ -165,12 +175,13 @@ const grantByUrl = (name: string, isWithin: string): PreparedStatement => ({
     from wish
     join instances on instances.base_url = wish.base_url
     join access_keys on access_keys.id = wish.access_key_id and ${KEY_IS_VALID}
-    join connections on connections.instance_id = instances.id
-      and connections.group_path = any (${LIST('wish.group_paths')})
-      and ${isWithin} and ${MAY_USE('connections.organization')}
-      and ${IS_SERVABLE}
-    where (select base_urls is null from other)
-      or not ${LIST('wish.other_base_urls')} && (select base_urls from other)
+    join unnest($11::uuid[], $12::text[], $13::text[]) as place (lease_id, group_path, organization)
+      on place.lease_id = wish.lease_id
+    join ${AT_PLACE(
+      `id, organization, group_path, status, refresh_token, oauth_app_id, token_expires_at, last_verified_at`,
+      isWithin,
+    )} on ${IS_SERVABLE} and ${MAY_USE('connections.organization')}
+    where (select base_urls is null from other) or not ${OTHER_BASE_URLS} && (select base_urls from other)
     window
       longest as (partition by wish.lease_id order by length(connections.group_path) desc),
       best as (partition by wish.lease_id order by length(connections.group_path) desc,
@@ -180,10 +191,7 @@ const grantByUrl = (name: string, isWithin: string): PreparedStatement => ({
   ), ${GRANT('array(select connection_id from request)')}`,
 })
 
-const GRANT_BY_URL_WITHIN = grantByUrl(
-  'grant-by-url-within',
-  `connections.organization = any (${LIST('wish.organizations')})`,
-)
+const GRANT_BY_URL_WITHIN = grantByUrl('grant-by-url-within', 'connections.organization = place.organization')
 const GRANT_BY_URL_ANYWHERE = grantByUrl('grant-by-url-anywhere', 'true')
 
 type RawGrantRow = Record<string, unknown> & {
@@ -239,14 +247,20 @@ export const grantLeasesByUrl = async (
   now: Date,
 ): Promise<GrantRow[]> => {
   const isWithin = requests[0]?.organizations !== undefined
+  const places = requests.flatMap(({ leaseId, organizations = [null], groupPaths }) =>
+    organizations.flatMap((organization) =>
+      groupPaths.map((groupPath) => ({ leaseId, groupPath, organization })),
+    ),
+  )
   const rows = await run<RawGrantRow>(isWithin ? GRANT_BY_URL_WITHIN : GRANT_BY_URL_ANYWHERE, [
     now,
     ...termColumns(requests),
     requests.map(({ baseUrl }) => baseUrl),
     requests.map(({ otherBaseUrls }) => otherBaseUrls.join(SEPARATOR)),
-    requests.map(({ groupPaths }) => groupPaths.join(SEPARATOR)),
-    requests.map(({ organizations }) => organizations?.join(SEPARATOR) ?? null),
     [...new Set(requests.flatMap(({ otherBaseUrls }) => otherBaseUrls))],
+    arrayOf(places.map(({ leaseId }) => leaseId)),
+    places.map(({ groupPath }) => groupPath),
+    places.map(({ organization }) => organization),
   ])
   return rows.map(toGrantRow)
 }
@@ -287,7 +301,7 @@ export type CandidateQuery = {
   now: Date
 }
 
-const findCandidatesStatement = (name: string, isWithin: string): PreparedStatement => ({
+const findCandidatesStatement = (name: string, searched: string, isWithin: string): PreparedStatement => ({
   name,
   text: `
   select connections.id, connections.organization, instances.base_url, connections.group_path, connections.name,
@@ -298,17 +312,18 @@ const findCandidatesStatement = (name: string, isWithin: string): PreparedStatem
   from unnest($2::text[], $3::boolean[], $4::text[]) as place (base_url, any_port, group_path)
   join instances on ${IS_AT_PLACE}
   join access_keys on access_keys.id = $5::uuid and ${KEY_IS_VALID}
-  join connections on connections.instance_id = instances.id and connections.group_path = place.group_path
-    and ${isWithin} and ${MAY_USE('connections.organization')}
+  ${searched}
+  join ${AT_PLACE('*', isWithin)} on ${MAY_USE('connections.organization')}
   order by length(connections.group_path) desc
   limit 1000`,
 })
 
 const FIND_CANDIDATES_WITHIN = findCandidatesStatement(
   'find-candidates-within',
-  'connections.organization = any ($6::text[])',
+  'cross join unnest($6::text[]) as searched (organization)',
+  'connections.organization = searched.organization',
 )
-const FIND_CANDIDATES_ANYWHERE = findCandidatesStatement('find-candidates-anywhere', '$6::text[] is null')
+const FIND_CANDIDATES_ANYWHERE = findCandidatesStatement('find-candidates-anywhere', '', '$6::text[] is null')
 
 /** Every connection within the key's organizations that covers one of the places, whatever its status. */
 export const findCandidates = (

@@ -7,12 +7,16 @@ import { createVault } from '../../src/vault/vault.ts'
 import { MASTER_KEY, startTestBroker } from '../support/broker.ts'
 
 const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
+/** A second GitLab on the same host, under a path that could be a group of the first. */
+const BELOW = uuidv7()
 
 const connection = fc.record({
   organization: fc.constantFrom('acme', 'globex'),
   group: fc.constantFrom('', 'a', 'a/b', 'a/b/c', 'x'),
   status: fc.constantFrom('active', 'active', 'active', 'needs_reauthorization', 'revoked'),
   hoursLeft: fc.constantFrom(-1, 5, null),
+  instance: fc.constantFrom(GITLAB_COM, GITLAB_COM, GITLAB_COM, BELOW),
+  verifiedMinutesAgo: fc.constantFrom(0, 1, null),
 })
 
 type Row = typeof connection extends fc.Arbitrary<infer Value> ? Value : never
@@ -24,17 +28,32 @@ t.test(
     const vault = createVault(await openKeyRing(broker.db, [MASTER_KEY], broker.clock))
     const now = new Date(broker.clock())
 
-    const insert = async (index: number, { organization, group, status, hoursLeft }: Row) => {
+    await sql`
+      insert into instances (id, base_url, name, created_at, updated_at)
+      values (${BELOW}, 'https://gitlab.com/a', 'below', ${now}, ${now})`.execute(broker.db)
+    const many = Array.from({ length: 12 }, (_, number) => `other-${number}`)
+    const keys = await Promise.all(
+      [['*'], ['acme'], ['acme', 'globex'], ['acme', 'globex', ...many]].map((organizations) =>
+        broker.createKey('scanner', organizations),
+      ),
+    )
+
+    const insert = async (
+      index: number,
+      { organization, group, status, hoursLeft, instance, verifiedMinutesAgo }: Row,
+    ) => {
       const id = uuidv7()
       const token = await vault.seal(`glpat-FAKE-${id}`, { ownerId: id, version: 1, use: 'access' })
       const end = hoursLeft === null ? null : new Date(now.getTime() + hoursLeft * 3_600_000)
+      const verified =
+        verifiedMinutesAgo === null ? null : new Date(now.getTime() - verifiedMinutesAgo * 60_000)
       await sql`
       insert into connections (
         id, organization, instance_id, method, token_kind, group_path, gitlab_user_id, status, scopes, token_version,
         access_token, token_issued_at, token_expires_at, last_verified_at, created_at, updated_at
       ) values (
-        ${id}, ${organization}, ${GITLAB_COM}, 'token', 'personal_access_token', ${group}, ${String(index)}, ${status},
-        '{read_repository}', 1, ${token}, ${now}, ${end}, ${now}, ${now}, ${now}
+        ${id}, ${organization}, ${instance}, 'token', 'personal_access_token', ${group}, ${String(index)}, ${status},
+        '{read_repository}', 1, ${token}, ${now}, ${end}, ${verified}, ${now}, ${now}
       )`.execute(broker.db)
     }
 
@@ -43,12 +62,13 @@ t.test(
         fc.array(connection, { maxLength: 6 }),
         fc.constantFrom('a/p', 'a/b/p', 'a/b/c/p', 'x/p', 'y/p'),
         fc.constantFrom('', '&organization=acme'),
-        async (rows, path, limit) => {
+        fc.constantFrom(...keys),
+        async (rows, path, limit, key) => {
           await broker.db.deleteFrom('connections').execute()
           for (const [index, row] of rows.entries()) await insert(index, row)
           const query = `url=https://gitlab.com/${path}${limit}`
-          const explained = await broker.get(`/v1/credentials/explain?${query}`)
-          const found = await broker.get(`/v1/credentials?${query}`)
+          const explained = await broker.get(`/v1/credentials/explain?${query}`, { key })
+          const found = await broker.get(`/v1/credentials?${query}`, { key })
           const { result, candidates } = explained.body
           switch (result) {
             case 'winner': {
@@ -62,7 +82,7 @@ t.test(
           }
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 120 },
     )
   },
 )

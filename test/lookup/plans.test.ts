@@ -1,0 +1,83 @@
+import { sql } from 'kysely'
+import t from 'tap'
+import { v7 as uuidv7 } from 'uuid'
+import type { RunPrepared } from '../../src/db/database.ts'
+import { findCandidates, grantLeases, grantLeasesByUrl } from '../../src/lookup/queries.ts'
+import { createTestDatabase } from '../support/database.ts'
+
+const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
+const CONNECTIONS = 20_000
+/** The whole condition in the index: nothing is read to be thrown away. (A separator in it is a line break.) */
+const ANYWHERE = /connections_by_place\b.*\n *Index Cond: [\s\S]{0,60}instance_id = [\s\S]{0,60}group_path = /
+const WITHIN = new RegExp(`${ANYWHERE.source}[\\s\\S]{0,160}organization = `)
+
+t.test('no lookup reads more connections the more there are', async (t) => {
+  const { db } = await createTestDatabase(t)
+  await sql`
+    insert into instances (id, base_url, name, created_at, updated_at)
+    select gen_random_uuid(), 'https://gitlab-' || number || '.example.com', 'GitLab', now(), now()
+    from generate_series(1, 50) as number`.execute(db)
+  // Half of them on gitlab.com; 20 organizations; one in ten is limited to no group.
+  await sql`
+    insert into connections (
+      id, organization, instance_id, method, token_kind, group_path, gitlab_user_id, status, scopes, token_version,
+      access_token, token_issued_at, created_at, updated_at
+    )
+    select gen_random_uuid(), 'org-' || number % 20,
+      case when number % 2 = 0 then ${GITLAB_COM}::uuid
+        else (select id from instances where name = 'GitLab' order by id offset number % 50 limit 1) end, 'token', 'personal_access_token',
+      case when number % 10 = 0 then '' else 'group-' || number end, number::text, 'active', '{read_api}', 1, 'none',
+      now(), now(), now()
+    from generate_series(1, ${CONNECTIONS}::int) as number`.execute(db)
+  await sql`analyze`.execute(db)
+
+  /** The plan that a connection of the broker keeps, instead of the rows. */
+  let plan = ''
+  const explain: RunPrepared = async ({ text }) => {
+    const { rows } = await sql
+      .raw<{ 'QUERY PLAN': string }>(`explain (generic_plan, costs off) ${text}`)
+      .execute(db)
+    plan = rows.map((row) => row['QUERY PLAN']).join('\n')
+    return []
+  }
+  const now = new Date()
+  const terms = {
+    leaseId: uuidv7(),
+    accessKeyId: uuidv7(),
+    minRemaining: 300,
+    leaseSeconds: 300,
+    acceptPastHalfLife: false,
+    purpose: null,
+  }
+  const byUrl = (organizations: string[] | undefined) => ({
+    ...terms,
+    organizations,
+    baseUrl: 'https://gitlab.com',
+    otherBaseUrls: ['https://gitlab.com/acme'],
+    groupPaths: ['acme/web-shop', 'acme', ''],
+  })
+  const places = [{ baseUrl: 'https://gitlab.com', anyPort: false, groupPath: 'acme' }]
+  const candidates = (organizations: string[] | undefined) => ({
+    accessKeyId: terms.accessKeyId,
+    organizations,
+    places,
+    now,
+  })
+
+  const statements: [string, RegExp, () => Promise<unknown>][] = [
+    [
+      'by id',
+      /connections_pkey\b.*\n *Index Cond: .*id = /,
+      () => grantLeases(explain, [{ ...terms, connectionId: uuidv7() }], now),
+    ],
+    ['by URL within organizations', WITHIN, () => grantLeasesByUrl(explain, [byUrl(['acme'])], now)],
+    ['by URL anywhere', ANYWHERE, () => grantLeasesByUrl(explain, [byUrl(undefined)], now)],
+    ['every candidate within organizations', WITHIN, () => findCandidates(explain, candidates(['acme']))],
+    ['every candidate anywhere', ANYWHERE, () => findCandidates(explain, candidates(undefined))],
+  ]
+  for (const [what, index, run] of statements) {
+    await run()
+    t.match(plan, index, what)
+    t.notMatch(plan, /Seq Scan on connections/, what)
+  }
+})
