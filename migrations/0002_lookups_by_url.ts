@@ -1,6 +1,8 @@
 import { type Kysely, sql } from 'kysely'
 
 const STATEMENTS = [
+  // At once: a lock that grows while refreshes claim their rows would deadlock with them.
+  'lock table connections in access exclusive mode',
   // Of any status: what a URL could get if it lived is looked up too, to say why it is not served.
   'create index connections_by_place on connections (instance_id, group_path, organization)',
   'drop index connections_by_url',

@@ -39,6 +39,7 @@ export const startBroker = async (
   })
   try {
     const { db } = database
+    logger.debug('migrating the database, or waiting for another process that does')
     const migrations = await migrateToLatest(database)
     if (migrations.length > 0) logger.info({ migrations }, 'database migrated')
 

@@ -25,7 +25,7 @@ export type OpenDatabase = {
   runPrepared: RunPrepared
   /** A connection without time limits, for migrations: one of a large table, or the wait for another process's, takes long. */
   patientDb: Database
-  /** The same connections for pg-boss, which brings its own SQL. */
+  /** The connections of `db` for pg-boss, which brings its own SQL. */
   jobStore: JobStore
   close(): Promise<void>
 }
@@ -114,7 +114,8 @@ export const openDatabase = ({
   const pool = openPool(Math.max(1, poolSize - prepared), limits)
   // Planned once a connection: planning anew for each call, as PostgreSQL would, costs as much as running them.
   const preparedPool = openPool(prepared, { ...limits, options: '-c plan_cache_mode=force_generic_plan' })
-  const patientPool = openPool(1, {})
+  // Waiting long is its purpose; a network that is gone without a word ends it all the same.
+  const patientPool = openPool(1, { keepAlive: true, keepAliveInitialDelayMillis: SILENCE_LIMIT_MS })
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   const patientDb = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: patientPool }) })
   const jobStore: JobStore = { executeSql: (text, values) => pool.query(text, values) }

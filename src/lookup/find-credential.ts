@@ -47,21 +47,21 @@ const toRequest = (principal: Principal, purpose: string | undefined, terms: Gra
 })
 
 /**
- * The same for a URL, where one statement is enough: its instance has no path of its own, and the connection that is
- * to win has a token that can be handed out at once.
- * @param organizations to which the search is limited; undefined = all.
+ * A token for a URL, with its lease, where one statement is enough: its instance has no path of its own, and the
+ * connection that is to win has a token that can be handed out at once.
+ * @param searched the organizations in which to search; undefined = all.
  * @returns undefined when it takes more: find-by-url.ts has the rules for that.
  */
 export const findCredentialAt = async (
   deps: FindDeps,
   { readings, anyPort }: ResourceUrl,
-  organizations: string[] | undefined,
+  searched: string[] | undefined,
   principal: Principal,
   wish: CredentialWish,
 ): Promise<Credential | undefined> => {
   const reading = readings.at(-1)
   if (reading === undefined || anyPort || isTooShort(wish)) return undefined
-  if (organizations && organizations.length > MOST_ORGANIZATIONS) return undefined
+  const organizations = searched && searched.length <= MOST_ORGANIZATIONS ? searched : undefined
   const groupPaths = coveringPaths(reading.path)
   const row = await deps.leaseGrants.byUrl({
     organizations,
@@ -74,7 +74,7 @@ export const findCredentialAt = async (
   return row && isGranted(row) ? { row, token: await deps.openedTokens.open(row) } : undefined
 }
 
-/** Each of them is looked for at each group that covers the URL. */
+/** Each is looked for at each group that covers the URL. Of a key with more, all are searched, and the key is checked. */
 const MOST_ORGANIZATIONS = 10
 /** The rules of url-match.ts prefer what lives a little longer than such a wish. */
 const isTooShort = ({ minTtl }: CredentialWish): boolean =>

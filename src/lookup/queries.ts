@@ -143,15 +143,17 @@ const GRANT_BY_ID: PreparedStatement = {
 const SEPARATOR = '\n'
 const OTHER_BASE_URLS = `string_to_array(wish.other_base_urls, E'\\n')`
 
+/** One place, such as a whole instance for all organizations together, may have any number of connections. */
+const MOST_AT_PLACE = 1000
 /**
- * The connections at one place, by index. Every column is compared with one value, and the fence (offset) keeps the
- * planner from another order: it goes by averages, by which an instance or an organization looks small enough to be
- * read as a whole, and the largest ones are not.
+ * The connections at one place. The planner goes by averages, by which an instance, an organization or a group looks
+ * small enough to be read as a whole, and the largest ones are not: one value for each column, the order of the index
+ * and a limit leave it nothing cheaper than the index.
  */
 const AT_PLACE = (columns: string, isWithin: string) => `lateral (
     select ${columns} from connections
     where connections.instance_id = instances.id and connections.group_path = place.group_path and ${isWithin}
-    offset 0
+    order by connections.organization limit ${MOST_AT_PLACE}
   ) as connections`
 
 /**
@@ -171,7 +173,8 @@ const grantByUrl = (name: string, isWithin: string): PreparedStatement => ({
   ), candidate as (
     select wish.lease_id, wish.access_key_id, wish.min_remaining, wish.lease_seconds, wish.past_half_life,
       wish.purpose, connections.id as connection_id, row_number() over best as position,
-      min(connections.organization) over longest = max(connections.organization) over longest as decided
+      min(connections.organization) over longest = max(connections.organization) over longest
+        and count(*) over longest < ${MOST_AT_PLACE} as decided
     from wish
     join instances on instances.base_url = wish.base_url
     join access_keys on access_keys.id = wish.access_key_id and ${KEY_IS_VALID}
@@ -301,6 +304,9 @@ export type CandidateQuery = {
   now: Date
 }
 
+/** Those that can be served before those that only explain why not. */
+const MOST_CANDIDATES = 1000
+
 const findCandidatesStatement = (name: string, searched: string, isWithin: string): PreparedStatement => ({
   name,
   text: `
@@ -314,8 +320,8 @@ const findCandidatesStatement = (name: string, searched: string, isWithin: strin
   join access_keys on access_keys.id = $5::uuid and ${KEY_IS_VALID}
   ${searched}
   join ${AT_PLACE('*', isWithin)} on ${MAY_USE('connections.organization')}
-  order by length(connections.group_path) desc
-  limit 1000`,
+  order by connections.status = 'active' desc, length(connections.group_path) desc
+  limit ${MOST_CANDIDATES}`,
 })
 
 const FIND_CANDIDATES_WITHIN = findCandidatesStatement(

@@ -9,6 +9,8 @@ import { findLease, markLeaseRejected } from './queries.ts'
 
 type Deps = FindDeps & { db: Database }
 
+type Reported = { connectionId: string; tokenVersion: number }
+
 /**
  * "GitLab refused this token." A newer version is answered if there is one; else GitLab is asked, once however many
  * report it. A dead token is refreshed; one that works is said to work.
@@ -17,16 +19,27 @@ type Deps = FindDeps & { db: Database }
 export const createRejectLease = (deps: Deps) => {
   const { db, clock, verify, refresher } = deps
 
-  /** Asks GitLab, and has a dead token refreshed: a report that comes in between must not ask again. */
-  const settle = coalesce(async (connectionId: string) => {
-    const verdict = await verify(connectionId)
-    const connection = verdict.kind === 'dead' ? await findConnection(db, connectionId) : undefined
-    if (connection && isRefreshable(connection)) {
-      // The leases that others hold on it protect nothing.
-      await refresher.refresh(connectionId, { knownVersion: verdict.tokenVersion, onConflict: 'preempt' })
-    }
-    return verdict
-  })
+  /**
+   * Asks GitLab, and has a dead token refreshed: a report that comes in between must not ask again. A report on a newer
+   * version is another question.
+   */
+  const settle = coalesce(
+    async ({ connectionId, tokenVersion }: Reported) => {
+      const verdict = await verify(connectionId)
+      const isDead = verdict.kind === 'dead' && verdict.tokenVersion === tokenVersion
+      const connection = isDead ? await findConnection(db, connectionId) : undefined
+      let failure: unknown
+      if (connection && isRefreshable(connection)) {
+        // The leases that others hold on it protect nothing.
+        const wish = { knownVersion: tokenVersion, onConflict: 'preempt' } as const
+        await refresher.refresh(connectionId, wish).catch((error: unknown) => {
+          failure = error
+        })
+      }
+      return { verdict, failure }
+    },
+    ({ connectionId, tokenVersion }) => `${connectionId} ${tokenVersion}`,
+  )
 
   return async (leaseId: string, principal: Principal): Promise<Credential> => {
     const lease = await findLease(db, leaseId)
@@ -41,7 +54,8 @@ export const createRejectLease = (deps: Deps) => {
       return newest()
     }
 
-    const verdict = await settle(connection.id)
+    const reported = { connectionId: connection.id, tokenVersion: lease.token_version }
+    const { verdict, failure } = await settle(reported)
     // Somebody else's report had it replaced meanwhile: what GitLab said is about the newer version.
     if (verdict.tokenVersion > lease.token_version) {
       await markLeaseRejected(db, lease.id, new Date(clock()))
@@ -62,6 +76,7 @@ export const createRejectLease = (deps: Deps) => {
       })
     }
     await markLeaseRejected(db, lease.id, new Date(clock()))
+    if (failure !== undefined) throw failure
     return newest()
   }
 }

@@ -25,10 +25,8 @@ const canLiveUndisturbed = (row: CandidateRow, minTtl: number, now: Date): boole
   return row.refreshable && !row.leased
 }
 
-/** How many segments a group path has: the longer, the closer it fits. */
-export const depthOf = (groupPath: string): number => (groupPath === '' ? 0 : groupPath.split('/').length)
-
-const depth = ({ group_path }: CandidateRow): number => depthOf(group_path)
+/** How many segments the group path has: the more, the closer it fits. */
+const depth = ({ group_path }: CandidateRow): number => (group_path === '' ? 0 : group_path.split('/').length)
 
 const byRank = (a: RankedCandidate, b: RankedCandidate): number =>
   Number(b.eligible) - Number(a.eligible) ||

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { sql } from 'kysely'
+import { Migrator } from 'kysely/migration'
 import t from 'tap'
 import { openDatabase } from '../../src/db/database.ts'
 import { migrateToLatest } from '../../src/db/migrate.ts'
@@ -46,4 +47,33 @@ t.test('three processes that start at once on an empty database migrate it once'
   t.equal(await dumpSchema(db), committed)
   const { rows } = await sql`select from instances`.execute(db)
   t.equal(rows.length, 1)
+})
+
+const WAITING = {
+  name: 'waiting',
+  text: "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+}
+
+t.test('a migration waits for a claim that is under way in another process, and harms none', async (t) => {
+  const database = await createEmptyDatabase(t)
+  const { db } = database
+  const migrations = { '0001_initial': await import('../../migrations/0001_initial.ts') }
+  await new Migrator({ db, provider: { getMigrations: async () => migrations } }).migrateToLatest()
+  await sql`
+    insert into connections (
+      id, organization, instance_id, method, token_kind, gitlab_user_id, status, scopes, token_version, access_token,
+      token_issued_at, created_at, updated_at
+    ) select gen_random_uuid(), 'acme', id, 'token', 'personal_access_token', '1', 'active', '{}', 1, 'none',
+      now(), now(), now() from instances`.execute(db)
+
+  let migrating: Promise<string[]> | undefined
+  await db.transaction().execute(async (claim) => {
+    await sql`select from connections for update`.execute(claim)
+    migrating = migrateToLatest(database)
+    while ((await database.runPrepared(WAITING, [])).length === 0)
+      await new Promise((resolve) => setImmediate(resolve))
+    await sql`update connections set attempt_id = gen_random_uuid()`.execute(claim)
+  })
+  t.match(await migrating, ['0002_lookups_by_url'])
+  t.equal(await dumpSchema(db), committed)
 })

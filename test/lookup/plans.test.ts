@@ -11,73 +11,82 @@ const CONNECTIONS = 20_000
 const ANYWHERE = /connections_by_place\b.*\n *Index Cond: [\s\S]{0,60}instance_id = [\s\S]{0,60}group_path = /
 const WITHIN = new RegExp(`${ANYWHERE.source}[\\s\\S]{0,160}organization = `)
 
-t.test('no lookup reads more connections the more there are', async (t) => {
-  const { db } = await createTestDatabase(t)
-  await sql`
+const SHAPES = {
+  'on several instances, most limited to a group': {
+    instance: sql`case when number % 2 = 0 then ${GITLAB_COM}::uuid
+      else (select id from instances where name = 'GitLab' order by id offset number % 50 limit 1) end`,
+    group: sql`case when number % 10 = 0 then '' else 'group-' || number end`,
+  },
+  'on one instance, nearly all without a group': {
+    instance: sql`${GITLAB_COM}::uuid`,
+    group: sql`case when number % 1000 = 0 then 'group-' || number % 10 else '' end`,
+  },
+}
+
+for (const [shape, { instance, group }] of Object.entries(SHAPES))
+  t.test(`no lookup reads more connections the more there are: ${shape}`, async (t) => {
+    const { db } = await createTestDatabase(t)
+    await sql`
     insert into instances (id, base_url, name, created_at, updated_at)
     select gen_random_uuid(), 'https://gitlab-' || number || '.example.com', 'GitLab', now(), now()
     from generate_series(1, 50) as number`.execute(db)
-  // Half of them on gitlab.com; 20 organizations; one in ten is limited to no group.
-  await sql`
+    await sql`
     insert into connections (
       id, organization, instance_id, method, token_kind, group_path, gitlab_user_id, status, scopes, token_version,
       access_token, token_issued_at, created_at, updated_at
     )
-    select gen_random_uuid(), 'org-' || number % 20,
-      case when number % 2 = 0 then ${GITLAB_COM}::uuid
-        else (select id from instances where name = 'GitLab' order by id offset number % 50 limit 1) end, 'token', 'personal_access_token',
-      case when number % 10 = 0 then '' else 'group-' || number end, number::text, 'active', '{read_api}', 1, 'none',
-      now(), now(), now()
+    select gen_random_uuid(), 'org-' || number % 20, ${instance}, 'token', 'personal_access_token', ${group},
+      number::text, 'active', '{read_api}', 1, 'none', now(), now(), now()
     from generate_series(1, ${CONNECTIONS}::int) as number`.execute(db)
-  await sql`analyze`.execute(db)
+    await sql`analyze`.execute(db)
 
-  /** The plan that a connection of the broker keeps, instead of the rows. */
-  let plan = ''
-  const explain: RunPrepared = async ({ text }) => {
-    const { rows } = await sql
-      .raw<{ 'QUERY PLAN': string }>(`explain (generic_plan, costs off) ${text}`)
-      .execute(db)
-    plan = rows.map((row) => row['QUERY PLAN']).join('\n')
-    return []
-  }
-  const now = new Date()
-  const terms = {
-    leaseId: uuidv7(),
-    accessKeyId: uuidv7(),
-    minRemaining: 300,
-    leaseSeconds: 300,
-    acceptPastHalfLife: false,
-    purpose: null,
-  }
-  const byUrl = (organizations: string[] | undefined) => ({
-    ...terms,
-    organizations,
-    baseUrl: 'https://gitlab.com',
-    otherBaseUrls: ['https://gitlab.com/acme'],
-    groupPaths: ['acme/web-shop', 'acme', ''],
-  })
-  const places = [{ baseUrl: 'https://gitlab.com', anyPort: false, groupPath: 'acme' }]
-  const candidates = (organizations: string[] | undefined) => ({
-    accessKeyId: terms.accessKeyId,
-    organizations,
-    places,
-    now,
-  })
+    /** The plan that a connection of the broker keeps, instead of the rows. */
+    let plan = ''
+    const explain: RunPrepared = async ({ text }) => {
+      const { rows } = await sql
+        .raw<{ 'QUERY PLAN': string }>(`explain (generic_plan, costs off) ${text}`)
+        .execute(db)
+      plan = rows.map((row) => row['QUERY PLAN']).join('\n')
+      return []
+    }
+    const now = new Date()
+    const terms = {
+      leaseId: uuidv7(),
+      accessKeyId: uuidv7(),
+      minRemaining: 300,
+      leaseSeconds: 300,
+      acceptPastHalfLife: false,
+      purpose: null,
+    }
+    const byUrl = (organizations: string[] | undefined) => ({
+      ...terms,
+      organizations,
+      baseUrl: 'https://gitlab.com',
+      otherBaseUrls: ['https://gitlab.com/acme'],
+      groupPaths: ['acme/web-shop', 'acme', ''],
+    })
+    const places = [{ baseUrl: 'https://gitlab.com', anyPort: false, groupPath: 'acme' }]
+    const candidates = (organizations: string[] | undefined) => ({
+      accessKeyId: terms.accessKeyId,
+      organizations,
+      places,
+      now,
+    })
 
-  const statements: [string, RegExp, () => Promise<unknown>][] = [
-    [
-      'by id',
-      /connections_pkey\b.*\n *Index Cond: .*id = /,
-      () => grantLeases(explain, [{ ...terms, connectionId: uuidv7() }], now),
-    ],
-    ['by URL within organizations', WITHIN, () => grantLeasesByUrl(explain, [byUrl(['acme'])], now)],
-    ['by URL anywhere', ANYWHERE, () => grantLeasesByUrl(explain, [byUrl(undefined)], now)],
-    ['every candidate within organizations', WITHIN, () => findCandidates(explain, candidates(['acme']))],
-    ['every candidate anywhere', ANYWHERE, () => findCandidates(explain, candidates(undefined))],
-  ]
-  for (const [what, index, run] of statements) {
-    await run()
-    t.match(plan, index, what)
-    t.notMatch(plan, /Seq Scan on connections/, what)
-  }
-})
+    const statements: [string, RegExp, () => Promise<unknown>][] = [
+      [
+        'by id',
+        /connections_pkey\b.*\n *Index Cond: .*id = /,
+        () => grantLeases(explain, [{ ...terms, connectionId: uuidv7() }], now),
+      ],
+      ['by URL within organizations', WITHIN, () => grantLeasesByUrl(explain, [byUrl(['acme'])], now)],
+      ['by URL anywhere', ANYWHERE, () => grantLeasesByUrl(explain, [byUrl(undefined)], now)],
+      ['every candidate within organizations', WITHIN, () => findCandidates(explain, candidates(['acme']))],
+      ['every candidate anywhere', ANYWHERE, () => findCandidates(explain, candidates(undefined))],
+    ]
+    for (const [what, index, run] of statements) {
+      await run()
+      t.match(plan, index, what)
+      t.notMatch(plan, /Seq Scan on connections/, what)
+    }
+  })

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import type { Principal } from '../../src/access-keys/principal.ts'
 import { verifyConnection } from '../../src/connections/verify-connection.ts'
 import { createInstanceClients } from '../../src/instances/instance-clients.ts'
 import { createLeaseGrants } from '../../src/lookup/lease-grants.ts'
@@ -221,5 +222,52 @@ t.test('a report that GitLab refused a token', async (t) => {
       expiresAt: null,
     })
     t.equal(credential.row.token_version, 2)
+  })
+
+  t.test('of a newer token is a question of its own while the one before is being settled', async (t) => {
+    const id = await connect(stage)
+    const first = await lookUp(stage, id)
+    const { db, runPrepared } = broker.database
+    const vault = createVault(await openKeyRing(db, [MASTER_KEY], clock))
+    const instanceClients = createInstanceClients({ clock })
+    t.teardown(() => instanceClients.close())
+    const replica = await createReplica(t, stage)
+    const saved = Promise.withResolvers<void>()
+    const told = Promise.withResolvers<void>()
+    const rejectLease = createRejectLease({
+      db,
+      clock,
+      leaseGrants: createLeaseGrants({ runPrepared, clock }),
+      openedTokens: createOpenedTokens(vault),
+      verify: (connectionId) => verifyConnection({ db, vault, clock, instanceClients }, connectionId),
+      refresher: {
+        ...replica,
+        async refresh(connectionId, wish) {
+          const outcome = await replica.refresh(connectionId, wish)
+          saved.resolve()
+          if (wish.knownVersion === 1) await told.promise
+          return outcome
+        },
+      },
+    })
+    const { access_key_id } = await leaseOf(first)
+    const key: Principal = {
+      id: access_key_id,
+      name: 'bootstrap',
+      role: 'admin',
+      organizations: ['*'],
+      expiresAt: null,
+    }
+    aheadAtGitLab(t, 7_300)
+    const before = rejectLease(first.body.lease_id, key)
+    await saved.promise
+    const second = await lookUp(stage, id)
+    t.match(second, served(2))
+    aheadAtGitLab(t, 7_300)
+    const answer = await rejectLease(second.body.lease_id, key)
+    t.equal(answer.row.token_version, 3)
+    t.equal(simulator.world.tokenState(answer.token), 'active')
+    told.resolve()
+    t.equal((await before).row.token_version, 3)
   })
 })
