@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import cookie from '@fastify/cookie'
 import type { Logger } from 'pino'
 import { createAuthenticator } from './access-keys/authenticate.ts'
 import { registerAccessKeyRoutes } from './access-keys/routes.ts'
@@ -115,22 +116,25 @@ export const createApp = async ({
       verify,
       authenticator,
     })
-    registerOAuthFlowRoutes(routes as App, { db, clock, vault, instanceClients, oauthClients, publicUrl })
-    await routes.register((page) =>
-      registerConnectPage(page as App, {
-        db,
-        clock,
-        vault,
-        instanceClients,
-        publicUrl,
-        authenticator,
-        refresher,
-        tokenSaver,
-        verify,
-        startOAuth: (slug, sessionToken, request, reply) =>
-          startFlow(flowDeps, slug, sessionToken, request, reply),
-      }),
-    )
+    await routes.register(async (browser) => {
+      await browser.register(cookie)
+      registerOAuthFlowRoutes(browser as App, { db, clock, vault, instanceClients, oauthClients, publicUrl })
+      await browser.register((page) =>
+        registerConnectPage(page as App, {
+          db,
+          clock,
+          vault,
+          instanceClients,
+          publicUrl,
+          authenticator,
+          refresher,
+          tokenSaver,
+          verify,
+          startOAuth: (slug, sessionToken, request, reply) =>
+            startFlow(flowDeps, slug, sessionToken, request, reply),
+        }),
+      )
+    })
     registerServiceRoutes(routes as App, {
       isReady: () => isDatabaseReady(db),
     })

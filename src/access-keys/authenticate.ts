@@ -5,7 +5,7 @@ import type { Database } from '../db/database.ts'
 import type { Role } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { CALLER } from '../http/server.ts'
-import { hashAccessKey, isMistyped } from './key-format.ts'
+import { hashAccessKey, isMistyped, nameAccessKey } from './key-format.ts'
 import { hasRole, isExpired, type Principal, toPrincipal } from './principal.ts'
 import { findAccessKeyByHash } from './queries.ts'
 
@@ -40,9 +40,8 @@ export const createAuthenticator = ({ db, clock }: { db: Database; clock: Clock 
 
   const ask = async (key: string): Promise<Principal | undefined> => {
     if (isMistyped(key)) return undefined
-    const hash = hashAccessKey(key)
-    const row = await findAccessKeyByHash(db, hash)
-    const name = hash.toString('base64')
+    const row = await findAccessKeyByHash(db, hashAccessKey(key))
+    const name = nameAccessKey(key)
     if (!row) {
       remembered.delete(name)
       return undefined
@@ -78,8 +77,7 @@ export const createAuthenticator = ({ db, clock }: { db: Database; clock: Clock 
       const askForRole = requireRole(role)
       return (request, _reply, done) => {
         const key = presentedKey(request)
-        const principal =
-          key === undefined ? undefined : remembered.get(hashAccessKey(key).toString('base64'))
+        const principal = key === undefined ? undefined : remembered.get(nameAccessKey(key))
         if (principal && hasRole(principal, role) && !isExpired(principal, new Date(clock()))) {
           request.setDecorator<Principal>(CALLER, principal)
           done()

@@ -44,6 +44,10 @@ export type DatabaseOptions = {
 /** Of the pool, connections kept for the statements of the hot path: lists and pages never make lookups wait. */
 const MOST_PREPARED = 4
 const CONNECT_TIMEOUT_MS = 5_000
+/** Statements in flight on one connection. */
+const PIPELINE_DEPTH = 2
+/** Behind a statement that has taken this long no other is sent. */
+const SLOW_MS = 5
 /** A statement that runs this long is a fault: the longest of ours takes milliseconds. */
 const STATEMENT_TIMEOUT_MS = 10_000
 /** A network that swallows the answer, which the server's limit does not see. */
@@ -61,6 +65,47 @@ const createImpatientSocket = (silenceLimitMs: number): Socket => {
   return socket.setTimeout(silenceLimitMs, () =>
     socket.destroy(Object.assign(new Error('The database does not answer'), { code: 'ETIMEDOUT' })),
   )
+}
+
+/**
+ * Sends a statement behind one that PostgreSQL is at work on, so that it finds the next without waiting for us. Not
+ * behind one that takes long, such as waiting for a row lock: then another connection is better.
+ */
+const createPipelines = (pool: pg.Pool): RunPrepared => {
+  type Pipeline = { client: Promise<pg.PoolClient>; inFlight: number; startedAt: number }
+  let last: Pipeline | undefined
+
+  const isJoinable = ({ inFlight, startedAt }: Pipeline): boolean =>
+    inFlight > 0 && inFlight < PIPELINE_DEPTH && performance.now() - startedAt < SLOW_MS
+
+  const join = (): Pipeline => {
+    if (!last || !isJoinable(last))
+      last = { client: pool.connect(), inFlight: 0, startedAt: performance.now() }
+    last.inFlight += 1
+    return last
+  }
+
+  return async <Row>({ name, text }: PreparedStatement, values: unknown[]) => {
+    const pipeline = join()
+    try {
+      const client = await pipeline.client
+      // With a callback: the promises of pg keep every row alive until the next full collection of garbage.
+      return await new Promise<Row[]>((resolve, reject) => {
+        client.query({ name, text, values }, (error: Error | undefined, result: pg.QueryResult) => {
+          if (error) reject(error)
+          else resolve(result.rows)
+        })
+      })
+    } finally {
+      pipeline.inFlight -= 1
+      pipeline.startedAt = performance.now()
+      if (pipeline.inFlight === 0)
+        pipeline.client.then(
+          (client) => client.release(),
+          () => undefined,
+        )
+    }
+  }
 }
 
 export const openDatabase = ({
@@ -113,14 +158,17 @@ export const openDatabase = ({
   const prepared = Math.min(MOST_PREPARED, Math.max(1, Math.floor(poolSize / 2)))
   const pool = openPool(Math.max(1, poolSize - prepared), limits)
   // Planned once a connection: planning anew for each call, as PostgreSQL would, costs as much as running them.
-  const preparedPool = openPool(prepared, { ...limits, options: '-c plan_cache_mode=force_generic_plan' })
+  const preparedPool = openPool(prepared, {
+    ...limits,
+    pipeline: true,
+    options: '-c plan_cache_mode=force_generic_plan',
+  })
   // Waiting long is its purpose; a network that is gone without a word ends it all the same.
   const patientPool = openPool(1, { keepAlive: true, keepAliveInitialDelayMillis: SILENCE_LIMIT_MS })
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   const patientDb = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: patientPool }) })
   const jobStore: JobStore = { executeSql: (text, values) => pool.query(text, values) }
-  const runPrepared: RunPrepared = async <Row>({ name, text }: PreparedStatement, values: unknown[]) =>
-    (await preparedPool.query({ name, text, values })).rows as Row[]
+  const runPrepared = createPipelines(preparedPool)
   let closed: Promise<unknown> | undefined
   const close = async () => {
     closed ??= Promise.all([db.destroy(), patientDb.destroy(), preparedPool.end()])

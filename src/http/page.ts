@@ -1,5 +1,6 @@
 import { type TSchema, Type } from 'typebox'
 import { invalidField } from '../errors/problem.ts'
+import { NullableText } from './schemas.ts'
 
 export const DEFAULT_LIMIT = 20
 export const MAX_LIMIT = 100
@@ -21,7 +22,7 @@ export const pageQuery = {
 export const pageOf = <Item extends TSchema>(item: Item) =>
   Type.Object({
     items: Type.Array(item),
-    next_cursor: Type.Union([Type.String(), Type.Null()], { description: 'null on the last page.' }),
+    next_cursor: NullableText('null on the last page.'),
   })
 
 /** The id after which the page starts. */

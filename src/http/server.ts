@@ -1,5 +1,4 @@
 import type { Server } from 'node:http'
-import cookie from '@fastify/cookie'
 import formbody from '@fastify/formbody'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, {
@@ -101,7 +100,6 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     )
     done()
   })
-  await app.register(cookie)
   await app.register(formbody)
   return app as unknown as App
 }

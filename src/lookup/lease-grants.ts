@@ -18,8 +18,11 @@ export type LeaseGrants = {
 
 /** One statement stays this short, so that a crowd does not wait for its slowest member. */
 const LARGEST_BATCH = 200
-/** Normally one statement at a time: while it runs the next fills up, and the fuller they are, the less each lookup
- * costs. One that takes longer than this (it waits for a row lock, or the disk is slow) holds up the others no more. */
+/** The fuller a statement, the less each of its lookups costs: while one runs, the next fills up. When it is as full as
+ * the one that runs it is sent too, so that PostgreSQL works while the answers go out; beside one this full, the next
+ * had better fill up further. */
+const FULL = 32
+/** One that takes longer than this (it waits for a row lock, or the disk is slow) holds up the others no more. */
 const SLOW_MS = 25
 const MOST_STATEMENTS = 4
 
@@ -45,18 +48,19 @@ const shareStatements = <Request extends { leaseId: string }>(
   }
   let waiting: Waiting[] = []
   let inFlight = 0
-  let slowOnes = 0
+  const prompt = new Set<Waiting[]>()
+  let isScheduled = false
 
   const send = async (): Promise<void> => {
     const batch = waiting.slice(0, LARGEST_BATCH)
     waiting = waiting.slice(LARGEST_BATCH)
     inFlight += 1
-    let isSlow = false
-    const slow = setTimeout(() => {
-      isSlow = true
-      slowOnes += 1
-      sendIfFree()
-    }, SLOW_MS)
+    prompt.add(batch)
+    const isNoLongerPrompt = () => {
+      prompt.delete(batch)
+      schedule()
+    }
+    const slow = setTimeout(isNoLongerPrompt, SLOW_MS)
     try {
       const requests = batch.map(({ request }) => request)
       const rows = await grant(runPrepared, requests, new Date(clock()))
@@ -66,20 +70,30 @@ const shareStatements = <Request extends { leaseId: string }>(
       for (const { reject } of batch) reject(error)
     } finally {
       clearTimeout(slow)
-      if (isSlow) slowOnes -= 1
       inFlight -= 1
-      sendIfFree()
+      isNoLongerPrompt()
     }
   }
 
-  const sendIfFree = (): void => {
-    if (waiting.length > 0 && inFlight - slowOnes < 1 && inFlight < MOST_STATEMENTS) void send()
+  const isFree = (): boolean => {
+    const [first, second] = prompt
+    if (inFlight >= MOST_STATEMENTS || second) return false
+    return !first || (first.length < FULL && waiting.length >= first.length)
+  }
+
+  /** The rest of this turn of the event loop may bring more. */
+  const schedule = (): void => {
+    if (isScheduled || waiting.length === 0) return
+    isScheduled = true
+    setImmediate(() => {
+      isScheduled = false
+      if (isFree()) void send()
+    })
   }
 
   return (request: Request): Promise<GrantRow | undefined> =>
     new Promise((resolve, reject) => {
       waiting.push({ request, resolve, reject })
-      // The rest of this turn of the event loop may bring more.
-      if (waiting.length === 1) setImmediate(sendIfFree)
+      schedule()
     })
 }

@@ -21,6 +21,8 @@ export const createOpenedTokens = (vault: Vault): OpenedTokens => {
   const kept = new LRUCache<string, Opened>({
     max: KEPT_TOKENS,
     ttl: KEPT_MS,
+    // How late it may notice: the clock is not asked for each.
+    ttlResolution: 1_000,
     perf: { now: () => performance.now() },
   })
   return {

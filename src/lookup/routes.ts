@@ -8,7 +8,15 @@ import type { Database, RunPrepared } from '../db/database.ts'
 import { statusOf } from '../errors/catalogue.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import { problems } from '../http/problem-schema.ts'
-import { Id, IdParams, isoTimeOrNull, NullableText, NullableTime, Organization } from '../http/schemas.ts'
+import {
+  Id,
+  IdParams,
+  isoTimeOrNull,
+  NullableInteger,
+  NullableText,
+  NullableTime,
+  Organization,
+} from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import { findConnectionByUrl, rankByUrl, readUrl, searchedIn } from './find-by-url.ts'
 import {
@@ -36,9 +44,7 @@ const Credential = Type.Object(
     token_version: Type.Integer(),
     scopes: Type.Array(Type.String()),
     expires_at: NullableTime('When the token ends; null = never'),
-    expires_in: Type.Union([Type.Integer(), Type.Null()], {
-      description: 'Seconds until then; null = never.',
-    }),
+    expires_in: NullableInteger('Seconds until then; null = never.'),
     git: Type.Object(
       { username: Type.String(), password: Type.String() },
       { description: 'For Git over HTTPS (Basic).' },
