@@ -4,7 +4,10 @@ import { type ServerProcess, startServer } from './server-process.ts'
 import { spread } from './stats.ts'
 import { measureThroughput, type Subject, type Throughput, targetsOf } from './throughput.ts'
 
-export type GrowthRow = { connections: number; rssMb: number | undefined } & Record<'c' | 'd', Throughput>
+export type GrowthRow = { connections: number; rssMb: number | undefined } & Record<
+  'c' | 'd' | 'e',
+  Throughput
+>
 
 const LOOKED_UP = 1_000
 
@@ -53,6 +56,7 @@ export const measureGrowth = async (
         rssMb: await stage.broker.rssMb(),
         c: merge(all.map(({ c }) => c)),
         d: merge(all.map(({ d }) => d)),
+        e: merge(all.map(({ e }) => e)),
       })
     }
     return rows

@@ -32,6 +32,7 @@ export const ratiosOf = ({ postgresql, growth, replicas }: Results): Record<stri
     ratios[`c/b@${connections}`] = of('c', 'b')
     ratios[`d/b@${connections}`] = of('d', 'b')
     ratios[`d/c@${connections}`] = of('d', 'c')
+    ratios[`e/c@${connections}`] = of('e', 'c')
     // With one connection the yardstick answers within a millisecond, which is as fine as the load generator counts.
     const p99Ratio = ratio(p99(postgresql, connections, 'c'), p99(postgresql, connections, 'b'))
     if (Number.isFinite(p99Ratio)) ratios[`p99 c/b@${connections}`] = p99Ratio
@@ -42,6 +43,7 @@ export const ratiosOf = ({ postgresql, growth, replicas }: Results): Record<stri
       row.connections >= 1_000_000 ? `${row.connections / 1_000_000}M` : `${row.connections / 1_000}k`
     ratios[`c ${size}/1k`] = ratio(row.c.perSecond.median, smallest!.c.perSecond.median)
     ratios[`d ${size}/1k`] = ratio(row.d.perSecond.median, smallest!.d.perSecond.median)
+    ratios[`e ${size}/1k`] = ratio(row.e.perSecond.median, smallest!.e.perSecond.median)
   }
   for (const row of replicas?.slice(1) ?? []) {
     ratios[`replicas ${row.replicas}/1`] = ratio(row.perSecond.median, replicas![0]!.perSecond.median)
@@ -119,11 +121,12 @@ export const toMarkdown = (results: Results): string => {
     parts.push(
       '## Growth, at 32 connections',
       table(
-        ['rows', '(c) per second', '(d) per second', 'memory of the broker, MB'],
+        ['rows', '(c) per second', '(d) per second', '(e) per second', 'memory of the broker, MB'],
         growth.map((row) => [
           String(row.connections),
           show(row.c.perSecond),
           show(row.d.perSecond),
+          show(row.e.perSecond),
           round(row.rssMb ?? Number.NaN),
         ]),
       ),

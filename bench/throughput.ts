@@ -3,7 +3,7 @@ import { SCANNER_KEY, type Seeded } from './seed.ts'
 import type { ServerProcess } from './server-process.ts'
 import { type Spread, spread } from './stats.ts'
 
-export type Subject = 'a' | 'b' | 'c' | 'd'
+export type Subject = 'a' | 'b' | 'c' | 'd' | 'e'
 export type Throughput = { perSecond: Spread; p50: Spread; p99: Spread; errors: number }
 export type ThroughputTable = Record<number, Partial<Record<Subject, Throughput>>>
 
@@ -11,8 +11,13 @@ export const NAMES: Record<Subject, string> = {
   a: 'bare Fastify, static JSON',
   b: 'bare Fastify, one prepared select',
   c: 'GET /v1/connections/{id}/credential',
-  d: 'GET /v1/credentials?url=',
+  d: 'GET /v1/credentials?url=, URLs that come again',
+  e: 'the same, URLs never asked for before',
 }
+
+/** More URLs than the broker remembers, so that none is remembered when its turn comes again. */
+const PROJECTS = 40
+const byUrl = (url: string): string => `/v1/credentials?url=${encodeURIComponent(url)}`
 
 export const targetsOf = (
   broker: ServerProcess,
@@ -31,7 +36,14 @@ export const targetsOf = (
   d: {
     origin: broker.origin,
     key: SCANNER_KEY,
-    paths: seeded.map(({ url }) => `/v1/credentials?url=${encodeURIComponent(url)}`),
+    paths: seeded.map(({ url }) => byUrl(url)),
+  },
+  e: {
+    origin: broker.origin,
+    key: SCANNER_KEY,
+    paths: Array.from({ length: PROJECTS }, (_, number) =>
+      seeded.map(({ url }) => byUrl(`${url}-${number}`)),
+    ).flat(),
   },
 })
 

@@ -105,6 +105,17 @@ CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_a
 CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND (refresh_token IS NULL));
 CREATE INDEX connections_to_mend ON public.connections USING btree (retry_after) WHERE ((status = 'active'::text) AND ((attempt_id IS NOT NULL) OR (failing_since IS NOT NULL)));
 CREATE UNIQUE INDEX connections_identity ON public.connections USING btree (gitlab_user_id, instance_id, organization, method, group_path);
+CREATE OR REPLACE FUNCTION public.count_match_of_connection()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+  begin
+    insert into match_versions (scope, version)
+    values (coalesce(nullif(split_part(new.group_path, '/', 1), ''), '/' || new.organization), 1)
+    on conflict (scope) do update set version = match_versions.version + 1;
+    return null;
+  end $function$;
+CREATE TRIGGER count_match AFTER INSERT OR UPDATE OF organization, instance_id, group_path ON public.connections FOR EACH ROW EXECUTE FUNCTION count_match_of_connection();
 
 create table data_keys (
   id uuid not null,
@@ -126,6 +137,17 @@ create table instances (
   constraint instances_pkey PRIMARY KEY (id),
   constraint instances_base_url_key UNIQUE (base_url)
 );
+CREATE OR REPLACE FUNCTION public.count_match_of_instance()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+  begin
+    insert into match_versions (scope, version)
+    select lower(segment), 1 from split_part(new.base_url, '/', 4) as segment where segment <> ''
+    on conflict (scope) do update set version = match_versions.version + 1;
+    return null;
+  end $function$;
+CREATE TRIGGER count_match AFTER INSERT OR UPDATE OF base_url ON public.instances FOR EACH ROW EXECUTE FUNCTION count_match_of_instance();
 
 create table leases (
   id uuid not null,
@@ -141,6 +163,12 @@ create table leases (
   constraint leases_pkey PRIMARY KEY (id)
 );
 CREATE INDEX leases_by_connection ON public.leases USING btree (connection_id, expires_at);
+
+create table match_versions (
+  scope text collate "C" not null,
+  version bigint not null,
+  constraint match_versions_pkey PRIMARY KEY (scope)
+);
 
 create table oauth_apps (
   id uuid not null,

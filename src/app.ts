@@ -23,6 +23,7 @@ import { registerServiceRoutes } from './http/service-routes.ts'
 import { createInstanceClients } from './instances/instance-clients.ts'
 import { registerInstanceRoutes } from './instances/routes.ts'
 import { createJobs, type Jobs } from './jobs/jobs.ts'
+import { createKnownMatches } from './lookup/known-matches.ts'
 import { createLeaseGrants } from './lookup/lease-grants.ts'
 import { createOpenedTokens } from './lookup/opened-tokens.ts'
 import { registerLookupRoutes } from './lookup/routes.ts'
@@ -111,6 +112,7 @@ export const createApp = async ({
       runPrepared,
       clock,
       leaseGrants,
+      knownMatches: createKnownMatches(),
       openedTokens,
       refresher,
       verify,

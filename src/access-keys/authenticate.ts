@@ -14,7 +14,7 @@ export type Authenticator = {
   requireRole(role: Role): (request: FastifyRequest) => Promise<void>
   /**
    * The same from memory where possible, without a query: only for operations whose own statement checks that
-   * the key is still there (see lookup/queries.ts), so that a deletion takes effect at once on every replica.
+   * the key is still there (see lookup/grants/queries.ts), so that a deletion takes effect at once on every replica.
    */
   requireRoleFromMemory(role: Role): onRequestHookHandler
   /** Who presented this key; undefined when it is none of ours, or expired. */

@@ -4,9 +4,18 @@ import type { Database } from './database.ts'
 const HEADER =
   '-- What the migrations make of an empty database, for reading: `node src/cli.ts schema` wrote it, and nothing runs it.\n'
 
-type Column = { table: string; name: string; type: string; required: boolean; default: string | null }
+type Column = {
+  table: string
+  name: string
+  type: string
+  /** null = that of the type. */
+  collation: string | null
+  required: boolean
+  default: string | null
+}
 type Constraint = { table: string; name: string; definition: string }
 type Index = { table: string; definition: string }
+type Trigger = { table: string; definition: string; called: string }
 
 /** Kysely's own tables are no part of the schema. */
 const ours = sql`relnamespace = 'public'::regnamespace and relname not like 'kysely%'`
@@ -14,9 +23,11 @@ const ours = sql`relnamespace = 'public'::regnamespace and relname not like 'kys
 const listColumns = async (db: Database): Promise<Column[]> => {
   const { rows } = await sql<Column>`
     select relname as table, attname as name, format_type(atttypid, atttypmod) as type, attnotnull as required,
+      (select collname from pg_collation where oid = attcollation and oid <> typcollation) as collation,
       pg_get_expr(adbin, adrelid) as default
     from pg_attribute
     join pg_class on pg_class.oid = attrelid
+    join pg_type on pg_type.oid = atttypid
     left join pg_attrdef on adrelid = attrelid and adnum = attnum
     where relkind = 'r' and attnum > 0 and not attisdropped and ${ours}
     order by relname, attnum
@@ -48,20 +59,38 @@ const listIndexes = async (db: Database): Promise<Index[]> => {
   return rows
 }
 
+/** Those of our own, each with the function that it calls. */
+const listTriggers = async (db: Database): Promise<Trigger[]> => {
+  const { rows } = await sql<Trigger>`
+    select relname as table, pg_get_triggerdef(pg_trigger.oid) as definition, pg_get_functiondef(tgfoid) as called
+    from pg_trigger
+    join pg_class on pg_class.oid = tgrelid
+    where not tgisinternal and ${ours}
+    order by relname, tgname
+  `.execute(db)
+  return rows
+}
+
 /** The schema as the catalog of PostgreSQL has it, the same for the same schema: one table after the other. */
 export const dumpSchema = async (db: Database): Promise<string> => {
   const columns = await listColumns(db)
   const constraints = Map.groupBy(await listConstraints(db), ({ table }) => table)
   const indexes = Map.groupBy(await listIndexes(db), ({ table }) => table)
+  const triggers = Map.groupBy(await listTriggers(db), ({ table }) => table)
   const tables = [...Map.groupBy(columns, ({ table }) => table)].map(([table, own]) => {
     const lines = [
       ...own.map(
-        ({ name, type, required, default: value }) =>
-          `  ${name} ${type}${required ? ' not null' : ''}${value === null ? '' : ` default ${value}`}`,
+        ({ name, type, collation, required, default: value }) =>
+          `  ${name} ${type}${collation === null ? '' : ` collate "${collation}"`}${required ? ' not null' : ''}${value === null ? '' : ` default ${value}`}`,
       ),
       ...(constraints.get(table) ?? []).map(({ name, definition }) => `  constraint ${name} ${definition}`),
     ]
-    const after = (indexes.get(table) ?? []).map(({ definition }) => `${definition};\n`)
+    const after = [
+      ...(indexes.get(table) ?? []).map(({ definition }) => `${definition};\n`),
+      ...(triggers.get(table) ?? []).map(
+        ({ definition, called }) => `${called.trimEnd()};\n${definition};\n`,
+      ),
+    ]
     return `create table ${table} (\n${lines.join(',\n')}\n);\n${after.join('')}`
   })
   return [HEADER, ...tables].join('\n')

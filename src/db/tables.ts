@@ -147,6 +147,12 @@ type DataKeys = {
   retired_at: Date | null
 }
 
+/** Kept by triggers (migrations/0003_match_versions.ts). */
+type MatchVersions = {
+  scope: string
+  version: string
+}
+
 export type Tables = {
   instances: Instances
   oauth_apps: OAuthApps
@@ -157,6 +163,7 @@ export type Tables = {
   leases: Leases
   audit_events: AuditEvents
   data_keys: DataKeys
+  match_versions: MatchVersions
 }
 
 export type InstanceRow = Selectable<Instances>

@@ -15,10 +15,12 @@ import {
 import type { ConnectionVerdict } from '../connections/verify-connection.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import { coveringPaths, type ResourceUrl } from '../gitlab/repository-url.ts'
+import { readUrl, searchedIn } from './find-by-url.ts'
+import type { GrantRow } from './grants/queries.ts'
+import { type KnownMatches, nameMatch } from './known-matches.ts'
 import type { LeaseGrants } from './lease-grants.ts'
 import { newLeaseId } from './lease-id.ts'
 import type { OpenedTokens } from './opened-tokens.ts'
-import type { GrantRow } from './queries.ts'
 
 export type CredentialWish = Wish & { purpose?: string | undefined }
 
@@ -30,6 +32,8 @@ export type FindDeps = {
   /** connections/verify-connection.ts, one at a time a connection. */
   verify(connectionId: string): Promise<ConnectionVerdict>
 }
+
+export type FindAtDeps = FindDeps & { knownMatches: KnownMatches }
 
 /** A granted lease with the opened token. */
 export type Credential = { row: GrantedRow; token: string }
@@ -49,29 +53,50 @@ const toRequest = (principal: Principal, purpose: string | undefined, terms: Gra
 /**
  * A token for a URL, with its lease, where one statement is enough: its instance has no path of its own, and the
  * connection that is to win has a token that can be handed out at once.
- * @param searched the organizations in which to search; undefined = all.
  * @returns undefined when it takes more: find-by-url.ts has the rules for that.
+ * @throws {Problem} invalid_request when it is no URL of a repository or group
  */
 export const findCredentialAt = async (
-  deps: FindDeps,
-  { readings, anyPort }: ResourceUrl,
-  searched: string[] | undefined,
+  deps: FindAtDeps,
+  url: string,
+  organization: string | undefined,
   principal: Principal,
   wish: CredentialWish,
 ): Promise<Credential | undefined> => {
+  if (isTooShort(wish)) return undefined
+  const { leaseGrants, knownMatches, openedTokens } = deps
+  const request = () => toRequest(principal, wish.purpose, firstTerms(wish))
+
+  const name = nameMatch(principal.id, organization, url)
+  const match = knownMatches.get(name)
+  const known = match && (await leaseGrants.byMatch({ match, ...request() }))
+  if (known && isGranted(known) && known.base_url === match.baseUrl)
+    return { row: known, token: await openedTokens.open(known) }
+  knownMatches.delete(name)
+
+  const place = placeOf(readUrl(url), searchedIn(principal, organization))
+  const row = place && (await leaseGrants.byUrl({ ...place, ...request() }))
+  if (!row || !isGranted(row)) return undefined
+  const { connection_id: connectionId, base_url: baseUrl, match_version: version } = row
+  if (typeof version === 'number')
+    knownMatches.set(name, { connectionId, baseUrl, scopes: place.scopes, version })
+  return { row, token: await openedTokens.open(row) }
+}
+
+/** @param searched the organizations in which to search; undefined = all. */
+const placeOf = ({ readings, anyPort }: ResourceUrl, searched: string[] | undefined) => {
   const reading = readings.at(-1)
-  if (reading === undefined || anyPort || isTooShort(wish)) return undefined
+  if (reading === undefined || anyPort) return undefined
   const organizations = searched && searched.length <= MOST_ORGANIZATIONS ? searched : undefined
-  const groupPaths = coveringPaths(reading.path)
-  const row = await deps.leaseGrants.byUrl({
+  const groupPaths = coveringPaths(reading.path).slice(0, -1)
+  return {
     organizations,
     baseUrl: reading.baseUrl,
     otherBaseUrls: readings.slice(0, -1).map(({ baseUrl }) => baseUrl),
     // Of all organizations together, any number may have a connection without a group.
-    groupPaths: organizations ? groupPaths : groupPaths.slice(0, -1),
-    ...toRequest(principal, wish.purpose, firstTerms(wish)),
-  })
-  return row && isGranted(row) ? { row, token: await deps.openedTokens.open(row) } : undefined
+    groupPaths: organizations ? [...groupPaths, ''] : groupPaths,
+    scopes: [...groupPaths.slice(-1), ...(organizations ?? []).map((organization) => `/${organization}`)],
+  }
 }
 
 /** Each is looked for at each group that covers the URL. Of a key with more, all are searched, and the key is checked. */

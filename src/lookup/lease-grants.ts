@@ -4,14 +4,18 @@ import {
   type GrantRequest,
   type GrantRow,
   grantLeases,
+  grantLeasesByMatch,
   grantLeasesByUrl,
+  type MatchGrantRequest,
   type UrlGrantRequest,
-} from './queries.ts'
+} from './grants/queries.ts'
 
 /** Grants leases; lookups that arrive while a statement is in flight share the next one. */
 export type LeaseGrants = {
   /** undefined = no such connection for this access key, or no such key any more. */
   byId(request: GrantRequest): Promise<GrantRow | undefined>
+  /** undefined, or without a grant = the match may hold no longer. */
+  byMatch(request: MatchGrantRequest): Promise<GrantRow | undefined>
   /** undefined, or without a grant = the rules of url-match.ts have to decide. */
   byUrl(request: UrlGrantRequest): Promise<GrantRow | undefined>
 }
@@ -33,6 +37,7 @@ export const createLeaseGrants = (deps: { runPrepared: RunPrepared; clock: Clock
   const byUrlAnywhere = shareStatements(grantLeasesByUrl, deps)
   return {
     byId: shareStatements(grantLeases, deps),
+    byMatch: shareStatements(grantLeasesByMatch, deps),
     byUrl: (request) => (request.organizations ? byUrlWithin(request) : byUrlAnywhere(request)),
   }
 }

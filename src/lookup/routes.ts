@@ -18,9 +18,9 @@ import {
   Organization,
 } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import { findConnectionByUrl, rankByUrl, readUrl, searchedIn } from './find-by-url.ts'
+import { findConnectionByUrl, rankByUrl } from './find-by-url.ts'
 import {
-  type FindDeps,
+  type FindAtDeps,
   type Credential as FoundCredential,
   findCredential,
   findCredentialAt,
@@ -119,7 +119,7 @@ const toCredential = ({ row, token }: FoundCredential, now: Date): Static<typeof
   api: { header: 'Authorization', value: `Bearer ${token}` },
 })
 
-type Deps = FindDeps & { db: Database; runPrepared: RunPrepared; authenticator: Authenticator }
+type Deps = FindAtDeps & { db: Database; runPrepared: RunPrepared; authenticator: Authenticator }
 
 export const registerLookupRoutes = (app: App, deps: Deps): void => {
   const { db, clock, authenticator } = deps
@@ -197,8 +197,7 @@ export const registerLookupRoutes = (app: App, deps: Deps): void => {
       const credential = await authoritatively(request, async (principal) => {
         if (organization !== undefined) requireOrganization(principal, organization)
         const wish = { minTtl: min_ttl, onConflict: on_conflict, purpose }
-        const within = searchedIn(principal, organization)
-        const credential = await findCredentialAt(deps, readUrl(url), within, principal, wish)
+        const credential = await findCredentialAt(deps, url, organization, principal, wish)
         if (credential) return credential
         const id = await findConnectionByUrl(deps, principal, { url, organization, minTtl: min_ttl })
         return findCredential(deps, id, principal, wish)

@@ -2,7 +2,8 @@ import { sql } from 'kysely'
 import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import type { RunPrepared } from '../../src/db/database.ts'
-import { findCandidates, grantLeases, grantLeasesByUrl } from '../../src/lookup/queries.ts'
+import { grantLeases, grantLeasesByMatch, grantLeasesByUrl } from '../../src/lookup/grants/queries.ts'
+import { findCandidates } from '../../src/lookup/queries.ts'
 import { createTestDatabase } from '../support/database.ts'
 
 const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
@@ -64,7 +65,9 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
       baseUrl: 'https://gitlab.com',
       otherBaseUrls: ['https://gitlab.com/acme'],
       groupPaths: ['acme/web-shop', 'acme', ''],
+      scopes: ['acme', '/acme'],
     })
+    const match = { connectionId: uuidv7(), baseUrl: 'https://gitlab.com', scopes: ['acme'], version: 1 }
     const places = [{ baseUrl: 'https://gitlab.com', anyPort: false, groupPath: 'acme' }]
     const candidates = (organizations: string[] | undefined) => ({
       accessKeyId: terms.accessKeyId,
@@ -78,6 +81,11 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
         'by id',
         /connections_pkey\b.*\n *Index Cond: .*id = /,
         () => grantLeases(explain, [{ ...terms, connectionId: uuidv7() }], now),
+      ],
+      [
+        'by match',
+        /connections_pkey\b.*\n *Index Cond: .*id = /,
+        () => grantLeasesByMatch(explain, [{ ...terms, match }], now),
       ],
       ['by URL within organizations', WITHIN, () => grantLeasesByUrl(explain, [byUrl(['acme'])], now)],
       ['by URL anywhere', ANYWHERE, () => grantLeasesByUrl(explain, [byUrl(undefined)], now)],

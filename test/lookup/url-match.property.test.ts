@@ -60,26 +60,37 @@ t.test(
     await fc.assert(
       fc.asyncProperty(
         fc.array(connection, { maxLength: 7, size: 'max' }),
+        fc.array(connection, { maxLength: 2 }),
         fc.constantFrom('a/p', 'a/p', 'a/b/p', 'a/b/c/p', 'x/p', 'x/a/p', 'y/p'),
         fc.constantFrom('', '', '&organization=acme'),
         fc.constantFrom(...keys),
-        async (rows, path, limit, key) => {
+        async (rows, later, path, limit, key) => {
+          const query = `url=https://gitlab.com/${path}${limit}`
+          const agrees = async (): Promise<boolean> => {
+            const explained = await broker.get(`/v1/credentials/explain?${query}`, { key })
+            const found = await broker.get(`/v1/credentials?${query}`, { key })
+            const { result, candidates } = explained.body
+            switch (result) {
+              case 'winner': {
+                const winner = candidates.find(({ won }: { won: boolean }) => won)
+                return found.status === 200 && found.body.connection_id === winner.connection_id
+              }
+              case 'ambiguous':
+                return found.status === 409 && found.body.code === 'ambiguous_connection'
+              default:
+                return found.status === 404 && found.body.code === 'no_connection_for_url'
+            }
+          }
           await broker.db.deleteFrom('connections').execute()
           for (const [index, row] of rows.entries()) await insert(index, row)
-          const query = `url=https://gitlab.com/${path}${limit}`
-          const explained = await broker.get(`/v1/credentials/explain?${query}`, { key })
-          const found = await broker.get(`/v1/credentials?${query}`, { key })
-          const { result, candidates } = explained.body
-          switch (result) {
-            case 'winner': {
-              const winner = candidates.find(({ won }: { won: boolean }) => won)
-              return found.status === 200 && found.body.connection_id === winner.connection_id
-            }
-            case 'ambiguous':
-              return found.status === 409 && found.body.code === 'ambiguous_connection'
-            default:
-              return found.status === 404 && found.body.code === 'no_connection_for_url'
-          }
+          // Again, when it may be remembered; and when more has come, the first has left or another is well again.
+          if (!(await agrees()) || !(await agrees())) return false
+          for (const [index, row] of later.entries()) await insert(rows.length + index, row)
+          if (!(await agrees())) return false
+          await broker.db.deleteFrom('connections').where('gitlab_user_id', '=', '0').execute()
+          if (!(await agrees())) return false
+          await broker.db.updateTable('connections').set({ status: 'active' }).execute()
+          return agrees()
         },
       ),
       { numRuns: 200 },
