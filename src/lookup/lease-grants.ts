@@ -53,16 +53,17 @@ const shareStatements = <Request extends { leaseId: string }>(
   }
   let waiting: Waiting[] = []
   let inFlight = 0
-  const prompt = new Set<Waiting[]>()
+  /** A new array each time: the tables of a Set keep one another, and with them every lookup, from being collected. */
+  let prompt: Waiting[][] = []
   let isScheduled = false
 
   const send = async (): Promise<void> => {
     const batch = waiting.slice(0, LARGEST_BATCH)
     waiting = waiting.slice(LARGEST_BATCH)
     inFlight += 1
-    prompt.add(batch)
+    prompt = [...prompt, batch]
     const isNoLongerPrompt = () => {
-      prompt.delete(batch)
+      prompt = prompt.filter((other) => other !== batch)
       schedule()
     }
     const slow = setTimeout(isNoLongerPrompt, SLOW_MS)
