@@ -3,6 +3,9 @@ import { type Kysely, sql } from 'kysely'
 const STATEMENTS = [
   // In the order in which a first account on a new instance writes them.
   'lock table instances, connections in share row exclusive mode',
+  // For the directory of a group of the first level.
+  `create index connections_by_top_group
+    on connections (instance_id, split_part(group_path, '/', 1), organization)`,
   // Counts what comes and could change which connection a URL gets. The scope of a connection is the first segment of
   // its group path, which every URL that it covers begins with; without a group, '/' and its organization. What is
   // counted is never deleted: a count that began anew could meet an old one.

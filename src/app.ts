@@ -112,7 +112,7 @@ export const createApp = async ({
       runPrepared,
       clock,
       leaseGrants,
-      knownMatches: createKnownMatches(),
+      knownMatches: createKnownMatches({ runPrepared, clock }),
       openedTokens,
       refresher,
       verify,

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
 import type { Principal } from '../access-keys/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Refresher } from '../connections/refresh.ts'
@@ -17,7 +18,7 @@ import { notFound, Problem } from '../errors/problem.ts'
 import { coveringPaths, type ResourceUrl } from '../gitlab/repository-url.ts'
 import { readUrl, searchedIn } from './find-by-url.ts'
 import type { GrantRow } from './grants/queries.ts'
-import { type KnownMatches, nameMatch } from './known-matches.ts'
+import { createSearch, type KnownMatches, type Search } from './known-matches.ts'
 import type { LeaseGrants } from './lease-grants.ts'
 import { newLeaseId } from './lease-id.ts'
 import type { OpenedTokens } from './opened-tokens.ts'
@@ -63,39 +64,60 @@ export const findCredentialAt = async (
   principal: Principal,
   wish: CredentialWish,
 ): Promise<Credential | undefined> => {
-  if (isTooShort(wish)) return undefined
   const { leaseGrants, knownMatches, openedTokens } = deps
+  const search = readSearch(principal, organization, url)
+  if (!search || isTooShort(wish)) return undefined
   const request = () => toRequest(principal, wish.purpose, firstTerms(wish))
 
-  const name = nameMatch(principal.id, organization, url)
-  const match = knownMatches.get(name)
+  const match = knownMatches.find(search)
   const known = match && (await leaseGrants.byMatch({ match, ...request() }))
-  if (known && isGranted(known) && known.base_url === match.baseUrl)
-    return { row: known, token: await openedTokens.open(known) }
-  knownMatches.delete(name)
+  const holds = known?.match_version === match?.version && known?.base_url === match?.baseUrl
+  if (known && holds && isGranted(known)) return { row: known, token: await openedTokens.open(known) }
+  if (match && !holds) knownMatches.forget(search)
 
-  const place = placeOf(readUrl(url), searchedIn(principal, organization))
-  const row = place && (await leaseGrants.byUrl({ ...place, ...request() }))
-  if (!row || !isGranted(row)) return undefined
-  const { connection_id: connectionId, base_url: baseUrl, match_version: version } = row
-  if (typeof version === 'number')
-    knownMatches.set(name, { connectionId, baseUrl, scopes: place.scopes, version })
-  return { row, token: await openedTokens.open(row) }
+  // What is learned serves the next: this one need not fail for it.
+  const [row] = await Promise.all([
+    leaseGrants.byUrl({ ...search, ...request() }),
+    knownMatches.learn(search).catch(() => undefined),
+  ])
+  return row && isGranted(row) ? { row, token: await openedTokens.open(row) } : undefined
 }
 
-/** @param searched the organizations in which to search; undefined = all. */
-const placeOf = ({ readings, anyPort }: ResourceUrl, searched: string[] | undefined) => {
+type UrlSearch = Search & { otherBaseUrls: string[] }
+
+/** URLs that come again are read once: some thousand of them, and at the most about 10 MB. */
+const searches = new LRUCache<string, { search: UrlSearch | undefined }>({
+  maxSize: 4_000_000,
+  sizeCalculation: (_search, name) => 4 * name.length + 300,
+})
+
+const readSearch = (principal: Principal, organization: string | undefined, url: string) => {
+  const name = `${principal.id} ${organization ?? ''} ${url}`
+  const known = searches.get(name)
+  if (known) return known.search
+  const search = searchFor(readUrl(url), principal.id, searchedIn(principal, organization))
+  searches.set(name, { search })
+  return search
+}
+
+/**
+ * @param searched the organizations in which to search; undefined = all.
+ * @returns undefined when it takes the rules of find-by-url.ts.
+ */
+const searchFor = (
+  { readings, anyPort }: ResourceUrl,
+  accessKeyId: string,
+  searched: string[] | undefined,
+): UrlSearch | undefined => {
   const reading = readings.at(-1)
   if (reading === undefined || anyPort) return undefined
+  const { baseUrl, path } = reading
   const organizations = searched && searched.length <= MOST_ORGANIZATIONS ? searched : undefined
-  const groupPaths = coveringPaths(reading.path).slice(0, -1)
+  // Of all organizations together, any number may have a connection without a group.
+  const groupPaths = organizations ? coveringPaths(path) : coveringPaths(path).slice(0, -1)
   return {
-    organizations,
-    baseUrl: reading.baseUrl,
-    otherBaseUrls: readings.slice(0, -1).map(({ baseUrl }) => baseUrl),
-    // Of all organizations together, any number may have a connection without a group.
-    groupPaths: organizations ? [...groupPaths, ''] : groupPaths,
-    scopes: [...groupPaths.slice(-1), ...(organizations ?? []).map((organization) => `/${organization}`)],
+    ...createSearch({ accessKeyId, organizations, baseUrl, groupPaths }),
+    otherBaseUrls: readings.slice(0, -1).map((other) => other.baseUrl),
   }
 }
 

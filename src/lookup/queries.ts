@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
 import type { ConnectionStatus } from '../db/tables.ts'
-import { AT_PLACE, IS_LEASED, KEY_IS_VALID, MAY_USE } from './grants/queries.ts'
+import { AT_PLACE, IS_LEASED, KEY_IS_VALID, MATCH_VERSION, MAY_USE } from './grants/queries.ts'
 
 export type Place = {
   baseUrl: string
@@ -79,6 +79,78 @@ export const findCandidates = (
     accessKeyId,
     organizations ?? null,
   ])
+
+export type DirectoryQuery = {
+  accessKeyId: string
+  /** undefined = all: then connections without a group are left out. */
+  organizations: string[] | undefined
+  baseUrl: string
+  /** First segment of the group paths. */
+  topGroup: string
+  scopes: string[]
+  limit: number
+  now: Date
+}
+
+export type DirectoryRow = {
+  version: number
+  /** Another instance lives below this one's address, where a group could be. */
+  is_ambiguous: boolean
+  /** null = there is none. */
+  id: string | null
+  group_path: string | null
+}
+
+const findDirectoryStatement = (name: string, isWithin: string): PreparedStatement => ({
+  name,
+  text: `
+  select directory.version, directory.is_ambiguous, connections.id, connections.group_path
+  from (
+    select ${MATCH_VERSION('$6::text[]')} as version, exists (
+      select from instances
+      where starts_with(base_url, $3::text || '/') and lower(split_part(base_url, '/', 4)) = $4::text
+    ) as is_ambiguous
+  ) as directory
+  left join (
+    unnest($5::text[], $7::text[]) as searched (top_group, organization)
+    join instances on instances.base_url = $3::text
+    join access_keys on access_keys.id = $2::uuid and ${KEY_IS_VALID}
+    join lateral (
+      select id, organization, group_path from connections
+      where connections.instance_id = instances.id
+        and split_part(connections.group_path, '/', 1) = searched.top_group and ${isWithin}
+        and ${MAY_USE('connections.organization')}
+      order by connections.organization limit $8::int
+    ) as connections on true
+  ) on true
+  limit $8::int`,
+})
+
+const FIND_DIRECTORY_WITHIN = findDirectoryStatement(
+  'find-directory-within',
+  'connections.organization = searched.organization',
+)
+const FIND_DIRECTORY_ANYWHERE = findDirectoryStatement('find-directory-anywhere', 'true')
+
+/** The connections of any status below a group of the first level, with those without a group; one row at least. */
+export const findDirectory = (
+  run: RunPrepared,
+  { accessKeyId, organizations, baseUrl, topGroup, scopes, limit, now }: DirectoryQuery,
+): Promise<DirectoryRow[]> => {
+  const searched = organizations
+    ? organizations.flatMap((organization) => [topGroup, ''].map((group) => ({ group, organization })))
+    : [{ group: topGroup, organization: null }]
+  return run<DirectoryRow>(organizations ? FIND_DIRECTORY_WITHIN : FIND_DIRECTORY_ANYWHERE, [
+    now,
+    accessKeyId,
+    baseUrl,
+    topGroup,
+    searched.map(({ group }) => group),
+    scopes,
+    searched.map(({ organization }) => organization),
+    limit,
+  ])
+}
 
 /** @param accessKeyId undefined = whoever it was granted to. @returns false when there is no such lease. */
 export const releaseLease = async (

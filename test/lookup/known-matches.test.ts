@@ -1,6 +1,7 @@
+import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import type { RunPrepared } from '../../src/db/database.ts'
-import { createKnownMatches, nameMatch } from '../../src/lookup/known-matches.ts'
+import { createKnownMatches, createSearch } from '../../src/lookup/known-matches.ts'
 import { type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -23,22 +24,22 @@ const setListeningStage = async (t: Test) => {
   return { stage, find }
 }
 
-const SEARCHED = ['grant-by-url-anywhere']
+const SEARCHED = ['find-directory-anywhere', 'grant-by-url-anywhere']
+const SEARCHED_WITHIN = ['find-directory-within', 'grant-by-url-within']
 const KNOWN = ['grant-by-match']
 
 const addInstance = ({ broker }: Stage, baseUrl: string) =>
   broker.post('/v1/instances', { base_url: baseUrl, allow_private_network: true })
 
-t.test('a URL that was looked up is not searched for again', async (t) => {
+t.test('below a group that is known no URL is searched for', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage, { group: 'acme' })
   t.match(await find('acme/web-shop'), { id, statements: SEARCHED })
   t.match(await find('acme/web-shop'), { id, statements: KNOWN })
-  t.match(await find('acme/web-shop', { organization: 'acme' }), {
-    id,
-    statements: ['grant-by-url-within'],
-  })
-  t.match(await find('acme/web-shop', { organization: 'acme' }), { id, statements: KNOWN })
+  t.match(await find('acme/platform/deeper/api.git'), { id, statements: KNOWN }, 'asked for or not')
+  const within = { organization: 'acme' }
+  t.match(await find('acme/web-shop', within), { id, statements: SEARCHED_WITHIN })
+  t.match(await find('acme/platform', within), { id, statements: KNOWN })
 
   t.test('by whoever may not have it either', async (t) => {
     const key = await stage.broker.createKey('scanner', ['globex'])
@@ -55,8 +56,10 @@ t.test('a URL that was looked up is not searched for again', async (t) => {
     const closer = await connectToken(stage, { username: 'tom', group: 'acme/web-shop' })
     t.match(await find('acme/web-shop'), { id: closer.id, statements: [...KNOWN, ...SEARCHED] })
     t.match(await find('acme/web-shop'), { id: closer.id, statements: KNOWN })
+    t.match(await find('acme/platform'), { id, statements: KNOWN })
     t.equal((await stage.broker.request('DELETE', `/v1/connections/${closer.id}`)).status < 300, true)
-    t.match(await find('acme/web-shop'), { id })
+    t.match(await find('acme/web-shop'), { id, statements: [...KNOWN, ...SEARCHED] })
+    t.match(await find('acme/platform'), { id, statements: KNOWN })
   })
 
   t.test('until one of another organization fits as well', async (t) => {
@@ -71,7 +74,7 @@ t.test('of an organization whose connection has no group, until another comes', 
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage)
   const within = { organization: 'acme' }
-  t.match(await find('acme/web-shop', within), { id, statements: ['grant-by-url-within'] })
+  t.match(await find('acme/web-shop', within), { id, statements: SEARCHED_WITHIN })
   t.match(await find('acme/web-shop', within), { id, statements: KNOWN })
   stage.clock.advance(60)
   const later = await connectToken(stage, { username: 'tom' })
@@ -97,10 +100,12 @@ t.test('until an instance comes that the URL could mean as well', async (t) => {
   await find('acme/platform/api')
   t.match(await find('acme/platform/api'), { id, statements: KNOWN })
   t.equal((await addInstance(stage, `${stage.simulator.url}/acme`)).status, 201)
+  const ranked = ['grant-by-url-anywhere', 'find-candidates-anywhere', 'grant-by-id']
   t.match(await find('acme/platform/api'), {
     id,
-    statements: [...KNOWN, ...SEARCHED, 'find-candidates-anywhere'],
+    statements: [...KNOWN, 'find-directory-anywhere', ...ranked],
   })
+  t.match(await find('acme/platform/api'), { id, statements: ranked })
 })
 
 t.test('until its token cannot be handed out', async (t) => {
@@ -112,16 +117,41 @@ t.test('until its token cannot be handed out', async (t) => {
   await set('needs_reauthorization')
   t.match(await find('acme/web-shop'), { status: 404, code: 'no_connection_for_url' })
   await set('active')
-  t.match(await find('acme/web-shop'), { id, statements: SEARCHED })
+  t.match(await find('acme/web-shop'), { id, statements: KNOWN })
 })
 
-t.test('what is remembered has a bound', (t) => {
-  const matches = createKnownMatches()
-  const match = { connectionId: 'id', baseUrl: 'https://gitlab.com', scopes: ['acme'], version: 1 }
-  const name = (number: number) =>
-    nameMatch('key', undefined, `https://gitlab.com/${number}`.padEnd(2000, '/'))
-  for (let number = 0; number < 5_000; number += 1) matches.set(name(number), match)
-  t.equal(matches.get(name(0)), undefined, 'the oldest is forgotten')
-  t.equal(matches.get(name(4_999)), match)
-  t.end()
+t.test('of a group with very many connections nothing is remembered', async (t) => {
+  const { stage, find } = await setListeningStage(t)
+  const { id } = await connectToken(stage, { group: 'acme' })
+  await sql`
+    insert into connections (
+      id, organization, instance_id, method, token_kind, group_path, gitlab_user_id, status, scopes, token_version,
+      access_token, token_issued_at, created_at, updated_at
+    ) select gen_random_uuid(), organization, instance_id, method, token_kind, 'acme/' || number, gitlab_user_id,
+      status, scopes, token_version, access_token, token_issued_at, created_at, updated_at
+    from connections, generate_series(1, 200) as number`.execute(stage.broker.db)
+  t.match(await find('acme/web-shop'), { id, statements: SEARCHED })
+  t.match(await find('acme/web-shop'), { id, statements: ['grant-by-url-anywhere'] })
+})
+
+t.test('what is remembered has a bound, and the group not asked for longest goes', async (t) => {
+  const database = await createTestDatabase(t)
+  const stage = await setStage(t, { broker: { database } })
+  await connectToken(stage, { group: 'acme' })
+  await connectToken(stage, { username: 'tom', group: 'globex' })
+  const { clock, broker, simulator } = stage
+  const { id: accessKeyId } = await broker.db.selectFrom('access_keys').select('id').executeTakeFirstOrThrow()
+  const matches = createKnownMatches({ runPrepared: database.runPrepared, clock, keptCharacters: 700 })
+  const search = (group: string) =>
+    createSearch({
+      accessKeyId,
+      organizations: undefined,
+      baseUrl: simulator.url,
+      groupPaths: [`${group}/project`, group],
+    })
+  await matches.learn(search('acme'))
+  t.ok(matches.find(search('acme')))
+  await matches.learn(search('globex'))
+  t.ok(matches.find(search('globex')))
+  t.equal(matches.find(search('acme')), undefined)
 })

@@ -3,7 +3,7 @@ import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import type { RunPrepared } from '../../src/db/database.ts'
 import { grantLeases, grantLeasesByMatch, grantLeasesByUrl } from '../../src/lookup/grants/queries.ts'
-import { findCandidates } from '../../src/lookup/queries.ts'
+import { findCandidates, findDirectory } from '../../src/lookup/queries.ts'
 import { createTestDatabase } from '../support/database.ts'
 
 const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
@@ -11,6 +11,10 @@ const CONNECTIONS = 20_000
 /** The whole condition in the index: nothing is read to be thrown away. (A separator in it is a line break.) */
 const ANYWHERE = /connections_by_place\b.*\n *Index Cond: [\s\S]{0,60}instance_id = [\s\S]{0,60}group_path = /
 const WITHIN = new RegExp(`${ANYWHERE.source}[\\s\\S]{0,160}organization = `)
+
+const TOP_GROUP =
+  /connections_by_top_group\b.*\n *Index Cond: [\s\S]{0,60}instance_id = [\s\S]{0,60}split_part\(/
+const TOP_GROUP_WITHIN = new RegExp(`${TOP_GROUP.source}[\\s\\S]{0,160}organization = `)
 
 const SHAPES = {
   'on several instances, most limited to a group': {
@@ -65,8 +69,17 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
       baseUrl: 'https://gitlab.com',
       otherBaseUrls: ['https://gitlab.com/acme'],
       groupPaths: ['acme/web-shop', 'acme', ''],
-      scopes: ['acme', '/acme'],
     })
+    const directory = (organizations: string[] | undefined) =>
+      findDirectory(explain, {
+        accessKeyId: terms.accessKeyId,
+        organizations,
+        baseUrl: 'https://gitlab.com',
+        topGroup: 'acme',
+        scopes: ['acme'],
+        limit: 10,
+        now,
+      })
     const match = { connectionId: uuidv7(), baseUrl: 'https://gitlab.com', scopes: ['acme'], version: 1 }
     const places = [{ baseUrl: 'https://gitlab.com', anyPort: false, groupPath: 'acme' }]
     const candidates = (organizations: string[] | undefined) => ({
@@ -87,6 +100,8 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
         /connections_pkey\b.*\n *Index Cond: .*id = /,
         () => grantLeasesByMatch(explain, [{ ...terms, match }], now),
       ],
+      ['the directory of a group within organizations', TOP_GROUP_WITHIN, () => directory(['acme'])],
+      ['the directory of a group anywhere', TOP_GROUP, () => directory(undefined)],
       ['by URL within organizations', WITHIN, () => grantLeasesByUrl(explain, [byUrl(['acme'])], now)],
       ['by URL anywhere', ANYWHERE, () => grantLeasesByUrl(explain, [byUrl(undefined)], now)],
       ['every candidate within organizations', WITHIN, () => findCandidates(explain, candidates(['acme']))],

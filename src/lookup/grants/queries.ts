@@ -21,14 +21,13 @@ export type UrlGrantRequest = Omit<GrantRequest, 'connectionId'> & {
   /** If one of these is an instance too, the URL can be read in more than one way: no grant. */
   otherBaseUrls: string[]
   groupPaths: string[]
-  /** Of match_versions: what could change which connection the URL gets. */
-  scopes: string[]
 }
 
-/** One wish for a token by URL, of which is known which connection it gets as long as nothing has come to its scopes. */
-export type MatchGrantRequest = Omit<GrantRequest, 'connectionId'> & { match: Match }
-
+/** Which connection a URL gets, as long as the version of its scopes is still this one. */
 export type Match = { connectionId: string; baseUrl: string; scopes: string[]; version: number }
+
+/** One wish for a token by URL, of which the match is known. */
+export type MatchGrantRequest = Omit<GrantRequest, 'connectionId'> & { match: Match }
 
 /** The connection as the statement found it, and whether it granted the lease. */
 export type GrantRow = {
@@ -40,9 +39,8 @@ export type GrantRow = {
   token_version: number
   scopes: string[]
   token_expires_at: Date | null
-  /** Of a grant by URL: the version of its scopes, if no other connection covers as much of the URL, whatever its
-   * status. */
-  match_version?: number | null
+  /** Of a grant by match: the version of its scopes now. */
+  match_version?: number
 } & (
   | {
       /** The lease is in the table: a secret leaves the database only together with it. */
@@ -86,8 +84,9 @@ export const KEY_IS_VALID = '(access_keys.expires_at is null or access_keys.expi
 const SEPARATOR = '\n'
 const LIST = (text: string) => `string_to_array(${text}, E'\\n')`
 
-const MATCH_VERSION = (scopes: string) =>
-  `coalesce((select sum(version) from match_versions where scope = any (${LIST(scopes)})), 0)::float8`
+/** Of what could change which connection a URL gets (migrations/0003_match_versions.ts). */
+export const MATCH_VERSION = (scopes: string) =>
+  `coalesce((select sum(version) from match_versions where scope = any (${scopes})), 0)::float8`
 
 /** A time as a number: to write it as text and read that again would cost more than all else of a column. */
 const MILLISECONDS = (time: string) => `date_part('epoch', ${time}) * 1000`
@@ -161,12 +160,16 @@ const GRANT_BY_ID: PreparedStatement = {
 const GRANT_BY_MATCH: PreparedStatement = {
   name: 'grant-by-match',
   text: `
-  with request as (
-    select * from unnest($2::uuid[], $3::uuid[], $4::float8[], $5::float8[], $6::boolean[], $7::text[], $8::uuid[],
+  with request as materialized (
+    select request.*, ${MATCH_VERSION(LIST('request.scopes'))} as version_now
+    from unnest($2::uuid[], $3::uuid[], $4::float8[], $5::float8[], $6::boolean[], $7::text[], $8::uuid[],
         $9::text[], $10::float8[])
       as request (lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose, connection_id,
         scopes, match_version)
-  ), ${GRANT('$8::uuid[]', { isMatch: `${MATCH_VERSION('request.scopes')} = request.match_version` })}`,
+  ), ${GRANT('$8::uuid[]', {
+    isMatch: 'request.version_now = request.match_version',
+    matchVersion: 'request.version_now',
+  })}`,
 }
 
 /** One place, such as a whole instance for all organizations together, may have any number of connections. */
@@ -192,39 +195,33 @@ const grantByUrl = (name: string, isWithin: string): PreparedStatement => ({
   text: `
   with wish as (
     select * from unnest($2::uuid[], $3::uuid[], $4::float8[], $5::float8[], $6::boolean[], $7::text[],
-        $8::text[], $9::text[], $14::text[])
-      as wish (lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose, base_url, other_base_urls,
-        scopes)
+        $8::text[], $9::text[])
+      as wish (lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose, base_url, other_base_urls)
   ), other as (
     select array_agg(base_url) as base_urls from instances where base_url = any ($10::text[])
   ), candidate as (
     select wish.lease_id, wish.access_key_id, wish.min_remaining, wish.lease_seconds, wish.past_half_life,
-      wish.purpose, wish.scopes, connections.id as connection_id, connections.servable,
-      count(*) filter (where servable) over best as position,
-      min(connections.organization) filter (where servable) over longest
-        = max(connections.organization) filter (where servable) over longest
-        and count(*) over longest < ${MOST_AT_PLACE} as decided,
-      count(*) over longest = 1 as alone
+      wish.purpose, connections.id as connection_id, row_number() over best as position,
+      min(connections.organization) over longest = max(connections.organization) over longest
+        and count(*) over longest < ${MOST_AT_PLACE} as decided
     from wish
     join instances on instances.base_url = wish.base_url
     join access_keys on access_keys.id = wish.access_key_id and ${KEY_IS_VALID}
     join unnest($11::uuid[], $12::text[], $13::text[]) as place (lease_id, group_path, organization)
       on place.lease_id = wish.lease_id
     join ${AT_PLACE(
-      `id, organization, group_path, last_verified_at, ${IS_SERVABLE} as servable`,
+      `id, organization, group_path, status, refresh_token, oauth_app_id, token_expires_at, last_verified_at`,
       isWithin,
-    )} on ${MAY_USE('connections.organization')}
+    )} on ${IS_SERVABLE} and ${MAY_USE('connections.organization')}
     where (select base_urls is null from other)
       or not ${LIST('wish.other_base_urls')} && (select base_urls from other)
     window
       longest as (partition by wish.lease_id order by length(connections.group_path) desc),
       best as (partition by wish.lease_id order by length(connections.group_path) desc,
-        connections.last_verified_at desc nulls last, connections.id rows unbounded preceding)
+        connections.last_verified_at desc nulls last, connections.id)
   ), request as (
-    select * from candidate where servable and position = 1 and decided
-  ), ${GRANT('array(select connection_id from request)', {
-    matchVersion: `case when request.alone then ${MATCH_VERSION('request.scopes')} end`,
-  })}`,
+    select * from candidate where position = 1 and decided
+  ), ${GRANT('array(select connection_id from request)')}`,
 })
 
 const GRANT_BY_URL_WITHIN = grantByUrl('grant-by-url-within', 'connections.organization = place.organization')
@@ -312,7 +309,6 @@ export const grantLeasesByUrl = async (
     arrayOf(places.map(({ leaseId }) => leaseId)),
     places.map(({ groupPath }) => groupPath),
     places.map(({ organization }) => organization),
-    requests.map(({ scopes }) => scopes.join(SEPARATOR)),
   ])
   return rows.map(toGrantRow)
 }
