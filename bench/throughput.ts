@@ -12,10 +12,10 @@ export const NAMES: Record<Subject, string> = {
   b: 'bare Fastify, one prepared select',
   c: 'GET /v1/connections/{id}/credential',
   d: 'GET /v1/credentials?url=, URLs that come again',
-  e: 'the same, URLs never asked for before',
+  e: 'the same, URLs never asked for, in groups that were',
 }
 
-/** More URLs than the broker remembers, so that none is remembered when its turn comes again. */
+/** So many URLs that the reading of none is remembered when its turn comes again; their groups are. */
 const PROJECTS = 40
 const byUrl = (url: string): string => `/v1/credentials?url=${encodeURIComponent(url)}`
 

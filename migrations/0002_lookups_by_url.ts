@@ -1,6 +1,8 @@
 import { type Kysely, sql } from 'kysely'
 
 const STATEMENTS = [
+  // What the next migrations lock as well, in the order in which deleting an instance does.
+  'lock table instances in share row exclusive mode',
   // At once: a lock that grows while refreshes claim their rows would deadlock with them.
   'lock table connections in access exclusive mode',
   // Of any status: what a URL could get if it lived is looked up too, to say why it is not served.

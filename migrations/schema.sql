@@ -106,17 +106,30 @@ CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_a
 CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND (refresh_token IS NULL));
 CREATE INDEX connections_to_mend ON public.connections USING btree (retry_after) WHERE ((status = 'active'::text) AND ((attempt_id IS NOT NULL) OR (failing_since IS NOT NULL)));
 CREATE UNIQUE INDEX connections_identity ON public.connections USING btree (gitlab_user_id, instance_id, organization, method, group_path);
-CREATE OR REPLACE FUNCTION public.count_match_of_connection()
+CREATE OR REPLACE FUNCTION public.renew_matches_of_added()
  RETURNS trigger
  LANGUAGE plpgsql
+ SET search_path FROM CURRENT
 AS $function$
   begin
     insert into match_versions (scope, version)
-    values (coalesce(nullif(split_part(new.group_path, '/', 1), ''), '/' || new.organization), 1)
-    on conflict (scope) do update set version = match_versions.version + 1;
+    select scope, floor(random() * 281474976710656)::bigint from (select distinct coalesce(nullif(split_part(added.group_path, '/', 1), ''), '/' || added.organization) as scope from added) as scopes
+    order by scope
+    on conflict (scope) do update set version = excluded.version;
     return null;
   end $function$;
-CREATE TRIGGER count_match AFTER INSERT OR UPDATE OF organization, instance_id, group_path ON public.connections FOR EACH ROW EXECUTE FUNCTION count_match_of_connection();
+CREATE TRIGGER renew_matches_of_added AFTER INSERT ON public.connections REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION renew_matches_of_added();
+CREATE OR REPLACE FUNCTION public.renew_matches_of_moved()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into match_versions (scope, version) values (coalesce(nullif(split_part(new.group_path, '/', 1), ''), '/' || new.organization), floor(random() * 281474976710656)::bigint)
+    on conflict (scope) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_matches_of_moved AFTER UPDATE OF organization, instance_id, group_path ON public.connections FOR EACH ROW EXECUTE FUNCTION renew_matches_of_moved();
 
 create table data_keys (
   id uuid not null,
@@ -138,17 +151,24 @@ create table instances (
   constraint instances_pkey PRIMARY KEY (id),
   constraint instances_base_url_key UNIQUE (base_url)
 );
-CREATE OR REPLACE FUNCTION public.count_match_of_instance()
+CREATE OR REPLACE FUNCTION public.renew_matches_of_instance()
  RETURNS trigger
  LANGUAGE plpgsql
+ SET search_path FROM CURRENT
 AS $function$
   begin
     insert into match_versions (scope, version)
-    select lower(segment), 1 from split_part(new.base_url, '/', 4) as segment where segment <> ''
-    on conflict (scope) do update set version = match_versions.version + 1;
+    select scope, floor(random() * 281474976710656)::bigint from (
+      select lower(split_part(new.base_url, '/', 4) collate "C") as scope
+      union
+      select coalesce(nullif(split_part(connections.group_path, '/', 1), ''), '/' || connections.organization) from connections where instance_id = new.id
+    ) as scopes
+    where scope <> ''
+    order by scope
+    on conflict (scope) do update set version = excluded.version;
     return null;
   end $function$;
-CREATE TRIGGER count_match AFTER INSERT OR UPDATE OF base_url ON public.instances FOR EACH ROW EXECUTE FUNCTION count_match_of_instance();
+CREATE TRIGGER renew_matches_of_instance AFTER INSERT OR UPDATE OF base_url ON public.instances FOR EACH ROW EXECUTE FUNCTION renew_matches_of_instance();
 
 create table leases (
   id uuid not null,

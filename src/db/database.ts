@@ -72,11 +72,20 @@ const createImpatientSocket = (silenceLimitMs: number): Socket => {
  * behind one that takes long, such as waiting for a row lock: then another connection is better.
  */
 const createPipelines = (pool: pg.Pool): RunPrepared => {
-  type Pipeline = { client: Promise<pg.PoolClient>; inFlight: number; startedAt: number }
+  type Pipeline = {
+    client: Promise<pg.PoolClient>
+    inFlight: number
+    startedAt: number
+    /** Of any statement on it: the connection may be broken, or have a plan that no longer fits. */
+    failure?: Error
+  }
   let last: Pipeline | undefined
 
-  const isJoinable = ({ inFlight, startedAt }: Pipeline): boolean =>
-    inFlight > 0 && inFlight < PIPELINE_DEPTH && performance.now() - startedAt < SLOW_MS
+  const isJoinable = ({ inFlight, startedAt, failure }: Pipeline): boolean =>
+    failure === undefined &&
+    inFlight > 0 &&
+    inFlight < PIPELINE_DEPTH &&
+    performance.now() - startedAt < SLOW_MS
 
   const join = (): Pipeline => {
     if (!last || !isJoinable(last))
@@ -96,12 +105,15 @@ const createPipelines = (pool: pg.Pool): RunPrepared => {
           else resolve(result.rows)
         })
       })
+    } catch (error) {
+      pipeline.failure = error as Error
+      throw error
     } finally {
       pipeline.inFlight -= 1
       pipeline.startedAt = performance.now()
       if (pipeline.inFlight === 0)
         pipeline.client.then(
-          (client) => client.release(),
+          (client) => client.release(pipeline.failure),
           () => undefined,
         )
     }

@@ -68,7 +68,11 @@ const listTriggers = async (db: Database): Promise<Trigger[]> => {
     where not tgisinternal and ${ours}
     order by relname, tgname
   `.execute(db)
-  return rows
+  // What "current" was is not the same in every database.
+  return rows.map((row) => ({
+    ...row,
+    called: row.called.replace(/SET search_path TO .*/, 'SET search_path FROM CURRENT'),
+  }))
 }
 
 /** The schema as the catalog of PostgreSQL has it, the same for the same schema: one table after the other. */

@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LRUCache } from 'lru-cache'
 import type { Principal } from '../access-keys/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Refresher } from '../connections/refresh.ts'
@@ -15,10 +14,8 @@ import {
 } from '../connections/serving-decision.ts'
 import type { ConnectionVerdict } from '../connections/verify-connection.ts'
 import { notFound, Problem } from '../errors/problem.ts'
-import { coveringPaths, type ResourceUrl } from '../gitlab/repository-url.ts'
-import { readUrl, searchedIn } from './find-by-url.ts'
 import type { GrantRow } from './grants/queries.ts'
-import { createSearch, type KnownMatches, type Search } from './known-matches.ts'
+import type { KnownMatches } from './known-matches.ts'
 import type { LeaseGrants } from './lease-grants.ts'
 import { newLeaseId } from './lease-id.ts'
 import type { OpenedTokens } from './opened-tokens.ts'
@@ -65,64 +62,23 @@ export const findCredentialAt = async (
   wish: CredentialWish,
 ): Promise<Credential | undefined> => {
   const { leaseGrants, knownMatches, openedTokens } = deps
-  const search = readSearch(principal, organization, url)
+  const search = knownMatches.readSearch(principal, organization, url)
   if (!search || isTooShort(wish)) return undefined
   const request = () => toRequest(principal, wish.purpose, firstTerms(wish))
 
   const match = knownMatches.find(search)
   const known = match && (await leaseGrants.byMatch({ match, ...request() }))
-  const holds = known?.match_version === match?.version && known?.base_url === match?.baseUrl
-  if (known && holds && isGranted(known)) return { row: known, token: await openedTokens.open(known) }
-  if (match && !holds) knownMatches.forget(search)
+  if (known && isGranted(known)) return { row: known, token: await openedTokens.open(known) }
+  if (match && known?.match_version !== match.version) knownMatches.forget(search, match)
 
+  const row = await leaseGrants.byUrl({ ...search, ...request() })
+  if (!row || !isGranted(row)) return undefined
   // What is learned serves the next: this one need not fail for it.
-  const [row] = await Promise.all([
-    leaseGrants.byUrl({ ...search, ...request() }),
-    knownMatches.learn(search).catch(() => undefined),
-  ])
-  return row && isGranted(row) ? { row, token: await openedTokens.open(row) } : undefined
+  const learned = knownMatches.learn(search).catch(() => undefined)
+  const [token] = await Promise.all([openedTokens.open(row), learned])
+  return { row, token }
 }
 
-type UrlSearch = Search & { otherBaseUrls: string[] }
-
-/** URLs that come again are read once: some thousand of them, and at the most about 10 MB. */
-const searches = new LRUCache<string, { search: UrlSearch | undefined }>({
-  maxSize: 4_000_000,
-  sizeCalculation: (_search, name) => 4 * name.length + 300,
-})
-
-const readSearch = (principal: Principal, organization: string | undefined, url: string) => {
-  const name = `${principal.id} ${organization ?? ''} ${url}`
-  const known = searches.get(name)
-  if (known) return known.search
-  const search = searchFor(readUrl(url), principal.id, searchedIn(principal, organization))
-  searches.set(name, { search })
-  return search
-}
-
-/**
- * @param searched the organizations in which to search; undefined = all.
- * @returns undefined when it takes the rules of find-by-url.ts.
- */
-const searchFor = (
-  { readings, anyPort }: ResourceUrl,
-  accessKeyId: string,
-  searched: string[] | undefined,
-): UrlSearch | undefined => {
-  const reading = readings.at(-1)
-  if (reading === undefined || anyPort) return undefined
-  const { baseUrl, path } = reading
-  const organizations = searched && searched.length <= MOST_ORGANIZATIONS ? searched : undefined
-  // Of all organizations together, any number may have a connection without a group.
-  const groupPaths = organizations ? coveringPaths(path) : coveringPaths(path).slice(0, -1)
-  return {
-    ...createSearch({ accessKeyId, organizations, baseUrl, groupPaths }),
-    otherBaseUrls: readings.slice(0, -1).map((other) => other.baseUrl),
-  }
-}
-
-/** Each is looked for at each group that covers the URL. Of a key with more, all are searched, and the key is checked. */
-const MOST_ORGANIZATIONS = 10
 /** The rules of url-match.ts prefer what lives a little longer than such a wish. */
 const isTooShort = ({ minTtl }: CredentialWish): boolean =>
   minTtl !== undefined && minTtl < OUTAGE_MINIMUM_SECONDS

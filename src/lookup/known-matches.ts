@@ -1,102 +1,156 @@
 import { LRUCache } from 'lru-cache'
+import type { Principal } from '../access-keys/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import { coalesce } from '../connections/coalesce.ts'
 import type { RunPrepared } from '../db/database.ts'
+import { coveringPaths } from '../gitlab/repository-url.ts'
+import { readUrl, searchedIn } from './find-by-url.ts'
 import type { Match } from './grants/queries.ts'
 import { findDirectory } from './queries.ts'
 
-/** Where a URL is looked for, by one access key. */
+/** Where a URL is looked for. */
 export type Search = {
   accessKeyId: string
-  /** undefined = all. */
+  /** undefined = all: then a connection that is limited to no group is not looked for. */
   organizations: string[] | undefined
   baseUrl: string
+  otherBaseUrls: string[]
   /** What may cover the URL, deepest first. */
   groupPaths: string[]
   /** First segment of those; undefined = the URL has none. */
   topGroup: string | undefined
-  /** The same for all URLs of which the same is known. */
-  name: string
-}
-
-export const createSearch = (search: Omit<Search, 'topGroup' | 'name'>): Search => {
-  const { accessKeyId, organizations, baseUrl, groupPaths } = search
-  const topGroup = groupPaths.findLast((path) => path !== '')
-  return {
-    ...search,
-    topGroup,
-    name: [accessKeyId, organizations?.join() ?? '*', baseUrl, topGroup].join(' '),
-  }
+  /** Of the directory in which the answer stands. */
+  directory: string
 }
 
 /**
  * Which connections URLs get, learned a group of the first level at a time. That a match still holds is checked by the
- * statement that grants, so that it can be kept for any time, by any number of processes.
+ * statement that grants, so that it does not matter how old it is, and what other processes have done since.
  */
 export type KnownMatches = {
+  /**
+   * @returns undefined when the URL takes the rules of find-by-url.ts.
+   * @throws {Problem} invalid_request when it is no URL of a repository or group
+   */
+  readSearch(principal: Principal, organization: string | undefined, url: string): Search | undefined
   /** undefined = not known, or more than one connection covers the same of it. */
   find(search: Search): Match | undefined
-  /** Learns what there is to know of all URLs of the group that this one is in. */
+  /** Learns the group of a URL that has a connection, unless it is known that nothing can be learned. */
   learn(search: Search): Promise<void>
-  forget(search: Search): void
+  forget(search: Search, match: Match): void
 }
 
-/** Some 10,000 groups of the first level; at the most about 20 MB. */
-const KEPT_CHARACTERS = 8_000_000
-/** What an entry takes beside its text, and each of its connections. */
-const ENTRY_CHARACTERS = 200
-const CONNECTION_CHARACTERS = 200
+/** Each is looked for at each group that covers the URL. Of a key with more, all are searched, and the key is checked. */
+const MOST_ORGANIZATIONS = 10
+/** URLs that come again are read once: some thousand of them. */
+const SEARCH_BYTES = 10_000_000
+/** Some 10,000 groups of the first level. */
+const DIRECTORY_BYTES = 20_000_000
+/** What an entry takes beside its text, and each connection in it. */
+const ENTRY_BYTES = 500
 /** What is too large or ambiguous may have changed by then. */
 const KEPT_MS = 600_000
 /** A group with more is searched in each time. */
 const MOST_CONNECTIONS = 200
 
-/** By group path; null = more than one connection. */
-type Directory = Map<string, Match | null>
+const bytesOf = (...texts: string[]): number => texts.reduce((sum, { length }) => sum + 2 * length, 0)
 
-type Deps = { runPrepared: RunPrepared; clock: Clock; keptCharacters?: number }
+/** By group path; null = more than one connection. undefined = nothing can be learned of this group. */
+type Directory = { matches: Map<string, Match | null> | undefined }
+
+type Deps = { runPrepared: RunPrepared; clock: Clock; directoryBytes?: number }
 
 export const createKnownMatches = ({
   runPrepared,
   clock,
-  keptCharacters = KEPT_CHARACTERS,
+  directoryBytes = DIRECTORY_BYTES,
 }: Deps): KnownMatches => {
+  const searches = new LRUCache<string, { search: Search | undefined }>({
+    maxSize: SEARCH_BYTES,
+    sizeCalculation: ({ search }, name) =>
+      ENTRY_BYTES + bytesOf(name, ...(search?.groupPaths ?? []), ...(search?.otherBaseUrls ?? [])),
+  })
   const directories = new LRUCache<string, Directory>({
-    maxSize: keptCharacters,
-    sizeCalculation: (directory, name) =>
-      name.length + ENTRY_CHARACTERS + directory.size * CONNECTION_CHARACTERS,
+    maxSize: directoryBytes,
+    sizeCalculation: ({ matches = new Map() }, name) =>
+      ENTRY_BYTES * (1 + matches.size) + bytesOf(name, ...matches.keys()),
     ttl: KEPT_MS,
     ttlResolution: 1_000,
     perf: { now: () => performance.now() },
   })
+
+  const isKnown = ({ directory, groupPaths }: Search): boolean => {
+    const known = directories.get(directory)
+    // A group that has a connection, and none in the directory: it came later.
+    return known !== undefined && (!known.matches || groupPaths.some((path) => known.matches?.has(path)))
+  }
+
   const learn = coalesce(
     async (search: Search): Promise<void> => {
-      const { organizations, baseUrl, topGroup, name } = search
-      if (topGroup === undefined || directories.has(name)) return
+      const { organizations, topGroup, directory } = search
+      if (topGroup === undefined || isKnown(search)) return
       const scopes = [topGroup, ...(organizations ?? []).map((organization) => `/${organization}`)]
       const limit = MOST_CONNECTIONS + 1
       const now = new Date(clock())
       const rows = await findDirectory(runPrepared, { ...search, topGroup, scopes, limit, now })
-      const directory: Directory = new Map()
-      const isUsable = rows.length <= MOST_CONNECTIONS && !rows[0]?.is_ambiguous
-      for (const { id, group_path, version } of isUsable ? rows : [])
-        if (id !== null && group_path !== null)
-          directory.set(
-            group_path,
-            directory.has(group_path) ? null : { connectionId: id, baseUrl, scopes, version },
-          )
-      directories.set(name, directory)
+      if (rows.length === limit || rows[0]?.is_ambiguous) {
+        directories.set(directory, { matches: undefined })
+        return
+      }
+      const matches = new Map<string, Match | null>()
+      for (const { id, group_path, is_visible, version } of rows)
+        if (id !== null && group_path !== null && is_visible)
+          matches.set(group_path, matches.has(group_path) ? null : { connectionId: id, scopes, version })
+      directories.set(directory, { matches })
     },
-    ({ name }) => name,
+    ({ directory }) => directory,
   )
 
+  const find = ({ directory, groupPaths }: Search): Match | undefined => {
+    const matches = directories.get(directory)?.matches
+    const path = matches && groupPaths.find((path) => matches.has(path))
+    return path === undefined ? undefined : (matches?.get(path) ?? undefined)
+  }
+
   return {
-    learn,
-    find({ name, groupPaths }) {
-      const directory = directories.get(name)
-      const path = directory && groupPaths.find((path) => directory.has(path))
-      return path === undefined ? undefined : (directory?.get(path) ?? undefined)
+    readSearch(principal, organization, url) {
+      const name = `${principal.id} ${organization ?? ''} ${url}`
+      const known = searches.get(name)
+      if (known) return known.search
+      const search = createSearch(principal, organization, url)
+      searches.set(name, { search })
+      return search
     },
-    forget: ({ name }) => void directories.delete(name),
+    learn,
+    find,
+    forget(search, match) {
+      if (find(search) === match) directories.delete(search.directory)
+    },
+  }
+}
+
+const createSearch = (
+  principal: Principal,
+  organization: string | undefined,
+  url: string,
+): Search | undefined => {
+  const { readings, anyPort } = readUrl(url)
+  const reading = readings.at(-1)
+  if (reading === undefined || anyPort) return undefined
+  const { baseUrl, path } = reading
+  const searched = searchedIn(principal, organization)
+  const organizations = searched && searched.length <= MOST_ORGANIZATIONS ? searched : undefined
+  // Of all organizations together, any number may have a connection without a group.
+  const groupPaths = organizations ? coveringPaths(path) : coveringPaths(path).slice(0, -1)
+  const topGroup = groupPaths.findLast((path) => path !== '')
+  const within = organizations?.join() ?? (searched ? principal.id : '*')
+  return {
+    accessKeyId: principal.id,
+    organizations,
+    baseUrl,
+    otherBaseUrls: readings.slice(0, -1).map((other) => other.baseUrl),
+    groupPaths,
+    topGroup,
+    directory: [within, baseUrl, topGroup].join(' '),
   }
 }

@@ -32,7 +32,9 @@ const MOST_STATEMENTS = 4
 
 type Grant<Request> = (run: RunPrepared, requests: Request[], now: Date) => Promise<GrantRow[]>
 
-export const createLeaseGrants = (deps: { runPrepared: RunPrepared; clock: Clock }): LeaseGrants => {
+type Deps = { runPrepared: RunPrepared; clock: Clock; slowMs?: number }
+
+export const createLeaseGrants = (deps: Deps): LeaseGrants => {
   const byUrlWithin = shareStatements(grantLeasesByUrl, deps)
   const byUrlAnywhere = shareStatements(grantLeasesByUrl, deps)
   return {
@@ -44,7 +46,7 @@ export const createLeaseGrants = (deps: { runPrepared: RunPrepared; clock: Clock
 
 const shareStatements = <Request extends { leaseId: string }>(
   grant: Grant<Request>,
-  { runPrepared, clock }: { runPrepared: RunPrepared; clock: Clock },
+  { runPrepared, clock, slowMs = SLOW_MS }: Deps,
 ) => {
   type Waiting = {
     request: Request
@@ -66,7 +68,7 @@ const shareStatements = <Request extends { leaseId: string }>(
       prompt = prompt.filter((other) => other !== batch)
       schedule()
     }
-    const slow = setTimeout(isNoLongerPrompt, SLOW_MS)
+    const slow = setTimeout(isNoLongerPrompt, slowMs)
     try {
       const requests = batch.map(({ request }) => request)
       const rows = await grant(runPrepared, requests, new Date(clock()))

@@ -99,16 +99,19 @@ export type DirectoryRow = {
   /** null = there is none. */
   id: string | null
   group_path: string | null
+  /** The access key may act in its organization. */
+  is_visible: boolean | null
 }
 
 const findDirectoryStatement = (name: string, isWithin: string): PreparedStatement => ({
   name,
   text: `
-  select directory.version, directory.is_ambiguous, connections.id, connections.group_path
+  select directory.version, directory.is_ambiguous, connections.id, connections.group_path,
+    ${MAY_USE('connections.organization')} as is_visible
   from (
     select ${MATCH_VERSION('$6::text[]')} as version, exists (
       select from instances
-      where starts_with(base_url, $3::text || '/') and lower(split_part(base_url, '/', 4)) = $4::text
+      where starts_with(base_url, $3::text || '/') and lower(split_part(base_url, '/', 4) collate "C") = $4::text
     ) as is_ambiguous
   ) as directory
   left join (
@@ -119,7 +122,6 @@ const findDirectoryStatement = (name: string, isWithin: string): PreparedStateme
       select id, organization, group_path from connections
       where connections.instance_id = instances.id
         and split_part(connections.group_path, '/', 1) = searched.top_group and ${isWithin}
-        and ${MAY_USE('connections.organization')}
       order by connections.organization limit $8::int
     ) as connections on true
   ) on true
@@ -132,7 +134,7 @@ const FIND_DIRECTORY_WITHIN = findDirectoryStatement(
 )
 const FIND_DIRECTORY_ANYWHERE = findDirectoryStatement('find-directory-anywhere', 'true')
 
-/** The connections of any status below a group of the first level, with those without a group; one row at least. */
+/** Connections of any status below a group of the first level, and those without a group; one row at least. */
 export const findDirectory = (
   run: RunPrepared,
   { accessKeyId, organizations, baseUrl, topGroup, scopes, limit, now }: DirectoryQuery,

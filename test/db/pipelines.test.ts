@@ -4,7 +4,8 @@ import { type Database, isDatabaseUnavailable } from '../../src/db/database.ts'
 import { createTestDatabase } from '../support/database.ts'
 
 const PID = { name: 'pid', text: 'select pg_backend_pid() as pid' }
-const DIVIDE = { name: 'divide', text: 'select 1 / $1::int as result' }
+const DIVIDE = { name: 'divide', text: 'select pg_backend_pid() as pid, 1 / $1::int as result' }
+const END = { name: 'end', text: 'select pg_terminate_backend(pg_backend_pid())' }
 const LOCK = { name: 'lock', text: 'select pg_backend_pid() as pid from pg_advisory_xact_lock_shared(7)' }
 /** Longer than a statement may run for another to be sent behind it. */
 const SLOW_MS = 20
@@ -40,18 +41,27 @@ t.test('statements of one moment share a connection, two at the most', async (t)
 
 t.test('a statement that is refused does no harm to the one behind it', async (t) => {
   const { runPrepared } = await createTestDatabase(t)
-  const [pid, refused, after] = await Promise.allSettled([
-    runPrepared<Pid>(PID, []),
+  const [{ pid }] = (await runPrepared<Pid>(PID, [])) as [Pid]
+  const [refused, behind] = await Promise.allSettled([
     runPrepared(DIVIDE, [0]),
-    runPrepared(DIVIDE, [1]),
+    runPrepared<Pid>(DIVIDE, [1]),
   ])
-  t.equal(pid.status, 'fulfilled')
   t.match(refused, { status: 'rejected', reason: { code: '22012' } })
-  t.match(after, { status: 'fulfilled', value: [{ result: 1 }] })
-  t.match(await Promise.all([runPrepared(DIVIDE, [1]), runPrepared(DIVIDE, [-1])]), [
-    [{ result: 1 }],
-    [{ result: -1 }],
-  ])
+  t.match(behind, { status: 'fulfilled', value: [{ pid, result: 1 }] }, 'on the same connection')
+})
+
+t.test('a connection on which a statement failed is not used again', async (t) => {
+  const { db, runPrepared } = await createTestDatabase(t)
+  for (let round = 0; round < 5; round += 1) {
+    await t.rejects(runPrepared(END, []), { code: '57P01' })
+    t.match(await runPrepared(DIVIDE, [1]), [{ result: 1 }], 'the next has another')
+  }
+  await sql`create table thing (size int)`.execute(db)
+  const read = { name: 'read', text: 'select size from thing' }
+  await runPrepared(read, [])
+  await sql`alter table thing alter column size type bigint`.execute(db)
+  await t.rejects(runPrepared(read, []), /cached plan/)
+  t.same(await runPrepared(read, []), [], 'which has no plans of before')
 })
 
 t.test('nothing is sent behind a statement that takes long', async (t) => {

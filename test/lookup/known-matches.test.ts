@@ -1,7 +1,8 @@
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
+import { toPrincipal } from '../../src/access-keys/principal.ts'
 import type { RunPrepared } from '../../src/db/database.ts'
-import { createKnownMatches, createSearch } from '../../src/lookup/known-matches.ts'
+import { createKnownMatches } from '../../src/lookup/known-matches.ts'
 import { type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -24,9 +25,18 @@ const setListeningStage = async (t: Test) => {
   return { stage, find }
 }
 
-const SEARCHED = ['find-directory-anywhere', 'grant-by-url-anywhere']
-const SEARCHED_WITHIN = ['find-directory-within', 'grant-by-url-within']
+const SEARCHED = ['grant-by-url-anywhere']
+const LEARNED = ['grant-by-url-anywhere', 'find-directory-anywhere']
+const LEARNED_WITHIN = ['grant-by-url-within', 'find-directory-within']
 const KNOWN = ['grant-by-match']
+
+type Found = Awaited<ReturnType<Awaited<ReturnType<typeof setListeningStage>>['find']>>
+
+/** All of what is wanted and no other statement: `match` would allow more of them. */
+const has = (t: Test, found: Found, wanted: Partial<Found>, message = '') => {
+  const seen = Object.fromEntries(Object.keys(wanted).map((name) => [name, found[name as keyof Found]]))
+  t.strictSame(seen, wanted, message)
+}
 
 const addInstance = ({ broker }: Stage, baseUrl: string) =>
   broker.post('/v1/instances', { base_url: baseUrl, allow_private_network: true })
@@ -34,39 +44,39 @@ const addInstance = ({ broker }: Stage, baseUrl: string) =>
 t.test('below a group that is known no URL is searched for', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage, { group: 'acme' })
-  t.match(await find('acme/web-shop'), { id, statements: SEARCHED })
-  t.match(await find('acme/web-shop'), { id, statements: KNOWN })
-  t.match(await find('acme/platform/deeper/api.git'), { id, statements: KNOWN }, 'asked for or not')
+  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
+  has(t, await find('acme/platform/deeper/api.git'), { id, statements: KNOWN }, 'asked for or not')
   const within = { organization: 'acme' }
-  t.match(await find('acme/web-shop', within), { id, statements: SEARCHED_WITHIN })
-  t.match(await find('acme/platform', within), { id, statements: KNOWN })
+  has(t, await find('acme/web-shop', within), { id, statements: LEARNED_WITHIN })
+  has(t, await find('acme/platform', within), { id, statements: KNOWN })
 
   t.test('by whoever may not have it either', async (t) => {
     const key = await stage.broker.createKey('scanner', ['globex'])
-    t.match(await find('acme/web-shop', {}, key), { status: 404, code: 'no_connection_for_url' })
-    t.match(await find('acme/web-shop', { organization: 'globex' }), { status: 404 })
+    has(t, await find('acme/web-shop', {}, key), { status: 404, code: 'no_connection_for_url' })
+    has(t, await find('acme/web-shop', { organization: 'globex' }), { status: 404 })
   })
 
   t.test('although something comes elsewhere', async (t) => {
     await connectToken(stage, { username: 'tom', organization: 'globex', group: 'globex' })
-    t.match(await find('acme/web-shop'), { id, statements: KNOWN })
+    has(t, await find('acme/web-shop'), { id, statements: KNOWN })
   })
 
   t.test('until a connection comes that fits closer', async (t) => {
     const closer = await connectToken(stage, { username: 'tom', group: 'acme/web-shop' })
-    t.match(await find('acme/web-shop'), { id: closer.id, statements: [...KNOWN, ...SEARCHED] })
-    t.match(await find('acme/web-shop'), { id: closer.id, statements: KNOWN })
-    t.match(await find('acme/platform'), { id, statements: KNOWN })
+    has(t, await find('acme/web-shop'), { id: closer.id, statements: [...KNOWN, ...LEARNED] })
+    has(t, await find('acme/web-shop'), { id: closer.id, statements: KNOWN })
+    has(t, await find('acme/platform'), { id, statements: KNOWN })
     t.equal((await stage.broker.request('DELETE', `/v1/connections/${closer.id}`)).status < 300, true)
-    t.match(await find('acme/web-shop'), { id, statements: [...KNOWN, ...SEARCHED] })
-    t.match(await find('acme/platform'), { id, statements: KNOWN })
+    has(t, await find('acme/web-shop'), { id, statements: [...KNOWN, ...LEARNED] })
+    has(t, await find('acme/platform'), { id, statements: KNOWN })
   })
 
   t.test('until one of another organization fits as well', async (t) => {
-    t.match(await find('acme/platform'), { id })
-    t.match(await find('acme/platform'), { id, statements: KNOWN })
+    has(t, await find('acme/platform'), { id })
+    has(t, await find('acme/platform'), { id, statements: KNOWN })
     await connectToken(stage, { username: 'tom', organization: 'globex', group: 'acme' })
-    t.match(await find('acme/platform'), { status: 409, code: 'ambiguous_connection' })
+    has(t, await find('acme/platform'), { status: 409, code: 'ambiguous_connection' })
   })
 })
 
@@ -74,38 +84,39 @@ t.test('of an organization whose connection has no group, until another comes', 
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage)
   const within = { organization: 'acme' }
-  t.match(await find('acme/web-shop', within), { id, statements: SEARCHED_WITHIN })
-  t.match(await find('acme/web-shop', within), { id, statements: KNOWN })
+  has(t, await find('acme/web-shop', within), { id, statements: LEARNED_WITHIN })
+  has(t, await find('acme/web-shop', within), { id, statements: KNOWN })
   stage.clock.advance(60)
   const later = await connectToken(stage, { username: 'tom' })
-  t.match(await find('acme/web-shop', within), { id: later.id }, 'the latest verified of two')
+  has(t, await find('acme/web-shop', within), { id: later.id }, 'the latest verified of two')
 })
 
 t.test('until its instance is known by another name', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage, { group: 'acme' })
   await find('acme/web-shop')
-  t.match(await find('acme/web-shop'), { id, statements: KNOWN })
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
   await stage.broker.db
     .updateTable('instances')
     .set({ base_url: 'https://gitlab.example.com' })
     .where('id', '=', stage.instanceId)
     .execute()
-  t.match(await find('acme/web-shop'), { status: 404 })
+  has(t, await find('acme/web-shop'), { status: 404 })
 })
 
 t.test('until an instance comes that the URL could mean as well', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage, { group: 'acme' })
   await find('acme/platform/api')
-  t.match(await find('acme/platform/api'), { id, statements: KNOWN })
+  has(t, await find('acme/platform/api'), { id, statements: KNOWN })
   t.equal((await addInstance(stage, `${stage.simulator.url}/acme`)).status, 201)
   const ranked = ['grant-by-url-anywhere', 'find-candidates-anywhere', 'grant-by-id']
-  t.match(await find('acme/platform/api'), {
+  has(t, await find('acme/platform/api'), {
     id,
-    statements: [...KNOWN, 'find-directory-anywhere', ...ranked],
+    statements: [...KNOWN, ...ranked],
   })
-  t.match(await find('acme/platform/api'), { id, statements: ranked })
+  has(t, await find('acme/platform/api'), { id, statements: ranked })
+  has(t, await find('globex/site'), { status: 404 })
 })
 
 t.test('until its token cannot be handed out', async (t) => {
@@ -115,23 +126,55 @@ t.test('until its token cannot be handed out', async (t) => {
   const set = (status: 'active' | 'needs_reauthorization') =>
     stage.broker.db.updateTable('connections').set({ status }).where('id', '=', id).execute()
   await set('needs_reauthorization')
-  t.match(await find('acme/web-shop'), { status: 404, code: 'no_connection_for_url' })
+  has(t, await find('acme/web-shop'), { status: 404, code: 'no_connection_for_url' })
   await set('active')
-  t.match(await find('acme/web-shop'), { id, statements: KNOWN })
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
 })
 
 t.test('of a group with very many connections nothing is remembered', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage, { group: 'acme' })
-  await sql`
+  const addGroups = (from: number, to: number) =>
+    sql`
     insert into connections (
       id, organization, instance_id, method, token_kind, group_path, gitlab_user_id, status, scopes, token_version,
       access_token, token_issued_at, created_at, updated_at
     ) select gen_random_uuid(), organization, instance_id, method, token_kind, 'acme/' || number, gitlab_user_id,
       status, scopes, token_version, access_token, token_issued_at, created_at, updated_at
-    from connections, generate_series(1, 200) as number`.execute(stage.broker.db)
-  t.match(await find('acme/web-shop'), { id, statements: SEARCHED })
-  t.match(await find('acme/web-shop'), { id, statements: ['grant-by-url-anywhere'] })
+    from connections, generate_series(${from}::int, ${to}::int) as number where id = ${id}`.execute(
+      stage.broker.db,
+    )
+  await addGroups(2, 200)
+  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
+  await addGroups(201, 201)
+  has(t, await find('acme/web-shop'), { id, statements: [...KNOWN, ...LEARNED] })
+  has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
+})
+
+t.test('a group that had no connection is learned when it has one', async (t) => {
+  const { stage, find } = await setListeningStage(t)
+  await connectToken(stage, { group: 'acme/platform' })
+  await find('acme/platform/api')
+  has(t, await find('acme/web-shop'), { status: 404 })
+  const { id } = await connectToken(stage, { username: 'tom', group: 'acme' })
+  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
+})
+
+t.test('what was counted before a restore from a backup is not taken for what is now', async (t) => {
+  const { stage, find } = await setListeningStage(t)
+  const { db } = stage.broker
+  const wide = await connectToken(stage, { group: 'acme' })
+  const before = await db.selectFrom('match_versions').selectAll().execute()
+  const lost = await connectToken(stage, { username: 'tom', group: 'acme/platform' })
+  await find('acme/web-shop')
+  has(t, await find('acme/web-shop'), { id: wide.id, statements: KNOWN })
+  await db.deleteFrom('connections').where('id', '=', lost.id).execute()
+  await db.deleteFrom('match_versions').execute()
+  await db.insertInto('match_versions').values(before).execute()
+  const closer = await connectToken(stage, { username: 'tom', group: 'acme/web-shop' })
+  has(t, await find('acme/web-shop'), { id: closer.id, statements: [...KNOWN, ...LEARNED] })
 })
 
 t.test('what is remembered has a bound, and the group not asked for longest goes', async (t) => {
@@ -140,15 +183,10 @@ t.test('what is remembered has a bound, and the group not asked for longest goes
   await connectToken(stage, { group: 'acme' })
   await connectToken(stage, { username: 'tom', group: 'globex' })
   const { clock, broker, simulator } = stage
-  const { id: accessKeyId } = await broker.db.selectFrom('access_keys').select('id').executeTakeFirstOrThrow()
-  const matches = createKnownMatches({ runPrepared: database.runPrepared, clock, keptCharacters: 700 })
+  const key = await broker.db.selectFrom('access_keys').selectAll().executeTakeFirstOrThrow()
+  const matches = createKnownMatches({ runPrepared: database.runPrepared, clock, directoryBytes: 1_500 })
   const search = (group: string) =>
-    createSearch({
-      accessKeyId,
-      organizations: undefined,
-      baseUrl: simulator.url,
-      groupPaths: [`${group}/project`, group],
-    })
+    matches.readSearch(toPrincipal(key), undefined, `${simulator.url}/${group}/project`)!
   await matches.learn(search('acme'))
   t.ok(matches.find(search('acme')))
   await matches.learn(search('globex'))

@@ -80,7 +80,7 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
         limit: 10,
         now,
       })
-    const match = { connectionId: uuidv7(), baseUrl: 'https://gitlab.com', scopes: ['acme'], version: 1 }
+    const match = { connectionId: uuidv7(), scopes: ['acme'], version: 1 }
     const places = [{ baseUrl: 'https://gitlab.com', anyPort: false, groupPath: 'acme' }]
     const candidates = (organizations: string[] | undefined) => ({
       accessKeyId: terms.accessKeyId,

@@ -24,7 +24,7 @@ export type UrlGrantRequest = Omit<GrantRequest, 'connectionId'> & {
 }
 
 /** Which connection a URL gets, as long as the version of its scopes is still this one. */
-export type Match = { connectionId: string; baseUrl: string; scopes: string[]; version: number }
+export type Match = { connectionId: string; scopes: string[]; version: number }
 
 /** One wish for a token by URL, of which the match is known. */
 export type MatchGrantRequest = Omit<GrantRequest, 'connectionId'> & { match: Match }
