@@ -136,6 +136,15 @@ t.test(
   },
 )
 
+t.test('a loss by an act too late may be known by the refusal alone, but in doubt it is', async (t) => {
+  const late = { notes: [note('sent', AT - 9_500)] }
+  const refused = { ...IN_DOUBT, failureCode: 'refresh_token_refused' }
+  t.strictSame(judgeWith({ ...late, finals: [refused] }).violations, [])
+  t.equal(judgeWith({ ...late, finals: [{ ...refused, unansweredSince: null }] }).violations.length, 1)
+  const prompt = { notes: [note('sent')], issuing: [issued('cut-after')] }
+  t.equal(judgeWith({ ...prompt, finals: [refused] }).violations.length, 1)
+})
+
 t.test(
   'a token that waited on the disk explains the retry of another replica, and is saved in the end',
   async (t) => {

@@ -38,7 +38,11 @@ const LONGEST_HELD_MS = 5_000
 const LOST_LINES_MS = 1_500
 const KILLED = 'the process was killed before it saved the answer'
 const KEPT = 'the answer waited for the database'
+const TOO_LATE = 'GitLab acted after the broker had stopped waiting'
 const LOST_CAUSE = 'refresh_answer_lost'
+/** Who asks GitLab about the token between giving up and GitLab's acting hears that it lives, which it does: what the
+ * broker can know of the loss is the refusal that comes later. */
+const CAUSES_TOO_LATE = [LOST_CAUSE, 'refresh_token_refused']
 /** Between what GitLab does and what a broker writes down. */
 const CLOCK_SLACK_MS = 50
 
@@ -80,14 +84,15 @@ export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Ve
     const told = notesOf.get(key(state.id, version)) ?? []
     if (told.some(({ what, at }) => what === 'saved' && at < by - CLOCK_SLACK_MS)) return undefined
     if (told.some(({ what }) => what === 'kept')) return { why: KEPT, heldMs: undefined }
+    const committedAt = byPair.get(key(state.grantId, version + 1))?.[0]?.at ?? 0
+    const sent = told.filter(({ what, at }) => what === 'sent' && at <= committedAt)
+    if (sent.some(({ at }) => committedAt - at >= BROKER_PATIENCE_MS - CLOCK_SLACK_MS)) {
+      return { why: TOO_LATE, heldMs: undefined }
+    }
     if (faultOf.get(key(state.grantId, version + 1)) === 'cut-after') {
       return { why: 'the connection was cut after GitLab had acted', heldMs: undefined }
     }
-    const committedAt = byPair.get(key(state.grantId, version + 1))?.[0]?.at ?? 0
-    for (const { incarnation, at } of told.filter(({ what, at }) => what === 'sent' && at <= committedAt)) {
-      if (committedAt - at >= BROKER_PATIENCE_MS - CLOCK_SLACK_MS) {
-        return { why: 'GitLab acted after the broker had stopped waiting', heldMs: undefined }
-      }
+    for (const { incarnation } of sent) {
       // GitLab may get to a request only when its sender is dead already.
       const ending = endingOf.get(incarnation)
       const heldMs =
@@ -97,11 +102,10 @@ export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Ve
       }
     }
     // The last lines of a killed process die with it, and the line about the sending may be among them.
-    const noted = told.some(({ what, at }) => what === 'sent' && at <= committedAt)
     const killed = endings.find(
       ({ how, at }) => how === 'killed' && at >= committedAt && at - committedAt <= LOST_LINES_MS,
     )
-    if (!noted && killed) return { why: KILLED, heldMs: killed.at - committedAt }
+    if (sent.length === 0 && killed) return { why: KILLED, heldMs: killed.at - committedAt }
     return undefined
   }
 
@@ -143,7 +147,8 @@ export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Ve
     }
     const marked = state.status === 'needs_reauthorization'
     const cause = marked ? state.statusReason : state.failureCode
-    if (cause !== LOST_CAUSE || (!marked && state.unansweredSince === null)) {
+    const causes: (string | null)[] = reason.why === TOO_LATE ? CAUSES_TOO_LATE : [LOST_CAUSE]
+    if (!causes.includes(cause) || (!marked && state.unansweredSince === null)) {
       violations.push(`${state.id} is lost because ${reason.why}, and says ${state.status}, ${cause}`)
     }
     losses.push({ connectionId: state.id, ...reason, marked: marked ? 'needs_reauthorization' : 'in doubt' })
