@@ -14,7 +14,7 @@ import {
 } from '../connections/serving-decision.ts'
 import type { ConnectionVerdict } from '../connections/verify-connection.ts'
 import { notFound, Problem } from '../errors/problem.ts'
-import type { GrantRow } from './grants/queries.ts'
+import type { GrantRow } from './grants/grant.ts'
 import type { KnownMatches } from './known-matches.ts'
 import type { LeaseGrants } from './lease-grants.ts'
 import { newLeaseId } from './lease-id.ts'

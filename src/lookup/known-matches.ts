@@ -5,7 +5,7 @@ import { coalesce } from '../connections/coalesce.ts'
 import type { RunPrepared } from '../db/database.ts'
 import { coveringPaths } from '../gitlab/repository-url.ts'
 import { readUrl, searchedIn } from './find-by-url.ts'
-import type { Match } from './grants/queries.ts'
+import type { Match } from './grants/grant.ts'
 import { findDirectory } from './queries.ts'
 
 /** Where a URL is looked for. */

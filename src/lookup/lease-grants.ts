@@ -1,14 +1,7 @@
 import type { Clock } from '../clock/clock.ts'
 import type { RunPrepared } from '../db/database.ts'
-import {
-  type GrantRequest,
-  type GrantRow,
-  grantLeases,
-  grantLeasesByMatch,
-  grantLeasesByUrl,
-  type MatchGrantRequest,
-  type UrlGrantRequest,
-} from './grants/queries.ts'
+import type { GrantRequest, GrantRow, MatchGrantRequest, UrlGrantRequest } from './grants/grant.ts'
+import { grantLeases, grantLeasesByMatch, grantLeasesByUrl } from './grants/queries.ts'
 
 /** Grants leases; lookups that arrive while a statement is in flight share the next one. */
 export type LeaseGrants = {

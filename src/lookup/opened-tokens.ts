@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { Vault } from '../vault/vault.ts'
-import type { GrantRow } from './grants/queries.ts'
+import type { GrantRow } from './grants/grant.ts'
 
 export type OpenedTokens = {
   /** The token of a granted row. */
