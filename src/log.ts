@@ -12,7 +12,28 @@ const REDACTED = [
   'key',
 ]
 
-export const createLogger = (level: string, destination?: DestinationStream): Logger =>
+const CHUNK_BYTES = 4096
+
+/** Standard output, the lines of one turn of the event loop in one write: one for each would cost more than its line. */
+const createStandardOutput = (): DestinationStream => {
+  const output = pino.destination({ minLength: CHUNK_BYTES, sync: true })
+  let isScheduled = false
+  const flush = () => {
+    isScheduled = false
+    output.flush()
+  }
+  process.on('exit', flush)
+  return {
+    write(line) {
+      output.write(line)
+      if (isScheduled) return
+      isScheduled = true
+      setImmediate(flush)
+    },
+  }
+}
+
+export const createLogger = (level: string, destination = createStandardOutput()): Logger =>
   pino(
     {
       level,

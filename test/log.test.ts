@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { createLogger } from '../src/log.ts'
 
@@ -37,4 +40,57 @@ t.test('an error is its type, message, code and stack, and none of what librarie
   t.notMatch(text, 'FAKE')
   const odd = logged((logger) => logger.error({ err: 'FAKE' }, 'thrown'))
   t.notMatch(odd.text, 'FAKE')
+})
+
+const LOG = new URL('../src/log.ts', import.meta.url).href
+
+const runLogging = (body: string) => {
+  const script = `import { createLogger } from ${JSON.stringify(LOG)}; const logger = createLogger('info'); ${body}`
+  return spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+}
+
+t.test('standard output has every line in order, also those right before an exit', async (t) => {
+  const child = runLogging(`
+    for (let turn = 0; turn < 3; turn += 1) {
+      for (let line = 0; line < 50; line += 1) logger.info({ turn, line }, 'written')
+      await new Promise(setImmediate)
+    }
+    logger.fatal('the last')
+    process.exit(3)`)
+  const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')])
+  const lines = output
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  t.equal(code, 3)
+  t.equal(lines.length, 151)
+  t.equal(lines.at(-1).msg, 'the last')
+  t.same(
+    lines.slice(0, -1).map(({ turn, line }) => turn * 50 + line),
+    Array.from({ length: 150 }, (_, number) => number),
+  )
+})
+
+t.test('a line does not wait for the next one', async (t) => {
+  const child = runLogging(`logger.info('listening'); setInterval(() => {}, 1000)`)
+  const [line] = await once(child.stdout, 'data')
+  t.match(JSON.parse(line), { msg: 'listening' })
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+})
+
+t.test('nobody reading the log ends nothing', async (t) => {
+  const child = runLogging(`
+    logger.info('the first')
+    for (let turn = 0; turn < 1000; turn += 1) {
+      logger.info({ turn }, 'written')
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    process.exit(0)`)
+  await once(child.stdout, 'data')
+  child.stdout.destroy()
+  const [code, signal] = await once(child, 'exit')
+  t.same([code, signal], [0, null])
 })
