@@ -14,7 +14,12 @@ export type Database = Kysely<Tables>
 export type JobStore = ReturnType<typeof fromPglite>
 
 /** A statement that every connection parses once. */
-export type PreparedStatement = { name: string; text: string }
+export type PreparedStatement = {
+  name: string
+  text: string
+  /** It may wait for row locks: it runs on a connection where it holds up none that may not. */
+  mayWait?: true
+}
 /** Runs one on any connection, outside of transactions. */
 export type RunPrepared = <Row>(statement: PreparedStatement, values: unknown[]) => Promise<Row[]>
 
@@ -50,6 +55,8 @@ const PIPELINE_DEPTH = 2
 const SLOW_MS = 5
 /** A statement that runs this long is a fault: the longest of ours takes milliseconds. */
 const STATEMENT_TIMEOUT_MS = 10_000
+/** So is a transaction that does nothing for this long: its process is gone, and its row locks are to go too. */
+const IDLE_TRANSACTION_TIMEOUT_MS = 10_000
 /** A network that swallows the answer, which the server's limit does not see. */
 const SILENCE_LIMIT_MS = 15_000
 /** Shorter than the silence limit: who is closed for silence was waiting. */
@@ -69,7 +76,7 @@ const createImpatientSocket = (silenceLimitMs: number): Socket => {
 
 /**
  * Sends a statement behind one that PostgreSQL is at work on, so that it finds the next without waiting for us. Not
- * behind one that takes long, such as waiting for a row lock: then another connection is better.
+ * behind one that takes long, such as on a slow disk: then another connection is better.
  */
 const createPipelines = (pool: pg.Pool): RunPrepared => {
   type Pipeline = {
@@ -165,6 +172,7 @@ export const openDatabase = ({
   }
   const limits: pg.PoolConfig = {
     statement_timeout: STATEMENT_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: IDLE_TRANSACTION_TIMEOUT_MS,
     stream: () => createImpatientSocket(silenceLimitMs),
   }
   const prepared = Math.min(MOST_PREPARED, Math.max(1, Math.floor(poolSize / 2)))
@@ -180,7 +188,11 @@ export const openDatabase = ({
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   const patientDb = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: patientPool }) })
   const jobStore: JobStore = { executeSql: (text, values) => pool.query(text, values) }
-  const runPrepared = createPipelines(preparedPool)
+  const runPipelined = createPipelines(preparedPool)
+  const runPrepared: RunPrepared = async <Row>(statement: PreparedStatement, values: unknown[]) => {
+    const { name, text, mayWait } = statement
+    return mayWait ? (await pool.query({ name, text, values })).rows : runPipelined<Row>(statement, values)
+  }
   let closed: Promise<unknown> | undefined
   const close = async () => {
     closed ??= Promise.all([db.destroy(), patientDb.destroy(), preparedPool.end()])

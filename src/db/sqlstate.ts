@@ -1,8 +1,9 @@
 /** SQLSTATE codes by meaning (PostgreSQL documentation, appendix A). */
 const UNIQUE_VIOLATION = '23505'
 const FOREIGN_KEY_VIOLATION = '23503'
-/** Class 08: connection exceptions; 57P01..03: the server shuts down, crashed, or starts; 53: out of resources. */
-const UNAVAILABLE = /^(08...|57P0[1-3]|53...|25006)$/
+/** Class 08: connection exceptions; 57P01..03: the server shuts down, crashed, or starts; 53: out of resources; 57014:
+ * the statement's limit; 25P03: the transaction's. */
+const UNAVAILABLE = /^(08...|57P0[1-3]|53...|25006|57014|25P03)$/
 const UNAVAILABLE_SYSTEM_ERRORS = new Set([
   'ECONNREFUSED',
   'ECONNRESET',

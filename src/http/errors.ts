@@ -58,7 +58,7 @@ export const toProblem = (error: FastifyError | Problem): Problem | undefined =>
   if (isDatabaseUnavailable(error)) {
     return new Problem(
       'database_unavailable',
-      'The database cannot be reached right now; nothing was changed.',
+      'The database does not answer in time right now; nothing was changed.',
       {
         retryAfterSeconds: DATABASE_RETRY_SECONDS,
       },

@@ -94,12 +94,14 @@ export const findCredential = async (
   principal: Principal,
   { minTtl, onConflict, purpose }: CredentialWish,
 ): Promise<Credential> => {
+  const { leaseGrants } = deps
   const wish: Wish = { minTtl, onConflict }
   let terms = firstTerms(wish)
   let refusal: Problem | undefined
   const patience = performance.now() + LONGEST_WAIT_MS
   for (let round = 0; round < MOST_ROUNDS; ) {
-    const row = await deps.leaseGrants.byId({ connectionId, ...toRequest(principal, purpose, terms) })
+    const request = { connectionId, ...toRequest(principal, purpose, terms) }
+    const row = (await leaseGrants.byId(request)) ?? (await leaseGrants.byIdPatiently(request))
     if (!row) throw notFound('connection')
     if (isGranted(row)) return { row, token: await deps.openedTokens.open(row) }
     if (refusal) throw refusal

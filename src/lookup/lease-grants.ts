@@ -1,12 +1,14 @@
 import type { Clock } from '../clock/clock.ts'
 import type { RunPrepared } from '../db/database.ts'
 import type { GrantRequest, GrantRow, MatchGrantRequest, UrlGrantRequest } from './grants/grant.ts'
-import { grantLeases, grantLeasesByMatch, grantLeasesByUrl } from './grants/queries.ts'
+import { grantLeases, grantLeasesByMatch, grantLeasesByUrl, grantLeasesPatiently } from './grants/queries.ts'
 
 /** Grants leases; lookups that arrive while a statement is in flight share the next one. */
 export type LeaseGrants = {
-  /** undefined = no such connection for this access key, or no such key any more. */
+  /** undefined = no such connection for this access key, no such key any more, or the connection is locked. */
   byId(request: GrantRequest): Promise<GrantRow | undefined>
+  /** The same after waiting for the lock: undefined = there is none. */
+  byIdPatiently(request: GrantRequest): Promise<GrantRow | undefined>
   /** undefined, or without a grant = the match may hold no longer. */
   byMatch(request: MatchGrantRequest): Promise<GrantRow | undefined>
   /** undefined, or without a grant = the rules of url-match.ts have to decide. */
@@ -19,9 +21,11 @@ const LARGEST_BATCH = 200
  * the one that runs it is sent too, so that PostgreSQL works while the answers go out; beside one this full, the next
  * had better fill up further. */
 const FULL = 32
-/** One that takes longer than this (it waits for a row lock, or the disk is slow) holds up the others no more. */
+/** One that takes longer than this (the disk is slow) holds up the others no more. */
 const SLOW_MS = 25
 const MOST_STATEMENTS = 4
+/** Of those that wait for locks: the rest of the connections is for who would release them. */
+const MOST_PATIENT_STATEMENTS = 2
 
 type Grant<Request> = (run: RunPrepared, requests: Request[], now: Date) => Promise<GrantRow[]>
 
@@ -32,6 +36,7 @@ export const createLeaseGrants = (deps: Deps): LeaseGrants => {
   const byUrlAnywhere = shareStatements(grantLeasesByUrl, deps)
   return {
     byId: shareStatements(grantLeases, deps),
+    byIdPatiently: shareStatements(grantLeasesPatiently, { ...deps, most: MOST_PATIENT_STATEMENTS }),
     byMatch: shareStatements(grantLeasesByMatch, deps),
     byUrl: (request) => (request.organizations ? byUrlWithin(request) : byUrlAnywhere(request)),
   }
@@ -39,7 +44,7 @@ export const createLeaseGrants = (deps: Deps): LeaseGrants => {
 
 const shareStatements = <Request extends { leaseId: string }>(
   grant: Grant<Request>,
-  { runPrepared, clock, slowMs = SLOW_MS }: Deps,
+  { runPrepared, clock, slowMs = SLOW_MS, most = MOST_STATEMENTS }: Deps & { most?: number },
 ) => {
   type Waiting = {
     request: Request
@@ -78,7 +83,7 @@ const shareStatements = <Request extends { leaseId: string }>(
 
   const isFree = (): boolean => {
     const [first, second] = prompt
-    if (inFlight >= MOST_STATEMENTS || second) return false
+    if (inFlight >= most || second) return false
     return !first || (first.length < FULL && waiting.length >= first.length)
   }
 
