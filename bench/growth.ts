@@ -1,13 +1,10 @@
 import { createBenchDatabase } from './database.ts'
 import { MASTER_KEY, type Seeded, seedConnections } from './seed.ts'
 import { type ServerProcess, startServer } from './server-process.ts'
-import { spread } from './stats.ts'
-import { measureThroughput, type Subject, type Throughput, targetsOf } from './throughput.ts'
+import { measureThroughput, mergeThroughput, type Throughput, targetsOf } from './throughput.ts'
 
-export type GrowthRow = { connections: number; rssMb: number | undefined } & Record<
-  'c' | 'd' | 'e',
-  Throughput
->
+export type GrowthSubject = 'c' | 'd' | 'e'
+export type GrowthRow = { connections: number; rssMb: number } & Record<GrowthSubject, Throughput>
 
 const LOOKED_UP = 1_000
 
@@ -39,7 +36,7 @@ export const measureGrowth = async (
   try {
     for (const size of sizes) stages.push(await createStage(size))
     const rows: GrowthRow[] = []
-    const results = new Map<Stage, Record<Subject, Throughput>[]>(stages.map((stage) => [stage, []]))
+    const results = new Map<Stage, Record<GrowthSubject, Throughput>[]>(stages.map((stage) => [stage, []]))
     for (let round = 0; round < rounds; round += 1) {
       for (const stage of stages) {
         const table = await measureThroughput(targetsOf(stage.broker, stage.seeded), {
@@ -47,30 +44,20 @@ export const measureGrowth = async (
           rounds: 1,
           seconds,
         })
-        results.get(stage)!.push(table[32] as Record<Subject, Throughput>)
+        results.get(stage)!.push(table[32] as Record<GrowthSubject, Throughput>)
       }
     }
     for (const [stage, all] of results) {
       rows.push({
         connections: stage.connections,
         rssMb: await stage.broker.rssMb(),
-        c: merge(all.map(({ c }) => c)),
-        d: merge(all.map(({ d }) => d)),
-        e: merge(all.map(({ e }) => e)),
+        c: mergeThroughput(all.map(({ c }) => c)),
+        d: mergeThroughput(all.map(({ d }) => d)),
+        e: mergeThroughput(all.map(({ e }) => e)),
       })
     }
     return rows
   } finally {
     for (const stage of stages) await stage.close()
-  }
-}
-
-const merge = (all: Throughput[]): Throughput => {
-  const join = (pick: (one: Throughput) => number) => spread(all.map(pick))
-  return {
-    perSecond: join(({ perSecond }) => perSecond.median),
-    p50: join(({ p50 }) => p50.median),
-    p99: join(({ p99 }) => p99.median),
-    errors: all.reduce((sum, { errors }) => sum + errors, 0),
   }
 }

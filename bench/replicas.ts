@@ -2,10 +2,10 @@ import { createBenchDatabase } from './database.ts'
 import { measure } from './load.ts'
 import { MASTER_KEY, seedConnections } from './seed.ts'
 import { type ServerProcess, startServer } from './server-process.ts'
-import { type Spread, spread } from './stats.ts'
 import { targetsOf } from './throughput.ts'
 
-export type ReplicaRow = { replicas: number; perSecond: Spread }
+/** Lookups per second of all together, round by round. */
+export type ReplicaRow = { replicas: number; perSecond: number[] }
 
 const CONNECTIONS_PER_REPLICA = 32
 
@@ -33,7 +33,7 @@ export const measureReplicas = async (
         results.get(count)!.push(measured.reduce((sum, { perSecond }) => sum + perSecond, 0))
       }
     }
-    return [...results].map(([replicas, all]) => ({ replicas, perSecond: spread(all) }))
+    return [...results].map(([replicas, all]) => ({ replicas, perSecond: all }))
   } finally {
     for (const broker of brokers) await broker.stop()
     await database.close()

@@ -2,14 +2,15 @@ import { availableParallelism, cpus, totalmem } from 'node:os'
 import type { ColdStart } from './cold-start.ts'
 import type { GrowthRow } from './growth.ts'
 import type { ReplicaRow } from './replicas.ts'
-import { ratio, type Spread } from './stats.ts'
+import { ratioOf, type Spread, spread } from './stats.ts'
 import type { Storm } from './storm.ts'
-import { NAMES, type Subject, type ThroughputTable } from './throughput.ts'
+import { NAMES, type Subject, type Throughput, type ThroughputTable } from './throughput.ts'
 
 export type Results = {
   quick: boolean
   postgresql: ThroughputTable
-  rssMb: { broker: number | undefined; baseline: number | undefined }
+  /** After the load, of each start. */
+  rssMb: { broker: number[]; baseline: number[] }
   coldStart?: ColdStart
   embedded?: ThroughputTable
   replicas?: ReplicaRow[]
@@ -17,43 +18,38 @@ export type Results = {
   growth?: GrowthRow[]
 }
 
-const perSecond = (table: ThroughputTable, connections: number, subject: Subject): number =>
-  table[connections]?.[subject]?.perSecond.median ?? Number.NaN
-const p99 = (table: ThroughputTable, connections: number, subject: Subject): number =>
-  table[connections]?.[subject]?.p99.median ?? Number.NaN
+const THROUGHPUT_RATIOS: [Subject, Subject][] = [
+  ['c', 'a'],
+  ['c', 'b'],
+  ['d', 'b'],
+  ['d', 'c'],
+  ['e', 'c'],
+  ['f', 'c'],
+]
 
-/** Medians against medians of one run. */
-export const ratiosOf = ({ postgresql, growth, replicas }: Results): Record<string, number> => {
-  const ratios: Record<string, number> = {}
-  for (const connections of Object.keys(postgresql).map(Number)) {
-    const of = (part: Subject, whole: Subject) =>
-      ratio(perSecond(postgresql, connections, part), perSecond(postgresql, connections, whole))
-    ratios[`c/a@${connections}`] = of('c', 'a')
-    ratios[`c/b@${connections}`] = of('c', 'b')
-    ratios[`d/b@${connections}`] = of('d', 'b')
-    ratios[`d/c@${connections}`] = of('d', 'c')
-    ratios[`e/c@${connections}`] = of('e', 'c')
-    ratios[`p99 c/b@${connections}`] = ratio(
-      p99(postgresql, connections, 'c'),
-      p99(postgresql, connections, 'b'),
-    )
+export const ratiosOf = ({ postgresql, growth, replicas }: Results): Record<string, Spread> => {
+  const ratios: Record<string, Spread> = {}
+  for (const [connections, subjects] of Object.entries(postgresql)) {
+    const measured = subjects as Record<Subject, Throughput>
+    for (const [part, whole] of THROUGHPUT_RATIOS)
+      ratios[`${part}/${whole}@${connections}`] = ratioOf(measured[part].perSecond, measured[whole].perSecond)
+    ratios[`p99 c/b@${connections}`] = ratioOf(measured.c.p99, measured.b.p99)
   }
   const [smallest] = growth ?? []
   for (const row of growth?.slice(1) ?? []) {
     const size =
       row.connections >= 1_000_000 ? `${row.connections / 1_000_000}M` : `${row.connections / 1_000}k`
-    ratios[`c ${size}/1k`] = ratio(row.c.perSecond.median, smallest!.c.perSecond.median)
-    ratios[`d ${size}/1k`] = ratio(row.d.perSecond.median, smallest!.d.perSecond.median)
-    ratios[`e ${size}/1k`] = ratio(row.e.perSecond.median, smallest!.e.perSecond.median)
+    for (const subject of ['c', 'd', 'e'] as const)
+      ratios[`${subject} ${size}/1k`] = ratioOf(row[subject].perSecond, smallest![subject].perSecond)
   }
-  for (const row of replicas?.slice(1) ?? []) {
-    ratios[`replicas ${row.replicas}/1`] = ratio(row.perSecond.median, replicas![0]!.perSecond.median)
-  }
+  for (const row of replicas?.slice(1) ?? [])
+    ratios[`replicas ${row.replicas}/1`] = ratioOf(row.perSecond, replicas![0]!.perSecond)
   return ratios
 }
 
 const round = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(1))
 const show = ({ median, min, max }: Spread): string => `${round(median)} (${round(min)} to ${round(max)})`
+const showAll = (values: number[]): string => show(spread(values))
 
 const table = (head: string[], rows: string[][]): string =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
@@ -65,9 +61,9 @@ const lookups = (throughput: ThroughputTable): string =>
       Object.entries(subjects).map(([subject, measured]) => [
         connections,
         `(${subject}) ${NAMES[subject as Subject]}`,
-        show(measured.perSecond),
-        show(measured.p50),
-        show(measured.p99),
+        showAll(measured.perSecond),
+        showAll(measured.p50),
+        showAll(measured.p99),
         String(measured.errors),
       ]),
     ),
@@ -88,15 +84,17 @@ export const toMarkdown = (results: Results): string => {
   const { postgresql, rssMb, coldStart, embedded, replicas, storm, growth } = results
   const machine = `${cpus()[0]?.model ?? 'unknown CPU'}, ${availableParallelism()} cores, ${round(totalmem() / 2 ** 30)} GiB; Node ${process.versions.node}`
   const parts = [
-    `${machine}. Server, PostgreSQL (fsync and synchronous_commit on) and load generator share the machine. Medians of the rounds of one run, with the least and the most; made by \`npm run bench\`.`,
+    `${machine}. Server, PostgreSQL (fsync and synchronous_commit on) and load generator share the machine. Medians of the rounds of one run, with the least and the most; a ratio is taken in each round. The broker logs no requests, as bare Fastify does not, but for (f). Made by \`npm run bench\`.`,
     '## Ratios',
     table(
-      ['ratio', 'value'],
-      Object.entries(ratiosOf(results)).map(([name, value]) => [name, String(value)]),
+      ['ratio', 'median', 'least', 'most'],
+      Object.entries(ratiosOf(results)).map(([name, { median, min, max }]) =>
+        [name, median, min, max].map(String),
+      ),
     ),
     '## Lookups on PostgreSQL',
     lookups(postgresql),
-    `Resident memory after the load: broker ${round(rssMb.broker ?? Number.NaN)} MB, bare Fastify ${round(rssMb.baseline ?? Number.NaN)} MB.`,
+    `Resident memory after the load: broker ${showAll(rssMb.broker)} MB, bare Fastify ${showAll(rssMb.baseline)} MB.`,
   ]
   if (coldStart) {
     parts.push(
@@ -113,7 +111,7 @@ export const toMarkdown = (results: Results): string => {
       '## Replicas',
       table(
         ['processes', 'lookups per second'],
-        replicas.map((row) => [String(row.replicas), show(row.perSecond)]),
+        replicas.map((row) => [String(row.replicas), showAll(row.perSecond)]),
       ),
     )
   }
@@ -125,10 +123,10 @@ export const toMarkdown = (results: Results): string => {
         ['rows', '(c) per second', '(d) per second', '(e) per second', 'memory of the broker, MB'],
         growth.map((row) => [
           String(row.connections),
-          show(row.c.perSecond),
-          show(row.d.perSecond),
-          show(row.e.perSecond),
-          round(row.rssMb ?? Number.NaN),
+          showAll(row.c.perSecond),
+          showAll(row.d.perSecond),
+          showAll(row.e.perSecond),
+          round(row.rssMb),
         ]),
       ),
     )

@@ -4,8 +4,8 @@ import { freePort } from '../test/support/postgres.ts'
 
 export type ServerProcess = {
   origin: string
-  /** Resident memory in MB, as the kernel counts it; undefined where it cannot be read. */
-  rssMb(): Promise<number | undefined>
+  /** Resident memory in MB, as the kernel counts it; NaN where it cannot be read. */
+  rssMb(): Promise<number>
   /** From the start of the process until it said that it is ready. */
   readyMs: number
   stop(): Promise<void>
@@ -44,8 +44,8 @@ export const startServer = async (
     async rssMb() {
       const { readFile } = await import('node:fs/promises')
       const status = await readFile(`/proc/${child.pid}/status`, 'utf8').catch(() => '')
-      const [, kilobytes] = /VmRSS:\s+(\d+)/.exec(status) ?? []
-      return kilobytes === undefined ? undefined : Number(kilobytes) / 1024
+      const [, kilobytes = Number.NaN] = /VmRSS:\s+(\d+)/.exec(status) ?? []
+      return Number(kilobytes) / 1024
     },
     async stop() {
       const exited = new Promise((resolve) => child.once('exit', resolve))

@@ -13,4 +13,9 @@ export const percentile = (values: number[], share: number): number => {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
 }
 
-export const ratio = (part: number, whole: number): number => Math.round((part / whole) * 100) / 100
+/** Round by round, since what else the machine does in one strikes both alike: the middle of the ratios, not the ratio of the middles. */
+export const ratioOf = (part: number[], whole: number[]): Spread => {
+  const { median, min, max } = spread(part.map((value, round) => value / whole[round]!))
+  const hundredths = (value: number) => Math.round(value * 100) / 100
+  return { median: hundredths(median), min: hundredths(min), max: hundredths(max) }
+}
