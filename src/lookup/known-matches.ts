@@ -20,7 +20,17 @@ export type Search = {
   /** First segment of those; undefined = the URL has none. */
   topGroup: string | undefined
   /** Of the directory in which the answer stands. */
-  directory: string
+  directoryName: string
+  /** That directory, once it was found: it is not to be looked for each time. */
+  directory?: Directory | undefined
+}
+
+/** Which connections there are below a group of the first level. */
+type Directory = {
+  /** By group path; null = more than one connection. undefined = nothing can be learned of this group. */
+  matches: Map<string, Match | null> | undefined
+  /** It may have a successor. */
+  isForgotten: boolean
 }
 
 /**
@@ -42,21 +52,19 @@ export type KnownMatches = {
 
 /** Each is looked for at each group that covers the URL. Of a key with more, all are searched, and the key is checked. */
 const MOST_ORGANIZATIONS = 10
-/** URLs that come again are read once: some thousand of them. */
-const SEARCH_BYTES = 10_000_000
+/** URLs that come again are read once: above a thousand of them. More would grow old before they are thrown away, and
+ * what is old costs a full collection of garbage. */
+const SEARCH_BYTES = 2_000_000
 /** Some 10,000 groups of the first level. */
 const DIRECTORY_BYTES = 20_000_000
 /** What an entry takes beside its text, and each connection in it. */
 const ENTRY_BYTES = 500
-/** What is too large or ambiguous may have changed by then. */
-const KEPT_MS = 600_000
+/** What was too large or ambiguous may have changed by then. */
+const UNLEARNABLE_MS = 600_000
 /** A group with more is searched in each time. */
 const MOST_CONNECTIONS = 200
 
 const bytesOf = (...texts: string[]): number => texts.reduce((sum, { length }) => sum + 2 * length, 0)
-
-/** By group path; null = more than one connection. undefined = nothing can be learned of this group. */
-type Directory = { matches: Map<string, Match | null> | undefined }
 
 type Deps = { runPrepared: RunPrepared; clock: Clock; directoryBytes?: number }
 
@@ -74,42 +82,59 @@ export const createKnownMatches = ({
     maxSize: directoryBytes,
     sizeCalculation: ({ matches = new Map() }, name) =>
       ENTRY_BYTES * (1 + matches.size) + bytesOf(name, ...matches.keys()),
-    ttl: KEPT_MS,
-    ttlResolution: 1_000,
     perf: { now: () => performance.now() },
+    dispose: (directory) => {
+      directory.isForgotten = true
+      // Searches that found it may live longer.
+      directory.matches = undefined
+    },
   })
 
-  const isKnown = ({ directory, groupPaths }: Search): boolean => {
-    const known = directories.get(directory)
+  const keep = ({ directoryName }: Search, matches: Directory['matches']): void => {
+    const ttl = matches ? {} : { ttl: UNLEARNABLE_MS }
+    directories.set(directoryName, { matches, isForgotten: false }, ttl)
+  }
+
+  const isKnown = ({ directoryName, groupPaths }: Search): boolean => {
+    const directory = directories.get(directoryName)
     // A group that has a connection, and none in the directory: it came later.
-    return known !== undefined && (!known.matches || groupPaths.some((path) => known.matches?.has(path)))
+    return (
+      directory !== undefined &&
+      (!directory.matches || groupPaths.some((path) => directory.matches?.has(path)))
+    )
   }
 
   const learn = coalesce(
     async (search: Search): Promise<void> => {
-      const { organizations, topGroup, directory } = search
+      const { organizations, topGroup } = search
       if (topGroup === undefined || isKnown(search)) return
       const scopes = [topGroup, ...(organizations ?? []).map((organization) => `/${organization}`)]
       const limit = MOST_CONNECTIONS + 1
       const now = new Date(clock())
       const rows = await findDirectory(runPrepared, { ...search, topGroup, scopes, limit, now })
       if (rows.length === limit || rows[0]?.is_ambiguous) {
-        directories.set(directory, { matches: undefined })
+        keep(search, undefined)
         return
       }
       const matches = new Map<string, Match | null>()
       for (const { id, group_path, is_visible, version } of rows)
         if (id !== null && group_path !== null && is_visible)
           matches.set(group_path, matches.has(group_path) ? null : { connectionId: id, scopes, version })
-      directories.set(directory, { matches })
+      keep(search, matches)
     },
-    ({ directory }) => directory,
+    ({ directoryName }) => directoryName,
   )
 
-  const find = ({ directory, groupPaths }: Search): Match | undefined => {
-    const matches = directories.get(directory)?.matches
-    const path = matches && groupPaths.find((path) => matches.has(path))
-    return path === undefined ? undefined : (matches?.get(path) ?? undefined)
+  const find = (search: Search): Match | undefined => {
+    if (!search.directory || search.directory.isForgotten)
+      search.directory = directories.get(search.directoryName)
+    const matches = search.directory?.matches
+    if (!matches) return undefined
+    for (const path of search.groupPaths) {
+      const match = matches.get(path)
+      if (match !== undefined) return match ?? undefined
+    }
+    return undefined
   }
 
   return {
@@ -124,7 +149,7 @@ export const createKnownMatches = ({
     learn,
     find,
     forget(search, match) {
-      if (find(search) === match) directories.delete(search.directory)
+      if (find(search) === match) directories.delete(search.directoryName)
     },
   }
 }
@@ -151,6 +176,6 @@ const createSearch = (
     otherBaseUrls: readings.slice(0, -1).map((other) => other.baseUrl),
     groupPaths,
     topGroup,
-    directory: [within, baseUrl, topGroup].join(' '),
+    directoryName: [within, baseUrl, topGroup].join(' '),
   }
 }

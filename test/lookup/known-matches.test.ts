@@ -177,7 +177,7 @@ t.test('what was counted before a restore from a backup is not taken for what is
   has(t, await find('acme/web-shop'), { id: closer.id, statements: [...KNOWN, ...LEARNED] })
 })
 
-t.test('what is remembered has a bound, and the group not asked for longest goes', async (t) => {
+t.test('what is remembered has a bound, and the group learned longest ago goes', async (t) => {
   const database = await createTestDatabase(t)
   const stage = await setStage(t, { broker: { database } })
   await connectToken(stage, { group: 'acme' })
