@@ -13,7 +13,7 @@ export const NAMES: Record<Subject, string> = {
   c: 'GET /v1/connections/{id}/credential',
   d: 'GET /v1/credentials?url=, URLs that come again',
   e: 'the same, URLs never asked for, in groups that were',
-  f: '(c) with a line in the log for each request, as is the default',
+  f: '(c) with a line in the log for each request, as is the default (here into /dev/null)',
 }
 
 /** So many URLs that the reading of none is remembered when its turn comes again; their groups are. */

@@ -12,10 +12,11 @@ const REDACTED = [
   'key',
 ]
 
-const CHUNK_BYTES = 4096
+/** With one more line below PIPE_BUF: what other processes write to the same pipe does not come between (pipe(7)). */
+const CHUNK_BYTES = 3_000
 
 /** Standard output, the lines of one turn of the event loop in one write: one for each would cost more than its line. */
-const createStandardOutput = (): DestinationStream => {
+const createStandardOutput = () => {
   const output = pino.destination({ minLength: CHUNK_BYTES, sync: true })
   let isScheduled = false
   const flush = () => {
@@ -24,16 +25,26 @@ const createStandardOutput = (): DestinationStream => {
   }
   process.on('exit', flush)
   return {
-    write(line) {
+    write(line: string) {
       output.write(line)
       if (isScheduled) return
       isScheduled = true
       setImmediate(flush)
     },
+    flush,
+    /** Pino calls this after a line of level fatal. */
+    flushSync: flush,
   }
 }
 
-export const createLogger = (level: string, destination = createStandardOutput()): Logger =>
+let standardOutput: DestinationStream | undefined
+
+const openStandardOutput = (): DestinationStream => {
+  standardOutput ??= createStandardOutput()
+  return standardOutput
+}
+
+export const createLogger = (level: string, destination = openStandardOutput()): Logger =>
   pino(
     {
       level,

@@ -33,6 +33,7 @@ const start = async (): Promise<Broker> => {
       'listening',
     )
     if (broker.newAdminKey) {
+      logger.flush()
       process.stdout.write(
         `\n  Your admin access key, shown this once: ${broker.newAdminKey}\n  Swagger UI: ${broker.url}/docs\n\n`,
       )

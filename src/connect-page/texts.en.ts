@@ -504,7 +504,7 @@ export const texts = {
     }),
     database_unavailable: () => ({
       title: 'The service is not ready',
-      explanation: 'Its database cannot be reached right now. Nothing was changed.',
+      explanation: 'Its database does not answer right now.',
       remedy: 'Try again in a minute.',
     }),
     internal_error: () => ({

@@ -14,12 +14,7 @@ export type Database = Kysely<Tables>
 export type JobStore = ReturnType<typeof fromPglite>
 
 /** A statement that every connection parses once. */
-export type PreparedStatement = {
-  name: string
-  text: string
-  /** It may wait for row locks: it runs on a connection where it holds up none that may not. */
-  mayWait?: true
-}
+export type PreparedStatement = { name: string; text: string }
 /** Runs one on any connection, outside of transactions. */
 export type RunPrepared = <Row>(statement: PreparedStatement, values: unknown[]) => Promise<Row[]>
 
@@ -55,7 +50,9 @@ const PIPELINE_DEPTH = 2
 const SLOW_MS = 5
 /** A statement that runs this long is a fault: the longest of ours takes milliseconds. */
 const STATEMENT_TIMEOUT_MS = 10_000
-/** So is a transaction that does nothing for this long: its process is gone, and its row locks are to go too. */
+/** Ours hold a row for milliseconds: who waits longer takes a connection from others, and had better come again. */
+const LOCK_TIMEOUT_MS = 3_000
+/** A fault is also a transaction that does nothing for this long: its process is gone, and its row locks are to go too. */
 const IDLE_TRANSACTION_TIMEOUT_MS = 10_000
 /** A network that swallows the answer, which the server's limit does not see. */
 const SILENCE_LIMIT_MS = 15_000
@@ -172,6 +169,7 @@ export const openDatabase = ({
   }
   const limits: pg.PoolConfig = {
     statement_timeout: STATEMENT_TIMEOUT_MS,
+    lock_timeout: LOCK_TIMEOUT_MS,
     idle_in_transaction_session_timeout: IDLE_TRANSACTION_TIMEOUT_MS,
     stream: () => createImpatientSocket(silenceLimitMs),
   }
@@ -188,11 +186,7 @@ export const openDatabase = ({
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   const patientDb = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: patientPool }) })
   const jobStore: JobStore = { executeSql: (text, values) => pool.query(text, values) }
-  const runPipelined = createPipelines(preparedPool)
-  const runPrepared: RunPrepared = async <Row>(statement: PreparedStatement, values: unknown[]) => {
-    const { name, text, mayWait } = statement
-    return mayWait ? (await pool.query({ name, text, values })).rows : runPipelined<Row>(statement, values)
-  }
+  const runPrepared = createPipelines(preparedPool)
   let closed: Promise<unknown> | undefined
   const close = async () => {
     closed ??= Promise.all([db.destroy(), patientDb.destroy(), preparedPool.end()])

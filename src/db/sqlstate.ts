@@ -2,8 +2,8 @@
 const UNIQUE_VIOLATION = '23505'
 const FOREIGN_KEY_VIOLATION = '23503'
 /** Class 08: connection exceptions; 57P01..03: the server shuts down, crashed, or starts; 53: out of resources; 57014:
- * the statement's limit; 25P03: the transaction's. */
-const UNAVAILABLE = /^(08...|57P0[1-3]|53...|25006|57014|25P03)$/
+ * the limit of a statement; 55P03: of waiting for a lock; 25P03: of a transaction that does nothing. */
+const UNAVAILABLE = /^(08...|57P0[1-3]|53...|25006|57014|55P03|25P03)$/
 const UNAVAILABLE_SYSTEM_ERRORS = new Set([
   'ECONNREFUSED',
   'ECONNRESET',

@@ -57,7 +57,7 @@ export const CATALOGUE = {
 
   // Ourselves
   internal_error: [500, 'Something went wrong here'],
-  database_unavailable: [503, 'The database cannot be reached'],
+  database_unavailable: [503, 'The database does not answer'],
 } as const satisfies Record<string, readonly [status: number, title: string]>
 
 export type ProblemCode = keyof typeof CATALOGUE

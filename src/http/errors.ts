@@ -56,13 +56,9 @@ const toFieldErrors = (faults: ValidationFault[], part: string): FieldError[] =>
 export const toProblem = (error: FastifyError | Problem): Problem | undefined => {
   if (error instanceof Problem) return error
   if (isDatabaseUnavailable(error)) {
-    return new Problem(
-      'database_unavailable',
-      'The database does not answer in time right now; nothing was changed.',
-      {
-        retryAfterSeconds: DATABASE_RETRY_SECONDS,
-      },
-    )
+    return new Problem('database_unavailable', 'The database does not answer in time right now.', {
+      retryAfterSeconds: DATABASE_RETRY_SECONDS,
+    })
   }
   if (error.validation) {
     const faults = error.validation as ValidationFault[]
@@ -118,7 +114,10 @@ export const answerError = (error: unknown, request: FastifyRequest, reply: Fast
   const problem = toProblem(error as FastifyError)
   if (problem === undefined) request.log.error({ err: error, request_id: request.id }, 'unexpected error')
   else if (statusOf(problem.code) >= 500)
-    request.log.warn({ code: problem.code, request_id: request.id }, problem.message)
+    request.log.warn(
+      { code: problem.code, request_id: request.id, ...(error === problem ? {} : { err: error }) },
+      problem.message,
+    )
   answerProblem(
     request,
     reply,

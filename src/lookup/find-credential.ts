@@ -69,10 +69,12 @@ export const findCredentialAt = async (
   const match = knownMatches.find(search)
   const known = match && (await leaseGrants.byMatch({ match, ...request() }))
   if (known && isGranted(known)) return { row: known, token: await openedTokens.open(known) }
-  if (match && known?.match_version !== match.version) knownMatches.forget(search, match)
+  if (match && known && known.match_version !== match.version) knownMatches.forget(search, match)
 
   const row = await leaseGrants.byUrl({ ...search, ...request() })
   if (!row || !isGranted(row)) return undefined
+  // What it knew is gone: were it only locked, no other would have been granted instead.
+  if (match && !known) knownMatches.forget(search, match)
   // What is learned serves the next: this one need not fail for it.
   const learned = knownMatches.learn(search).catch(() => undefined)
   const [token] = await Promise.all([openedTokens.open(row), learned])
@@ -86,7 +88,8 @@ const isTooShort = ({ minTtl }: CredentialWish): boolean =>
 /**
  * A token of the connection that works and lives as long as wished, with its lease in the database.
  * @throws {Problem} not_found, unauthorized (the key was deleted a moment ago), needs_reauthorization,
- *   connection_expired, connection_revoked, token_in_use, min_ttl_unattainable, gitlab_unavailable, oauth_app_rejected
+ *   connection_expired, connection_revoked, token_in_use, min_ttl_unattainable, gitlab_unavailable, oauth_app_rejected,
+ *   database_unavailable
  */
 export const findCredential = async (
   deps: FindDeps,
@@ -101,8 +104,13 @@ export const findCredential = async (
   const patience = performance.now() + LONGEST_WAIT_MS
   for (let round = 0; round < MOST_ROUNDS; ) {
     const request = { connectionId, ...toRequest(principal, purpose, terms) }
-    const row = (await leaseGrants.byId(request)) ?? (await leaseGrants.byIdPatiently(request))
-    if (!row) throw notFound('connection')
+    const row = await leaseGrants.byId(request)
+    if (!row) {
+      if (!(await leaseGrants.isLocked(request))) throw notFound('connection')
+      if (performance.now() > patience) throw locked()
+      await sleep(POLL_MS)
+      continue
+    }
     if (isGranted(row)) return { row, token: await deps.openedTokens.open(row) }
     if (refusal) throw refusal
 
@@ -130,6 +138,11 @@ export const findCredential = async (
   }
   throw new Problem('gitlab_unavailable', 'The token changes too often right now.', { retryAfterSeconds: 1 })
 }
+
+const locked = (): Problem =>
+  new Problem('database_unavailable', 'Something holds this connection locked in the database.', {
+    retryAfterSeconds: 5,
+  })
 
 const inDoubt = (): Problem =>
   new Problem(

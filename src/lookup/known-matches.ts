@@ -60,7 +60,7 @@ const DIRECTORY_BYTES = 20_000_000
 /** What an entry takes beside its text, and each connection in it. */
 const ENTRY_BYTES = 500
 /** What was too large or ambiguous may have changed by then. */
-const UNLEARNABLE_MS = 600_000
+const AMBIGUOUS_MS = 600_000
 /** A group with more is searched in each time. */
 const MOST_CONNECTIONS = 200
 
@@ -91,8 +91,8 @@ export const createKnownMatches = ({
   })
 
   const keep = ({ directoryName }: Search, matches: Directory['matches']): void => {
-    const ttl = matches ? {} : { ttl: UNLEARNABLE_MS }
-    directories.set(directoryName, { matches, isForgotten: false }, ttl)
+    const isWhole = matches && !matches.values().some((match) => match === null)
+    directories.set(directoryName, { matches, isForgotten: false }, isWhole ? {} : { ttl: AMBIGUOUS_MS })
   }
 
   const isKnown = ({ directoryName, groupPaths }: Search): boolean => {

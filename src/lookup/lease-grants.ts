@@ -1,14 +1,14 @@
 import type { Clock } from '../clock/clock.ts'
 import type { RunPrepared } from '../db/database.ts'
 import type { GrantRequest, GrantRow, MatchGrantRequest, UrlGrantRequest } from './grants/grant.ts'
-import { grantLeases, grantLeasesByMatch, grantLeasesByUrl, grantLeasesPatiently } from './grants/queries.ts'
+import { grantLeases, grantLeasesByMatch, grantLeasesByUrl, isVisible } from './grants/queries.ts'
 
 /** Grants leases; lookups that arrive while a statement is in flight share the next one. */
 export type LeaseGrants = {
   /** undefined = no such connection for this access key, no such key any more, or the connection is locked. */
   byId(request: GrantRequest): Promise<GrantRow | undefined>
-  /** The same after waiting for the lock: undefined = there is none. */
-  byIdPatiently(request: GrantRequest): Promise<GrantRow | undefined>
+  /** Of those whether it is the last. */
+  isLocked(request: GrantRequest): Promise<boolean>
   /** undefined, or without a grant = the match may hold no longer. */
   byMatch(request: MatchGrantRequest): Promise<GrantRow | undefined>
   /** undefined, or without a grant = the rules of url-match.ts have to decide. */
@@ -24,8 +24,6 @@ const FULL = 32
 /** One that takes longer than this (the disk is slow) holds up the others no more. */
 const SLOW_MS = 25
 const MOST_STATEMENTS = 4
-/** Of those that wait for locks: the rest of the connections is for who would release them. */
-const MOST_PATIENT_STATEMENTS = 2
 
 type Grant<Request> = (run: RunPrepared, requests: Request[], now: Date) => Promise<GrantRow[]>
 
@@ -36,7 +34,7 @@ export const createLeaseGrants = (deps: Deps): LeaseGrants => {
   const byUrlAnywhere = shareStatements(grantLeasesByUrl, deps)
   return {
     byId: shareStatements(grantLeases, deps),
-    byIdPatiently: shareStatements(grantLeasesPatiently, { ...deps, most: MOST_PATIENT_STATEMENTS }),
+    isLocked: (request) => isVisible(deps.runPrepared, request, new Date(deps.clock())),
     byMatch: shareStatements(grantLeasesByMatch, deps),
     byUrl: (request) => (request.organizations ? byUrlWithin(request) : byUrlAnywhere(request)),
   }
@@ -44,7 +42,7 @@ export const createLeaseGrants = (deps: Deps): LeaseGrants => {
 
 const shareStatements = <Request extends { leaseId: string }>(
   grant: Grant<Request>,
-  { runPrepared, clock, slowMs = SLOW_MS, most = MOST_STATEMENTS }: Deps & { most?: number },
+  { runPrepared, clock, slowMs = SLOW_MS }: Deps,
 ) => {
   type Waiting = {
     request: Request
@@ -83,7 +81,7 @@ const shareStatements = <Request extends { leaseId: string }>(
 
   const isFree = (): boolean => {
     const [first, second] = prompt
-    if (inFlight >= most || second) return false
+    if (inFlight >= MOST_STATEMENTS || second) return false
     return !first || (first.length < FULL && waiting.length >= first.length)
   }
 

@@ -29,23 +29,21 @@ export const MATCH_VERSION = (scopes: string) =>
 /** A time as a number: to write it as text and read that again would cost more than all else of a column. */
 const MILLISECONDS = (time: string) => `date_part('epoch', ${time}) * 1000`
 
-const LOCK = 'for share skip locked'
-
 /**
  * Reads the connections of `request` and grants their leases in one statement. The row locks keep a refresh from
  * being claimed between the check and the lease: a claim locks `for update`, and counts the leases after it has the
  * lock. A request of a deleted or expired access key, for an unknown connection or one outside the key's
- * organizations has no row in the answer, nor has one for a connection that is locked at the moment: the others that
- * share the statement do not wait for it.
+ * organizations has no row in the answer, nor has one for a connection that is locked at the moment: a statement that
+ * waited would hold up all that share it, and then judge by the time and the keys of before.
  */
-const GRANT = (connectionIds: string, { lock = LOCK, isMatch = 'true', matchVersion = '' } = {}) => `
+const GRANT = (connectionIds: string, { isMatch = 'true', matchVersion = '' } = {}) => `
   connection as (
     select id, organization, instance_id, token_kind, token_version, access_token, scopes, status, status_reason,
       status_detail, token_issued_at, token_expires_at, attempt_id, attempt_deadline, unanswered_since, retry_after,
       refresh_token is not null and oauth_app_id is not null as refreshable
     from connections
     where id = any (${connectionIds})
-    ${lock}
+    for share skip locked
   ), found as (
     select request.lease_id, request.purpose, request.access_key_id, connection.*,
       least($1::timestamptz + make_interval(secs => request.lease_seconds), connection.token_expires_at) as lease_until,
@@ -88,18 +86,13 @@ const GRANT = (connectionIds: string, { lock = LOCK, isMatch = 'true', matchVers
   from found
   join instances on instances.id = found.instance_id`
 
-const grantById = (lock: string) => `
+const GRANT_BY_ID: PreparedStatement = {
+  name: 'grant-by-id',
+  text: `
   with request as (
     select * from unnest($2::uuid[], $3::uuid[], $4::float8[], $5::float8[], $6::boolean[], $7::text[], $8::uuid[])
       as request (lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose, connection_id)
-  ), ${GRANT('$8::uuid[]', { lock })}`
-
-const GRANT_BY_ID: PreparedStatement = { name: 'grant-by-id', text: grantById(LOCK) }
-
-const GRANT_BY_ID_PATIENTLY: PreparedStatement = {
-  name: 'grant-by-id-patiently',
-  text: grantById('for share'),
-  mayWait: true,
+  ), ${GRANT('$8::uuid[]')}`,
 }
 
 /** By id, as long as the match holds. */
@@ -209,18 +202,30 @@ const termColumns = (requests: Omit<GrantRequest, 'connectionId'>[]) => [
   requests.map(({ purpose }) => purpose),
 ]
 
-const grantLeasesBy =
-  (statement: PreparedStatement) =>
-  async (run: RunPrepared, requests: GrantRequest[], now: Date): Promise<GrantRow[]> => {
-    const connectionIds = arrayOf(requests.map(({ connectionId }) => connectionId))
-    const rows = await run<RawGrantRow>(statement, [now, ...termColumns(requests), connectionIds])
-    return rows.map(toGrantRow)
-  }
+export const grantLeases = async (
+  run: RunPrepared,
+  requests: GrantRequest[],
+  now: Date,
+): Promise<GrantRow[]> => {
+  const connectionIds = arrayOf(requests.map(({ connectionId }) => connectionId))
+  const rows = await run<RawGrantRow>(GRANT_BY_ID, [now, ...termColumns(requests), connectionIds])
+  return rows.map(toGrantRow)
+}
 
-export const grantLeases = grantLeasesBy(GRANT_BY_ID)
+const IS_VISIBLE: PreparedStatement = {
+  name: 'is-visible',
+  text: `
+  select true as is_visible from connections
+  join access_keys on access_keys.id = $2::uuid and ${KEY_IS_VALID} and ${MAY_USE('connections.organization')}
+  where connections.id = $3::uuid`,
+}
 
-/** Waits for connections that are locked. */
-export const grantLeasesPatiently = grantLeasesBy(GRANT_BY_ID_PATIENTLY)
+/** Whether there is such a connection for this access key, locked or not. */
+export const isVisible = async (
+  run: RunPrepared,
+  { connectionId, accessKeyId }: Pick<GrantRequest, 'connectionId' | 'accessKeyId'>,
+  now: Date,
+): Promise<boolean> => (await run(IS_VISIBLE, [now, accessKeyId, connectionId])).length > 0
 
 export const grantLeasesByMatch = async (
   run: RunPrepared,
