@@ -21,7 +21,7 @@ import {
 const quick = process.argv.includes('--quick')
 const plan = quick
   ? { connections: [1, 32, 128], starts: 1, rounds: 2, seconds: 2, coldStarts: 2 }
-  : { connections: [1, 32, 128], starts: 3, rounds: 3, seconds: 2, coldStarts: 4 }
+  : { connections: [1, 32, 128], starts: 4, rounds: 2, seconds: 2, coldStarts: 4 }
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
