@@ -110,12 +110,18 @@ export const answerProblem = (
     .send(JSON.stringify(document))
 }
 
+/** Without the stack: in an outage there is one for each request, and all are the same. */
+const causeOf = (error: unknown): string => {
+  const { code, message } = error as { code?: unknown; message?: unknown }
+  return [code, message].filter((part) => typeof part === 'string' && part !== '').join(': ')
+}
+
 export const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
   const problem = toProblem(error as FastifyError)
   if (problem === undefined) request.log.error({ err: error, request_id: request.id }, 'unexpected error')
   else if (statusOf(problem.code) >= 500)
     request.log.warn(
-      { code: problem.code, request_id: request.id, ...(error === problem ? {} : { err: error }) },
+      { code: problem.code, request_id: request.id, ...(error === problem ? {} : { cause: causeOf(error) }) },
       problem.message,
     )
   answerProblem(

@@ -82,7 +82,8 @@ export const createKnownMatches = ({
     maxSize: directoryBytes,
     sizeCalculation: ({ matches = new Map() }, name) =>
       ENTRY_BYTES * (1 + matches.size) + bytesOf(name, ...matches.keys()),
-    perf: { now: () => performance.now() },
+    perf: { now: clock },
+    ttlResolution: 0,
     dispose: (directory) => {
       directory.isForgotten = true
       // Searches that found it may live longer.

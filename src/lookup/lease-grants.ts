@@ -7,9 +7,9 @@ import { grantLeases, grantLeasesByMatch, grantLeasesByUrl, isVisible } from './
 export type LeaseGrants = {
   /** undefined = no such connection for this access key, no such key any more, or the connection is locked. */
   byId(request: GrantRequest): Promise<GrantRow | undefined>
-  /** Of those whether it is the last. */
+  /** Which of these it is: whether there is such a connection for this access key. */
   isLocked(request: GrantRequest): Promise<boolean>
-  /** undefined, or without a grant = the match may hold no longer. */
+  /** undefined, or without a grant = the match may hold no longer, or the connection is locked. */
   byMatch(request: MatchGrantRequest): Promise<GrantRow | undefined>
   /** undefined, or without a grant = the rules of url-match.ts have to decide. */
   byUrl(request: UrlGrantRequest): Promise<GrantRow | undefined>

@@ -70,6 +70,15 @@ t.test('while the database is away calls are told so, and work again when it is 
     broker.logLines.some((line) => line.includes('unexpected error')),
     'and this is no unexpected error',
   )
+  const refusals = broker.logLines.filter((line) => line.includes('"code":"database_unavailable"'))
+  t.ok(
+    refusals.some((line) => /"cause":"ECONN/.test(line)),
+    'the log has the cause',
+  )
+  t.notOk(
+    refusals.some((line) => line.includes('stack')),
+    'and not the same stack for every request',
+  )
 
   await door.restore()
   for (const call of calls) t.ok((await call()).status < 300)

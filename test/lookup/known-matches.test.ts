@@ -6,6 +6,7 @@ import { createKnownMatches } from '../../src/lookup/known-matches.ts'
 import { type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { until } from '../support/lifecycle.ts'
 
 /** A stage whose broker tells by which statements it found a credential. */
 const setListeningStage = async (t: Test) => {
@@ -22,7 +23,7 @@ const setListeningStage = async (t: Test) => {
     const { status, body } = await stage.broker.get(`/v1/credentials?${query}`, key ? { key } : {})
     return { status, code: body.code, id: body.connection_id, statements }
   }
-  return { stage, find }
+  return { stage, find, seen: () => statements }
 }
 
 const SEARCHED = ['grant-by-url-anywhere']
@@ -150,6 +151,44 @@ t.test('of a group with very many connections nothing is remembered', async (t) 
   await addGroups(201, 201)
   has(t, await find('acme/web-shop'), { id, statements: [...KNOWN, ...LEARNED] })
   has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
+
+  await stage.broker.db.deleteFrom('connections').where('group_path', '=', 'acme/201').execute()
+  stage.clock.advance(590)
+  has(t, await find('acme/web-shop'), { id, statements: SEARCHED }, 'leaving is not marked')
+  stage.clock.advance(20)
+  has(t, await find('acme/web-shop'), { id, statements: LEARNED }, 'but looked after every ten minutes')
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
+})
+
+t.test('of two connections of a path one leaves, and the other is known within ten minutes', async (t) => {
+  const { stage, find } = await setListeningStage(t)
+  const { id: leaving } = await connectToken(stage, { group: 'acme' })
+  stage.clock.advance(60)
+  const { id } = await connectToken(stage, { username: 'tom', group: 'acme' })
+  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
+  await stage.broker.db.deleteFrom('connections').where('id', '=', leaving).execute()
+  has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
+  stage.clock.advance(610)
+  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  stage.clock.advance(6_000)
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN }, 'for any time: the statement checks it')
+})
+
+t.test('a connection that is locked leaves what is known of its group', async (t) => {
+  const { stage, find, seen } = await setListeningStage(t)
+  const { id } = await connectToken(stage, { group: 'acme' })
+  const { id: other } = await connectToken(stage, { username: 'tom', group: 'acme/platform' })
+  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  const waiting = await stage.broker.db.transaction().execute(async (transaction) => {
+    await sql`select from connections where id = ${id} for update`.execute(transaction)
+    const asking = find('acme/web-shop')
+    await until(() => seen().includes('is-visible'))
+    return { asking }
+  })
+  has(t, await waiting.asking, { id })
+  has(t, await find('acme/platform/api'), { id: other, statements: KNOWN })
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
 })
 
 t.test('a group that had no connection is learned when it has one', async (t) => {
