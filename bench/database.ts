@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
-import { type Database, openDatabase } from '../src/db/database.ts'
+import type { Database } from '../src/db/database.ts'
 import { migrateToLatest } from '../src/db/migrate.ts'
+import { openDatabase } from '../src/db/open.ts'
 import { type Cluster, startCluster } from '../test/support/postgres.ts'
 import { seedAccessKeys } from './seed.ts'
 

@@ -1,20 +1,17 @@
 import { join } from 'node:path'
 import cookie from '@fastify/cookie'
 import type { Logger } from 'pino'
-import { createAuthenticator } from './access-keys/authenticate.ts'
+import { createAccessKeyIdentification } from './access-keys/identify.ts'
 import { registerAccessKeyRoutes } from './access-keys/routes.ts'
+import { createAuthenticator } from './callers/authenticator.ts'
 import type { Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
 import { registerConnectPage } from './connect-page/routes.ts'
+import { deleteOld as deleteOldSessions } from './connect-sessions/delete-old.ts'
 import { registerConnectSessionRoutes } from './connect-sessions/routes.ts'
-import { coalesce } from './connections/coalesce.ts'
-import { registerLifecycleRoutes } from './connections/lifecycle-routes.ts'
-import { createRefresher } from './connections/refresh.ts'
-import { rotate } from './connections/rotate.ts'
+import { registerConnectRoutes } from './connections/connect-routes.ts'
 import { registerConnectionRoutes } from './connections/routes.ts'
-import { createSpool } from './connections/spool.ts'
-import { createTokenSaver } from './connections/token-saver.ts'
-import { verifyConnection } from './connections/verify-connection.ts'
+import { registerTokenRoutes } from './connections/token-routes.ts'
 import { type Database, isDatabaseReady, type RunPrepared } from './db/database.ts'
 import type { GitLabClientOptions } from './gitlab/http-client.ts'
 import { registerApiDocs } from './http/api-docs.ts'
@@ -23,15 +20,25 @@ import { registerServiceRoutes } from './http/service-routes.ts'
 import { createInstanceClients } from './instances/instance-clients.ts'
 import { registerInstanceRoutes } from './instances/routes.ts'
 import { createJobs, type Jobs } from './jobs/jobs.ts'
+import { createLanes } from './lanes.ts'
+import { deleteOld as deleteOldLeases } from './leases/delete-old.ts'
+import { createOpenedTokens } from './leases/opened-tokens.ts'
+import { registerLeaseRoutes } from './leases/routes.ts'
+import { createLeasesById } from './leases/shared-statements.ts'
 import { createKnownMatches } from './lookup/known-matches.ts'
-import { createLeaseGrants } from './lookup/lease-grants.ts'
-import { createOpenedTokens } from './lookup/opened-tokens.ts'
+import { createLeasesByUrl } from './lookup/leasing/leases-by-url.ts'
 import { registerLookupRoutes } from './lookup/routes.ts'
+import { createSearchReader } from './lookup/search.ts'
 import { createOAuthClients } from './oauth-apps/oauth-clients.ts'
 import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
+import { completeDue } from './oauth-flow/complete-due.ts'
 import { startFlow } from './oauth-flow/flow.ts'
-import { completePendingGrant } from './oauth-flow/grant.ts'
 import { registerOAuthFlowRoutes } from './oauth-flow/routes.ts'
+import { createRefresher } from './token-lifecycle/refresh.ts'
+import { createSpool } from './token-lifecycle/spool.ts'
+import { createTokenSaver } from './token-lifecycle/token-saver.ts'
+import { mendDue, rotateDue } from './token-lifecycle/upkeep/upkeep.ts'
+import { createStoredTokenVerifier } from './token-lifecycle/verify-stored-token.ts'
 import type { KeyRing } from './vault/key-ring.ts'
 import { createVault } from './vault/vault.ts'
 
@@ -46,12 +53,16 @@ export type AppDeps = {
   gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
 }
 
-export type Broker = {
+/** The whole application, not yet listening. */
+export type WiredApp = {
   app: App
   jobs: Jobs
   /** Saves what an earlier process had to leave behind: to be awaited before the first request. */
   takeUpSpool(): Promise<number>
 }
+
+/** How many items of background work are under way at once. */
+const JOB_LANES = 8
 
 /** Wires every room once: each dependency is an argument that can be followed from here. */
 export const createApp = async ({
@@ -62,84 +73,72 @@ export const createApp = async ({
   logger,
   config,
   gitlab,
-}: AppDeps): Promise<Broker> => {
+}: AppDeps): Promise<WiredApp> => {
   const { publicUrl, returnOrigins, trustProxy, dataDir } = config
   const app = await createServer({ logger, trustProxy })
   await registerApiDocs(app, publicUrl)
 
   const vault = createVault(keyRing)
-  const authenticator = createAuthenticator({ db, clock })
+  const authenticator = createAuthenticator({ clock, ways: [createAccessKeyIdentification(db)] })
   const instanceClients = createInstanceClients({ ...gitlab, clock })
+  const access = { db, vault, clock, instanceClients }
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
   const spool = createSpool(join(dataDir, 'spool'), vault, logger)
   const tokenSaver = createTokenSaver({ db, vault, spool, logger })
-  const refresher = createRefresher({ db, vault, clock, logger, instanceClients, oauthClients, tokenSaver })
-  const verify = coalesce((connectionId: string) =>
-    verifyConnection({ db, vault, clock, instanceClients }, connectionId),
-  )
-  const flowDeps = { db, vault, clock, instanceClients, oauthClients }
+  const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver })
+  const verifier = createStoredTokenVerifier(access)
+  const lifecycle = { ...access, authenticator, refresher, tokenSaver, verifier }
+  const flow = { ...access, oauthClients }
+  const leasing = {
+    clock,
+    refresher,
+    verifier,
+    leasesById: createLeasesById({ runPrepared, clock }),
+    openedTokens: createOpenedTokens(vault),
+  }
+  const finding = {
+    ...leasing,
+    runPrepared,
+    searchReader: createSearchReader(),
+    knownMatches: createKnownMatches({ runPrepared, clock }),
+    leasesByUrl: createLeasesByUrl({ runPrepared, clock }),
+  }
   const jobs = createJobs({
-    db,
     clock,
     logger,
-    refresher,
-    verify,
-    rotate: (id) => rotate({ db, vault, clock, instanceClients, tokenSaver }, id, undefined),
-    completeGrant: (id) => completePendingGrant(flowDeps, id),
-    leaseRetentionDays: config.leaseRetentionDays,
+    lanes: createLanes({ atOnce: JOB_LANES, logger }),
+    mendDue: (lanes) => mendDue({ ...lifecycle, logger }, lanes),
+    rotateDue: (lanes) => rotateDue(lifecycle, lanes),
+    completeDue: (lanes) => completeDue(flow, lanes),
+    deleteOld: [
+      (now) => deleteOldLeases(db, config.leaseRetentionDays, now),
+      (now) => deleteOldSessions(db, now),
+    ],
   })
-  const leaseGrants = createLeaseGrants({ runPrepared, clock })
-  const openedTokens = createOpenedTokens(vault)
 
   app.register(async (routes) => {
     registerInstanceRoutes(routes as App, { db, clock, authenticator })
     registerOAuthAppRoutes(routes as App, { db, clock, vault, publicUrl, authenticator })
     registerAccessKeyRoutes(routes as App, { db, clock, authenticator })
     registerConnectSessionRoutes(routes as App, { db, clock, authenticator, publicUrl, returnOrigins })
-    registerConnectionRoutes(routes as App, { db, clock, vault, instanceClients, authenticator })
-    registerLifecycleRoutes(routes as App, {
-      db,
-      clock,
-      vault,
-      instanceClients,
-      refresher,
-      tokenSaver,
-      verify,
-      authenticator,
-    })
-    registerLookupRoutes(routes as App, {
-      db,
-      runPrepared,
-      clock,
-      leaseGrants,
-      knownMatches: createKnownMatches({ runPrepared, clock }),
-      openedTokens,
-      refresher,
-      verify,
-      authenticator,
-    })
+    registerConnectionRoutes(routes as App, { ...access, authenticator })
+    registerConnectRoutes(routes as App, { ...access, authenticator })
+    registerTokenRoutes(routes as App, lifecycle)
+    registerLeaseRoutes(routes as App, { ...leasing, db, authenticator })
+    registerLookupRoutes(routes as App, { ...finding, authenticator })
     await routes.register(async (browser) => {
       await browser.register(cookie)
-      registerOAuthFlowRoutes(browser as App, { db, clock, vault, instanceClients, oauthClients, publicUrl })
+      registerOAuthFlowRoutes(browser as App, { ...flow, publicUrl })
       await browser.register((page) =>
         registerConnectPage(page as App, {
-          db,
-          clock,
-          vault,
-          instanceClients,
+          ...lifecycle,
           publicUrl,
-          authenticator,
-          refresher,
-          tokenSaver,
-          verify,
           startOAuth: (slug, sessionToken, request, reply) =>
-            startFlow(flowDeps, slug, sessionToken, request, reply),
+            startFlow(flow, slug, sessionToken, request, reply),
         }),
       )
     })
-    registerServiceRoutes(routes as App, {
-      isReady: () => isDatabaseReady(db),
-    })
+    registerServiceRoutes(routes as App, { isReady: () => isDatabaseReady(db) })
   })
 
   app.addHook('onClose', async () => {

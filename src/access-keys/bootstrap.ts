@@ -1,8 +1,8 @@
 import { v7 as uuidv7 } from 'uuid'
+import { EVERY_ORGANIZATION } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { generateAccessKey, hashAccessKey } from './key-format.ts'
-import { EVERY_ORGANIZATION } from './principal.ts'
 import { insertFirstAccessKey } from './queries.ts'
 
 /**

@@ -1,6 +1,8 @@
 import { Type } from 'typebox'
 import { v7 as uuidv7 } from 'uuid'
 import { recordAuditEvent } from '../audit/queries.ts'
+import { type Authenticator, principalOf } from '../callers/authenticator.ts'
+import { EVERY_ORGANIZATION, mayActIn, organizationsOf } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { AccessKeyRow } from '../db/tables.ts'
@@ -15,26 +17,35 @@ import {
   Name,
   NullableTime,
   Organization,
+  refTo,
   Time,
 } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import { type Authenticator, principalOf } from './authenticate.ts'
 import { generateAccessKey, hashAccessKey } from './key-format.ts'
-import { EVERY_ORGANIZATION, mayActIn, organizationsOf } from './principal.ts'
 import { deleteAccessKey, findAccessKey, insertAccessKey, listAccessKeys } from './queries.ts'
 
 const Role = Type.Union([Type.Literal('admin'), Type.Literal('manager'), Type.Literal('scanner')], {
   description: 'Each role may do what those below it may: scanner < manager < admin.',
 })
 
-const AccessKey = Type.Object({
-  id: Id('Of the access key; it appears in the audit log.'),
-  name: Type.String(),
-  role: Role,
-  organizations: Type.Array(Type.String(), { description: '`*` stands for all.' }),
-  created_at: Time('When it was made'),
-  expires_at: NullableTime('When it stops working; null = never'),
-})
+const AccessKey = Type.Object(
+  {
+    id: Id('Of the access key; it appears in the audit log.'),
+    name: Type.String(),
+    role: Role,
+    organizations: Type.Array(Type.String(), { description: '`*` stands for all.' }),
+    created_at: Time('When it was made'),
+    expires_at: NullableTime('When it stops working; null = never'),
+  },
+  { $id: 'AccessKey', description: 'An access key, without the key itself.' },
+)
+
+const NewAccessKey = Type.Object(
+  { ...AccessKey.properties, key: Type.String({ description: 'The key itself, shown this once.' }) },
+  { $id: 'NewAccessKey', description: 'An access key that was just made.' },
+)
+
+const AccessKeyPage = pageOf('AccessKeyPage', AccessKey)
 
 const toAccessKey = ({ id, name, role, organizations, created_at, expires_at }: AccessKeyRow) => ({
   id,
@@ -50,6 +61,7 @@ export const registerAccessKeyRoutes = (
   { db, clock, authenticator }: { db: Database; clock: Clock; authenticator: Authenticator },
 ): void => {
   const onRequest = authenticator.requireRole('admin')
+  for (const schema of [AccessKey, NewAccessKey, AccessKeyPage]) app.addSchema(schema)
 
   app.get(
     '/v1/access-keys',
@@ -62,7 +74,7 @@ export const registerAccessKeyRoutes = (
         description:
           'The keys whose organizations all lie within yours. The keys themselves are stored nowhere.',
         querystring: Type.Object(pageQuery, { additionalProperties: false }),
-        response: { 200: pageOf(AccessKey), ...problems() },
+        response: { 200: refTo(AccessKeyPage), ...problems() },
       },
     },
     async (request) => {
@@ -99,7 +111,7 @@ export const registerAccessKeyRoutes = (
           },
         ),
         response: {
-          201: Type.Intersect([AccessKey, Type.Object({ key: Type.String({ description: 'Shown once.' }) })]),
+          201: refTo(NewAccessKey),
           ...problemsWithBody('not_found'),
         },
       },

@@ -1,22 +1,23 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { mayActIn } from '../access-keys/principal.ts'
+import { type Actor, actorOf, mayActIn } from '../callers/principal.ts'
 import { addSeconds } from '../clock/clock.ts'
 import { createConnectSession } from '../connect-sessions/create-session.ts'
 import { findSession, markSessionUsed, reopenSession } from '../connect-sessions/queries.ts'
 import { RECEIPT_SECONDS } from '../connect-sessions/receipt.ts'
-import { type Caller, callerOf, connectAccessToken, connectOAuthToken } from '../connections/connect-token.ts'
+import { checkToken } from '../connections/check-token.ts'
+import { connectAccessToken, connectOAuthToken } from '../connections/connect-token.ts'
 import { disconnect } from '../connections/disconnect.ts'
-import { findConnection } from '../connections/queries.ts'
 import type { SavedConnection } from '../connections/save-connection.ts'
 import { statusOf } from '../errors/catalogue.ts'
 import { invalidField, Problem } from '../errors/problem.ts'
 import { canonicalBaseUrl } from '../gitlab/base-url.ts'
+import type { TokenFacts } from '../gitlab/inspect-token.ts'
 import { toProblem } from '../http/errors.ts'
 import type { App } from '../http/server.ts'
+import { findConnection } from '../token-lifecycle/queries.ts'
 import { adviceForProblem } from './advice.ts'
 import type { PageContext } from './context.ts'
 import { readField, readOrganization, requireToken } from './form-fields.ts'
-import { inspectPasted, type Place } from './inspect-pasted.ts'
 import type { RefusedForm } from './pages.ts'
 import { findOfferedApp, listOfferedApps, type OfferedApp } from './queries.ts'
 import { isFromOurPage } from './same-origin.ts'
@@ -26,7 +27,16 @@ import { mayConnect, type Visitor } from './visitor.ts'
 const schema = { hide: true }
 /** Time enough to sign in at GitLab. */
 const MEMBER_SESSION_SECONDS = 900
-const PLACES: readonly Place[] = ['oauth', 'token', 'any']
+/** Which form a token is pasted into, and which kinds it takes; `any` takes all. */
+const FORMS = ['oauth', 'token', 'any'] as const
+type Form = (typeof FORMS)[number]
+
+const refuseOtherForm =
+  (form: Form) =>
+  ({ kind }: TokenFacts): Problem | undefined =>
+    form === 'any' || (kind === 'oauth_access_token') === (form === 'oauth')
+      ? undefined
+      : new Problem('wrong_token_kind')
 
 type Connector = Exclude<Visitor, { kind: 'nobody' }>
 
@@ -51,9 +61,9 @@ export const registerConnectRoutes = (
     return { visitor, organization: chosen }
   }
 
-  const callerFor = (visitor: Connector, request: FastifyRequest): Caller =>
+  const callerFor = (visitor: Connector, request: FastifyRequest): Actor =>
     visitor.kind === 'member'
-      ? callerOf(visitor.principal, request.id)
+      ? actorOf(visitor.principal, request.id)
       : { accessKeyId: visitor.session.access_key_id, requestId: request.id }
 
   /** A link is used before the work begins, so that two submissions at once cannot both connect. */
@@ -73,7 +83,7 @@ export const registerConnectRoutes = (
     reply: FastifyReply,
     { visitor, organization }: { visitor: Connector; organization: string },
     filledIn: Omit<RefusedForm, 'advice'>,
-    connect: (caller: Caller) => Promise<SavedConnection>,
+    connect: (caller: Actor) => Promise<SavedConnection>,
   ) => {
     try {
       const saved = await withLink(visitor, () => connect(callerFor(visitor, request)))
@@ -99,8 +109,8 @@ export const registerConnectRoutes = (
 
   app.post('/connect/verify', { schema }, async (request, reply) => {
     const visitor = await visitors.of(request, reply)
-    const place = PLACES.find((name) => name === readField(request.query, 'place')) ?? 'any'
-    const report = await describeToken(visitor, request.body, place, request)
+    const form = FORMS.find((name) => name === readField(request.query, 'place')) ?? 'any'
+    const report = await describeToken(visitor, request.body, form, request)
     return reply
       .type('text/html; charset=utf-8')
       .send(await reply.viewAsync('report.eta', { t: texts, report }))
@@ -109,7 +119,7 @@ export const registerConnectRoutes = (
   const describeToken = async (
     visitor: Visitor,
     body: unknown,
-    place: Place,
+    form: Form,
     request: FastifyRequest,
   ): Promise<TokenReport> => {
     if (visitor.kind === 'nobody') {
@@ -118,7 +128,7 @@ export const registerConnectRoutes = (
     }
     if (readField(body, 'token') === undefined) return { kind: 'waiting' }
     try {
-      return await askGitLab(body, place)
+      return await askGitLab(body, form)
     } catch (error) {
       // The answer is a part of a page: an error page has no place in it.
       const problem = toProblem(error as Parameters<typeof toProblem>[0]) ?? new Problem('internal_error')
@@ -128,11 +138,12 @@ export const registerConnectRoutes = (
     }
   }
 
-  const askGitLab = async (body: unknown, place: Place): Promise<TokenReport> => {
+  const askGitLab = async (body: unknown, form: Form): Promise<TokenReport> => {
     const token = requireToken(body, 'token')
     const baseUrl = await baseUrlOf(body, await chosenApp(body))
     const pasted = { token, baseUrl, group: readField(body, 'group') }
-    return reportOn(await inspectPasted(context, pasted, place), pasted, new Date(clock()), texts)
+    const finding = await checkToken(context, { ...pasted, refuse: refuseOtherForm(form) })
+    return reportOn(finding, pasted, new Date(clock()), texts)
   }
 
   const chosenApp = async (body: unknown) => {
@@ -195,13 +206,13 @@ export const registerConnectRoutes = (
     request: FastifyRequest,
   ): Promise<string> => {
     if (visitor.kind === 'guest') return visitor.token
-    const wish = {
+    const link = {
       organization,
       returnUrl: null,
       methods: ['oauth'],
       expiresInSeconds: MEMBER_SESSION_SECONDS,
     }
-    return (await createConnectSession(context, wish, callerFor(visitor, request))).token
+    return (await createConnectSession(context, link, callerFor(visitor, request))).token
   }
 
   app.post('/connect/undo', { schema }, async (request, reply) => {

@@ -1,13 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { organizationsOf, type Principal } from '../access-keys/principal.ts'
-import { type Caller, callerOf } from '../connections/connect-token.ts'
+import { type Actor, actorOf, organizationsOf, type Principal } from '../callers/principal.ts'
 import { disconnect } from '../connections/disconnect.ts'
 import { replaceToken } from '../connections/replace-token.ts'
-import { rotate } from '../connections/rotate.ts'
-import { toProblem } from '../connections/verify-token.ts'
 import { statusOf } from '../errors/catalogue.ts'
 import { notFound, Problem } from '../errors/problem.ts'
+import { refusalProblem } from '../gitlab/refusal.ts'
 import type { App } from '../http/server.ts'
+import { rotate } from '../token-lifecycle/rotate.ts'
 import { adviceForProblem } from './advice.ts'
 import type { ConnectionCard } from './connection-card.ts'
 import type { PageContext } from './context.ts'
@@ -16,7 +15,7 @@ import type { ConfirmKind } from './pages.ts'
 
 const schema = { hide: true }
 type Params = { Params: { id: string } }
-type Own = { principal: Principal; card: ConnectionCard; caller: Caller }
+type Own = { principal: Principal; card: ConnectionCard; caller: Actor }
 
 /** What members do with connections that exist. */
 export const registerConnectionRoutes = (app: App, context: PageContext): void => {
@@ -28,7 +27,7 @@ export const registerConnectionRoutes = (app: App, context: PageContext): void =
     const id = readId(request.params, 'id')
     const card = id === undefined ? undefined : await pages.card(id, organizationsOf(principal))
     if (!card) throw notFound('connection')
-    return { principal, card, caller: callerOf(principal, request.id) }
+    return { principal, card, caller: actorOf(principal, request.id) }
   }
 
   const backTo = (reply: FastifyReply, done: string, id?: string) => {
@@ -63,9 +62,9 @@ export const registerConnectionRoutes = (app: App, context: PageContext): void =
 
   app.post<Params>('/connect/connections/:id/verify', { schema }, async (request, reply) => {
     const { principal, card } = await requireOwn(request, reply)
-    const verdict = await context.verify(card.id)
+    const verdict = await context.verifier.verify(card.id)
     if (verdict.kind === 'works') return backTo(reply, 'verified', card.id)
-    const problem = verdict.refusal ? toProblem(verdict.refusal) : new Problem('gitlab_unavailable')
+    const problem = verdict.refusal ? refusalProblem(verdict.refusal) : new Problem('gitlab_unavailable')
     const advice = adviceForProblem(problem, { baseUrl: card.baseUrl, group: card.group }, texts)
     return pages.home(
       reply,

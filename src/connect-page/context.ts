@@ -1,21 +1,21 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Authenticator } from '../access-keys/authenticate.ts'
+import type { Authenticator } from '../callers/authenticator.ts'
 import type { Receipt } from '../connect-sessions/receipt.ts'
 import type { SealedCookie } from '../connect-sessions/sealed-cookie.ts'
-import type { ConnectDeps } from '../connections/connect-token.ts'
-import type { Refresher } from '../connections/refresh.ts'
-import type { TokenSaver } from '../connections/token-saver.ts'
-import type { ConnectionVerdict } from '../connections/verify-connection.ts'
+import type { GitLabAccess } from '../instances/gitlab-access.ts'
+import type { Refresher } from '../token-lifecycle/refresh.ts'
+import type { TokenSaver } from '../token-lifecycle/token-saver.ts'
+import type { StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
 import type { Pages } from './pages.ts'
 import type { Texts } from './texts.en.ts'
 import type { Visitors } from './visitor.ts'
 
-export type ConnectPageDeps = ConnectDeps & {
+export type ConnectPageDeps = GitLabAccess & {
   publicUrl: string
   authenticator: Authenticator
   refresher: Refresher
   tokenSaver: TokenSaver
-  verify(connectionId: string): Promise<ConnectionVerdict>
+  verifier: StoredTokenVerifier
   /** Begins the OAuth flow for a connect session. @returns the URL at GitLab. */
   startOAuth(
     slug: string,

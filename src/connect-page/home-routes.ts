@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { mayActIn, organizationsOf } from '../access-keys/principal.ts'
+import { mayActIn, organizationsOf } from '../callers/principal.ts'
 import { hashSessionToken } from '../connect-sessions/connect-session.ts'
 import { publicProblems } from '../http/problem-schema.ts'
 import type { App } from '../http/server.ts'

@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify'
-import { organizationsOf, type Principal } from '../access-keys/principal.ts'
+import { organizationsOf, type Principal } from '../callers/principal.ts'
 import { addSeconds, type Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectSessionRow } from '../db/tables.ts'

@@ -1,4 +1,4 @@
-import { hasRole } from '../access-keys/principal.ts'
+import { hasRole } from '../callers/principal.ts'
 import type { App } from '../http/server.ts'
 import type { PageContext } from './context.ts'
 import { readField } from './form-fields.ts'

@@ -1,8 +1,8 @@
+import type { TokenFinding, TokenToCheck } from '../connections/check-token.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
 import { missingScopes } from '../gitlab/scopes.ts'
 import { adviceForProblem, RECOMMENDED_SCOPES, type ShownAdvice } from './advice.ts'
 import { type Avatar, avatarOf } from './avatar.ts'
-import type { Finding, Pasted } from './inspect-pasted.ts'
 import type { Texts } from './texts.en.ts'
 import { type ShownTime, showTime } from './times.ts'
 
@@ -46,8 +46,13 @@ const hintsFor = ({ scopes }: TokenFacts, texts: Texts): string[] => {
   ]
 }
 
-export const reportOn = (finding: Finding, pasted: Pasted, now: Date, texts: Texts): TokenReport => {
-  if (finding.kind === 'refused') {
+export const reportOn = (
+  finding: TokenFinding,
+  pasted: Pick<TokenToCheck, 'baseUrl' | 'group'>,
+  now: Date,
+  texts: Texts,
+): TokenReport => {
+  if (!finding.accepted) {
     const { baseUrl, group } = pasted
     return { kind: 'refused', advice: adviceForProblem(finding.problem, { baseUrl, group }, texts) }
   }

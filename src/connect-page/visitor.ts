@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { hasRole, isExpired, mayActIn, type Principal, toPrincipal } from '../access-keys/principal.ts'
-import { findAccessKey } from '../access-keys/queries.ts'
+import { findPrincipal } from '../access-keys/identify.ts'
+import { hasRole, isExpired, mayActIn, type Principal } from '../callers/principal.ts'
 import { addSeconds, type Clock } from '../clock/clock.ts'
 import { hashSessionToken } from '../connect-sessions/connect-session.ts'
 import { createSealedCookie, type SealedCookieDeps } from '../connect-sessions/sealed-cookie.ts'
@@ -73,8 +73,7 @@ export const createVisitors = (deps: Deps): Visitors => {
     const signIn = await signIns.read(request)
     if (!signIn) return undefined
     const now = new Date(clock())
-    const row = await findAccessKey(db, signIn.accessKeyId)
-    const principal = row && toPrincipal(row)
+    const principal = await findPrincipal(db, signIn.accessKeyId)
     if (!principal || isExpired(principal, now) || !hasRole(principal, 'manager')) {
       signIns.clear(reply)
       return undefined

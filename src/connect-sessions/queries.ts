@@ -37,7 +37,26 @@ export const markSessionUsed = async (db: Database, id: string, now: Date): Prom
   return result.numUpdatedRows > 0n
 }
 
-/** A use that came to nothing, or was undone, is none: while it lives, the link works again. */
+/** Re-opens a link whose use failed or was undone. */
 export const reopenSession = async (db: Database, id: string): Promise<void> => {
   await db.updateTable('connect_sessions').set({ used_at: null }).where('id', '=', id).execute()
+}
+
+/** Deletes sessions that ended before a time. One whose grant still waits for GitLab stays. @returns how many rows went. */
+export const deleteOldSessions = async (db: Database, before: Date): Promise<number> => {
+  const { numDeletedRows } = await db
+    .deleteFrom('connect_sessions')
+    .where('expires_at', '<', before)
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('authorization_requests')
+            .select('id')
+            .whereRef('connect_session_id', '=', 'connect_sessions.id')
+            .where('grant_jwe', 'is not', null),
+        ),
+      ),
+    )
+    .executeTakeFirstOrThrow()
+  return Number(numDeletedRows)
 }

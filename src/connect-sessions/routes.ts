@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
-import { type Authenticator, principalOf } from '../access-keys/authenticate.ts'
-import { requireOrganization } from '../access-keys/principal.ts'
+import { type Authenticator, principalOf } from '../callers/authenticator.ts'
+import { requireOrganization } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { invalidField } from '../errors/problem.ts'

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../clock/clock.ts'
-import { cookieName } from '../oauth-apps/oauth-clients.ts'
+import { cookieName } from '../http/cookie-name.ts'
 import { type Vault, VaultError } from '../vault/vault.ts'
 
 /** A cookie of which the browser knows only that it has it: a JWE of the data keys, so every replica reads it. */

@@ -1,71 +1,75 @@
-import type { Static } from 'typebox'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import type { ConnectionRow, ConnectionStatus } from '../db/tables.ts'
-import { Id, isoTime, isoTimeOrNull, NullableText, NullableTime, Time } from '../http/schemas.ts'
-import type { ConnectionWithInstance } from './queries.ts'
+import { pageOf } from '../http/page.ts'
+import {
+  Id,
+  isoTime,
+  isoTimeOrNull,
+  NullableCode,
+  NullableText,
+  NullableTime,
+  refTo,
+  Status,
+  Time,
+  TokenKind,
+} from '../http/schemas.ts'
+import type { ConnectionWithInstance } from '../token-lifecycle/queries.ts'
+import { isRefreshable, TOKEN_REACHED_ITS_END } from '../token-lifecycle/refresh-decision.ts'
 
-export const TokenKind = Type.Union(
-  [
-    Type.Literal('oauth_access_token'),
-    Type.Literal('personal_access_token'),
-    Type.Literal('group_access_token'),
-    Type.Literal('project_access_token'),
-  ],
-  { description: 'A group or project token with neither read_user nor read_api looks like a personal one.' },
+export const GitLabUser = Type.Object(
+  {
+    id: Type.Integer({ description: 'At GitLab.' }),
+    username: NullableText('null when the scopes do not allow to ask.'),
+    name: NullableText('null when the scopes do not allow to ask.'),
+  },
+  { $id: 'GitLabUser', description: 'The GitLab account that a token belongs to.' },
 )
 
-export const Status = Type.Union(
-  [
-    Type.Literal('active'),
-    Type.Literal('needs_reauthorization'),
-    Type.Literal('revoked'),
-    Type.Literal('expired'),
-  ],
-  { description: 'Only `active` ones hand out tokens.' },
-)
-
-export const User = Type.Object({
-  id: Type.Integer({ description: 'At GitLab.' }),
-  username: NullableText('null when the scopes do not allow to ask.'),
-  name: NullableText('null when the scopes do not allow to ask.'),
-})
+/** Why a connection is not active. */
+export const STATUS_REASONS = [
+  'token_unknown',
+  'token_expired',
+  'token_revoked',
+  'user_blocked',
+  'refresh_token_refused',
+  'refresh_answer_lost',
+  'rotation_answer_lost',
+] as const
 
 /** A connection without its secrets. */
 export const Connection = Type.Object(
   {
     id: Id('Of the connection.'),
-    organization: Type.String(),
+    organization: Type.String({ examples: ['acme'] }),
     name: NullableText('What people call it.'),
-    base_url: Type.String(),
-    method: Type.Union([Type.Literal('oauth'), Type.Literal('token')]),
+    base_url: Type.String({ description: 'Of the GitLab instance.', examples: ['https://gitlab.com'] }),
+    method: Type.Union([Type.Literal('oauth'), Type.Literal('token')], {
+      description: 'How it was connected.',
+    }),
     token_kind: TokenKind,
-    user: User,
+    user: refTo(GitLabUser),
     group: NullableText(
       'Full path of the group or project that it is limited to; null = everything that the token reaches.',
     ),
     oauth_app: NullableText('Slug of the OAuth app through which it is refreshed.'),
     scopes: Type.Array(Type.String()),
     status: Status,
-    status_reason: NullableText('A code; null while active.'),
+    status_reason: NullableCode(STATUS_REASONS, 'Why it is not active; null while it is.'),
     status_detail: NullableText('The first cause, for people.'),
     refreshable: Type.Boolean({ description: 'Whether the service can renew the token by itself.' }),
-    auto_rotate: Type.Boolean(),
+    auto_rotate: Type.Boolean({ description: 'Whether the token is rotated before it ends.' }),
     token_version: Type.Integer({ description: 'Counts up each time the stored token changes.' }),
     expires_at: NullableTime('When the current token ends; null = never'),
     last_verified_at: NullableTime('When GitLab last confirmed the token'),
     created_at: Time('When it was made'),
     updated_at: Time('When it was last changed'),
   },
-  { $id: 'Connection' },
+  { $id: 'Connection', description: 'A GitLab account that was connected, without its secrets.' },
 )
 
-export const isRefreshable = ({
-  refresh_token,
-  oauth_app_id,
-}: Pick<ConnectionRow, 'refresh_token' | 'oauth_app_id'>): boolean =>
-  refresh_token !== null && oauth_app_id !== null
+export const ConnectionPage = pageOf('ConnectionPage', Connection)
 
-/** Past its end, a token that cannot be refreshed is expired, whatever the row still says. */
+/** A token that cannot be refreshed is expired past its end, whatever the row still says. */
 export const statusAt = (row: ConnectionRow, now: Date): ConnectionStatus =>
   row.status === 'active' &&
   !isRefreshable(row) &&
@@ -89,10 +93,8 @@ export const toConnection = (row: ConnectionWithInstance, now: Date): Static<typ
     oauth_app: row.oauth_app_slug,
     scopes: row.scopes,
     status,
-    status_reason: justExpired ? 'token_expired' : row.status_reason,
-    status_detail: justExpired
-      ? 'The token has reached its end. Replace it by a new one.'
-      : row.status_detail,
+    status_reason: justExpired ? 'token_expired' : (row.status_reason as (typeof STATUS_REASONS)[number]),
+    status_detail: justExpired ? TOKEN_REACHED_ITS_END : row.status_detail,
     refreshable: isRefreshable(row),
     auto_rotate: row.auto_rotate,
     token_version: row.token_version,

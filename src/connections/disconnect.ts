@@ -1,4 +1,5 @@
 import { recordAuditEvent } from '../audit/queries.ts'
+import type { Actor } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, InstanceRow } from '../db/tables.ts'
@@ -7,9 +8,8 @@ import type { InstanceClients } from '../instances/instance-clients.ts'
 import { findInstance } from '../instances/queries.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
 import { openClientSecret } from '../oauth-apps/save-oauth-app.ts'
+import { claimForPerson } from '../token-lifecycle/claim.ts'
 import { type Vault, VaultError } from '../vault/vault.ts'
-import { claimForPerson } from './claim.ts'
-import type { Caller } from './connect-token.ts'
 import { deleteConnection } from './queries.ts'
 
 export type DisconnectDeps = { db: Database; vault: Vault; clock: Clock; instanceClients: InstanceClients }
@@ -26,7 +26,7 @@ export const disconnect = async (
   deps: DisconnectDeps,
   connectionId: string,
   { revoke }: { revoke: boolean },
-  caller: Caller,
+  actor: Actor,
 ): Promise<Disconnected> => {
   const { db, clock } = deps
   const { row } = await claimForPerson(deps, connectionId, 'disconnect', { drained: false })
@@ -40,7 +40,7 @@ export const disconnect = async (
       organization: row.organization,
       subjectId: row.id,
       details: { revoked_at_gitlab: revoke && failure === undefined, token_kind: row.token_kind },
-      ...caller,
+      ...actor,
     })
   })
   if (!instance || failure === undefined) return { leftToRevoke: undefined }

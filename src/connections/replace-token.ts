@@ -1,47 +1,35 @@
 import { recordAuditEvent } from '../audit/queries.ts'
+import type { Actor } from '../callers/principal.ts'
 import { notFound, Problem } from '../errors/problem.ts'
-import { checkReach } from '../gitlab/reach.ts'
-import { hasScope } from '../gitlab/scopes.ts'
-import { requireUnclaimed } from './claim.ts'
-import type { Caller, ConnectDeps } from './connect-token.ts'
-import { isRefreshable } from './connection.ts'
-import { findConnection, lockConnection, replaceToken as saveReplacement } from './queries.ts'
-import { missingScopesProblem, requireUsable, toProblem, verifyToken } from './verify-token.ts'
+import type { TokenFacts } from '../gitlab/inspect-token.ts'
+import type { GitLabAccess } from '../instances/gitlab-access.ts'
+import { requireUnclaimed } from '../token-lifecycle/claim.ts'
+import { findConnection, lockConnection, saveReplacedToken } from '../token-lifecycle/queries.ts'
+import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
+import { requireAcceptable } from './check-token.ts'
 
 /**
  * Puts a new token in the place of the stored one: of the same account and method, verified first.
- * @throws {Problem} not_found, different_identity, group_out_of_reach, and the refusals of verifyToken
+ * @throws {Problem} not_found, different_identity, group_out_of_reach, and the other problems of check-token.ts
  */
 export const replaceToken = async (
-  deps: ConnectDeps,
+  access: GitLabAccess,
   connectionId: string,
   token: string,
-  caller: Caller,
+  actor: Actor,
 ): Promise<void> => {
-  const { db, vault, clock, instanceClients } = deps
+  const { db, vault, clock } = access
   const row = await findConnection(db, connectionId)
   if (!row) throw notFound('connection')
-  const { instance, inspection } = await verifyToken(deps, row.base_url, token)
-  const facts = requireUsable(inspection)
-  if (
-    facts.user.id !== row.gitlab_user_id ||
-    (facts.kind === 'oauth_access_token') !== (row.method === 'oauth')
-  ) {
-    throw new Problem(
-      'different_identity',
-      'This token belongs to another account, or is of another kind. Make a connection of its own for it.',
-    )
-  }
-  if (row.group_path !== '') {
-    if (!hasScope(facts.scopes, 'read_api'))
-      throw missingScopesProblem(['read_api'], 'so that its reach can be checked')
-    const reach = await checkReach(instanceClients.for(instance), token, row.group_path)
-    if (!reach.reached) {
-      throw reach.refusal
-        ? toProblem(reach.refusal)
-        : new Problem('group_out_of_reach', `The new token does not reach "${row.group_path}".`)
-    }
-  }
+  const { facts } = await requireAcceptable(access, {
+    baseUrl: row.base_url,
+    token,
+    group: row.group_path,
+    refuse: ({ user, kind }: TokenFacts) =>
+      user.id === row.gitlab_user_id && (kind === 'oauth_access_token') === (row.method === 'oauth')
+        ? undefined
+        : differentIdentity(),
+  })
   const now = new Date(clock())
   await db.transaction().execute(async (transaction) => {
     const current = await lockConnection(transaction, connectionId)
@@ -54,7 +42,7 @@ export const replaceToken = async (
       )
     }
     const version = current.token_version + 1
-    await saveReplacement(transaction, connectionId, {
+    await saveReplacedToken(transaction, connectionId, {
       token_version: version,
       access_token: await vault.seal(token, { ownerId: connectionId, version, use: 'access' }),
       refresh_token: null,
@@ -72,7 +60,13 @@ export const replaceToken = async (
       organization: current.organization,
       subjectId: connectionId,
       details: { change: 'token replaced', token_version: version },
-      ...caller,
+      ...actor,
     })
   })
 }
+
+const differentIdentity = (): Problem =>
+  new Problem(
+    'different_identity',
+    'This token belongs to another account, or is of another kind. Make a connection of its own for it.',
+  )

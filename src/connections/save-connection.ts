@@ -2,16 +2,11 @@ import { v7 as uuidv7 } from 'uuid'
 import { type AuditEvent, recordAuditEvent } from '../audit/queries.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, Method, TokenKind } from '../db/tables.ts'
+import { requireUnclaimed } from '../token-lifecycle/claim.ts'
+import { saveReplacedToken } from '../token-lifecycle/queries.ts'
+import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
 import type { Vault } from '../vault/vault.ts'
-import { requireUnclaimed } from './claim.ts'
-import { isRefreshable } from './connection.ts'
-import {
-  type Identity,
-  insertConnection,
-  lockConnectionByIdentity,
-  replaceToken,
-  updateConnection,
-} from './queries.ts'
+import { type Identity, insertConnection, lockConnectionByIdentity, updateSettings } from './queries.ts'
 
 export type ConnectedToken = {
   organization: string
@@ -37,7 +32,7 @@ export type SavedConnection = { id: string; created: boolean }
 /**
  * Stores a token that a person just gave us. The same identity again is the same connection with a newer token
  * version; the very same token again changes nothing but what is known of it. A pasted OAuth token that could not be
- * refreshed takes the place of none that can: the connection would only lose by it.
+ * refreshed never replaces a token that can be refreshed.
  * @param alongside what has to happen together with it, or not at all.
  */
 export const saveConnection = (
@@ -70,14 +65,11 @@ export const saveConnection = (
     const { id, status } = existing
     requireUnclaimed(existing, event.at)
     if (status === 'active' && isRefreshable(existing) && token.refreshToken === null) {
-      await updateConnection(
-        transaction,
-        id,
-        token.name === undefined ? { updated_at: event.at } : { name: token.name },
-      )
+      const { name } = token
+      await updateSettings(transaction, id, name === undefined ? {} : { name }, event.at)
       return { id, created: false }
     }
-    await replaceToken(transaction, id, await toChanges(vault, existing, token, event.at))
+    await saveReplacedToken(transaction, id, await toChanges(vault, existing, token, event.at))
     await record(transaction, 'connection.reconnected', id, token, event)
     return { id, created: false }
   })

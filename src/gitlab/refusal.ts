@@ -1,4 +1,5 @@
 import type { ProblemCode } from '../errors/catalogue.ts'
+import { Problem } from '../errors/problem.ts'
 import type { GitLabResult } from './http-client.ts'
 
 /** Why GitLab gave no good answer, in the words of our catalogue. */
@@ -114,3 +115,11 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
   }
   return undefined
 }
+
+/** The same as an answer of ours. */
+export const refusalProblem = ({ code, detail, retryAfterSeconds }: Refusal): Problem =>
+  new Problem(
+    code,
+    code === 'gitlab_unavailable' ? `${detail} Nothing was changed; try again later.` : detail,
+    retryAfterSeconds === undefined ? {} : { retryAfterSeconds },
+  )

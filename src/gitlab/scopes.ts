@@ -1,3 +1,5 @@
+import { Problem } from '../errors/problem.ts'
+
 /** Scopes that another scope includes (GitLab docs, personal access token scopes). */
 const INCLUDES: Record<string, string[]> = {
   api: ['read_api', 'read_user', 'read_repository', 'write_repository', 'self_rotate'],
@@ -11,3 +13,18 @@ export const hasScope = (scopes: readonly string[], wanted: string): boolean =>
 /** The wanted scopes that are neither there nor included in one that is. */
 export const missingScopes = (scopes: readonly string[], wanted: readonly string[]): string[] =>
   wanted.filter((scope) => !hasScope(scopes, scope))
+
+export const missingScopesProblem = (missing: string[], purpose: string): Problem =>
+  new Problem(
+    'missing_scopes',
+    `The token needs ${missing.join(', ')} ${purpose}. Create one with it at GitLab.`,
+    {
+      members: { missing_scopes: missing },
+    },
+  )
+
+/** The scopes that a problem names as missing. */
+export const missingScopesOf = ({ extras }: Problem): string[] => {
+  const missing = extras.members?.missing_scopes
+  return Array.isArray(missing) ? missing.map(String) : []
+}

@@ -1,6 +1,6 @@
 import { type TSchema, Type } from 'typebox'
 import { invalidField } from '../errors/problem.ts'
-import { NullableText } from './schemas.ts'
+import { NullableText, refTo } from './schemas.ts'
 
 export const DEFAULT_LIMIT = 20
 export const MAX_LIMIT = 100
@@ -19,11 +19,15 @@ export const pageQuery = {
   ),
 }
 
-export const pageOf = <Item extends TSchema>(item: Item) =>
-  Type.Object({
-    items: Type.Array(item),
-    next_cursor: NullableText('null on the last page.'),
-  })
+/** @param item a named schema, which the room registers beside the page. */
+export const pageOf = <Item extends TSchema>(name: string, item: Item) =>
+  Type.Object(
+    {
+      items: Type.Array(refTo(item)),
+      next_cursor: NullableText('null on the last page.'),
+    },
+    { $id: name, description: 'One page of a list.' },
+  )
 
 /** The id after which the page starts. */
 export const readCursor = (cursor: string | undefined): string | undefined => {

@@ -1,4 +1,4 @@
-import { type TSchemaOptions, Type } from 'typebox'
+import { type Static, type TSchema, type TSchemaOptions, Type } from 'typebox'
 
 export const Id = (description: string) =>
   Type.String({ format: 'uuid', description, examples: ['019ab1c0-5a2e-7c3b-9b1e-0d4c1f2a3b4c'] })
@@ -17,6 +17,10 @@ export const NullableTime = (description: string) =>
   nullable<string>('string', { format: 'date-time', description: `${description} (RFC 3339, UTC).` })
 export const NullableText = (description: string) => nullable<string>('string', { description })
 export const NullableInteger = (description: string) => nullable<number>('integer', { description })
+
+/** One of some codes, or null. */
+export const NullableCode = <Code extends string>(codes: readonly Code[], description: string) =>
+  Type.Unsafe<Code | null>({ type: ['string', 'null'], enum: [...codes, null], description })
 
 /** A tenant of the scanning platform. */
 export const Organization = Type.String({
@@ -48,3 +52,30 @@ export const Token = (description: string, example: string) =>
 
 export const isoTime = (time: Date): string => time.toISOString()
 export const isoTimeOrNull = (time: Date | null): string | null => time?.toISOString() ?? null
+
+export const TokenKind = Type.Union(
+  [
+    Type.Literal('oauth_access_token'),
+    Type.Literal('personal_access_token'),
+    Type.Literal('group_access_token'),
+    Type.Literal('project_access_token'),
+  ],
+  { description: 'A group or project token with neither read_user nor read_api looks like a personal one.' },
+)
+
+export const Status = Type.Union(
+  [
+    Type.Literal('active'),
+    Type.Literal('needs_reauthorization'),
+    Type.Literal('revoked'),
+    Type.Literal('expired'),
+  ],
+  { description: 'Only `active` ones hand out tokens.' },
+)
+
+/** A schema that openapi.yaml names; the room that has it registers it with `addSchema`. */
+type Named = TSchema & { $id: string }
+
+/** Refers to a named schema. */
+export const refTo = <Schema extends TSchema>(schema: Schema) =>
+  Type.Unsafe<Static<Schema>>({ $ref: `${(schema as unknown as Named).$id}#` })

@@ -1,9 +1,9 @@
 import { X509Certificate } from 'node:crypto'
 import { type Static, Type } from 'typebox'
 import { v7 as uuidv7 } from 'uuid'
-import { type Authenticator, principalOf } from '../access-keys/authenticate.ts'
-import { requireEveryOrganization } from '../access-keys/principal.ts'
 import { type AuditAction, recordAuditEvent } from '../audit/queries.ts'
+import { type Authenticator, principalOf } from '../callers/authenticator.ts'
+import { requireEveryOrganization } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { isForeignKeyViolation, isUniqueViolation } from '../db/sqlstate.ts'
@@ -13,7 +13,7 @@ import { canonicalBaseUrl } from '../gitlab/base-url.ts'
 import { isSchemeAllowed } from '../gitlab/http-client.ts'
 import { pageOf, pageQuery, readCursor, toPage } from '../http/page.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
-import { BaseUrl, Id, IdParams, isoTime, Name, NullableText, Time } from '../http/schemas.ts'
+import { BaseUrl, Id, IdParams, isoTime, Name, NullableText, refTo, Time } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import { deleteInstance, findInstance, insertInstance, listInstances, updateInstance } from './queries.ts'
 
@@ -34,15 +34,20 @@ const settings = {
   ),
 }
 
-const Instance = Type.Object({
-  id: Id('Of the instance.'),
-  base_url: Type.String(),
-  name: Type.String(),
-  allow_private_network: Type.Boolean(),
-  ca_certificate: NullableText('PEM of the private certificate authority.'),
-  created_at: Time('When it was added'),
-  updated_at: Time('When it was last changed'),
-})
+const Instance = Type.Object(
+  {
+    id: Id('Of the instance.'),
+    base_url: Type.String(),
+    name: Type.String(),
+    allow_private_network: Type.Boolean(),
+    ca_certificate: NullableText('PEM of the private certificate authority.'),
+    created_at: Time('When it was added'),
+    updated_at: Time('When it was last changed'),
+  },
+  { $id: 'Instance', description: 'A GitLab server, and how far it is trusted.' },
+)
+
+const InstancePage = pageOf('InstancePage', Instance)
 
 const toInstance = (row: InstanceRow): Static<typeof Instance> => ({
   id: row.id,
@@ -74,6 +79,7 @@ export const registerInstanceRoutes = (
   { db, clock, authenticator }: { db: Database; clock: Clock; authenticator: Authenticator },
 ): void => {
   const onRequest = authenticator.requireRole('admin')
+  for (const schema of [Instance, InstancePage]) app.addSchema(schema)
   const tags = ['Instances']
 
   const record = (
@@ -102,7 +108,7 @@ export const registerInstanceRoutes = (
         summary: 'List GitLab instances',
         description: 'https://gitlab.com is there from the start.',
         querystring: Type.Object(pageQuery, { additionalProperties: false }),
-        response: { 200: pageOf(Instance), ...problems() },
+        response: { 200: refTo(InstancePage), ...problems() },
       },
     },
     async (request) => {
@@ -132,7 +138,7 @@ export const registerInstanceRoutes = (
             examples: [{ base_url: 'https://gitlab.example.com', name: 'Company GitLab' }],
           },
         ),
-        response: { 201: Instance, ...problemsWithBody('instance_exists') },
+        response: { 201: refTo(Instance), ...problemsWithBody('instance_exists') },
       },
     },
     async (request, reply) => {
@@ -179,7 +185,7 @@ export const registerInstanceRoutes = (
         summary: 'Read a GitLab instance',
         description: 'Where it is and how far it is trusted.',
         params: IdParams,
-        response: { 200: Instance, ...problems('not_found') },
+        response: { 200: refTo(Instance), ...problems('not_found') },
       },
     },
     async (request) => {
@@ -204,7 +210,7 @@ export const registerInstanceRoutes = (
           minProperties: 1,
           examples: [{ name: 'Company GitLab' }],
         }),
-        response: { 200: Instance, ...problemsWithBody('not_found') },
+        response: { 200: refTo(Instance), ...problemsWithBody('not_found') },
       },
     },
     async (request) => {

@@ -2,23 +2,14 @@ import { ExponentialBackoff, handleAll, retry } from 'cockatiel'
 import type { PgBoss } from 'pg-boss'
 import type { Logger } from 'pino'
 import type { JobStore } from '../db/database.ts'
-import type { Jobs } from './jobs.ts'
+import { type Jobs, TIMETABLE } from './jobs.ts'
 
-const EVERY_MINUTE = '* * * * *'
-const EVERY_HOUR = '17 * * * *'
 const JOB_LIMIT_SECONDS = 120
 const KEPT_SECONDS = 3_600
 const STOP_LIMIT_MS = 10_000
 const FIRST_RETRY_MS = 250
 /** Short: a shutdown waits for the end of a pause. */
 const LONGEST_RETRY_MS = 2_000
-
-const PLAN: { queue: string; cron: string; job: Exclude<keyof Jobs, 'stop'> }[] = [
-  { queue: 'mend-connections', cron: EVERY_MINUTE, job: 'mendConnections' },
-  { queue: 'complete-grants', cron: EVERY_MINUTE, job: 'completeGrants' },
-  { queue: 'rotate-due', cron: EVERY_HOUR, job: 'rotateDue' },
-  { queue: 'delete-old', cron: EVERY_HOUR, job: 'deleteOld' },
-]
 
 export type Schedule = { stop(): Promise<void> }
 
@@ -54,7 +45,7 @@ const begin = async ({ db, backend }: Options, jobs: Jobs, logger: Logger): Prom
   boss.on('error', (error) => logger.warn({ err: error }, 'background work failed'))
   try {
     await boss.start()
-    for (const { queue, cron, job } of PLAN) {
+    for (const { queue, cron, job } of TIMETABLE) {
       await boss.createQueue(queue, {
         policy: 'exclusive',
         retryLimit: 0,
@@ -69,7 +60,7 @@ const begin = async ({ db, backend }: Options, jobs: Jobs, logger: Logger): Prom
     }
     return boss
   } catch (error) {
-    // Half begun it would go on beside the next try.
+    // Stop the half-started one before the retry.
     await boss.stop({ close: false, graceful: false }).catch(() => undefined)
     throw error
   }

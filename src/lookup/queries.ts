@@ -1,18 +1,33 @@
-import { sql } from 'kysely'
-import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
+import type { PreparedStatement, RunPrepared } from '../db/database.ts'
 import type { ConnectionStatus } from '../db/tables.ts'
-import { AT_PLACE, IS_LEASED, KEY_IS_VALID, MATCH_VERSION, MAY_USE } from './grants/queries.ts'
+import { IS_LEASED, KEY_IS_VALID, MAY_USE } from '../leases/queries.ts'
+import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 
-export type Place = {
+/** One group, such as '' for a whole instance and all organizations, may have any number of connections. */
+export const MOST_IN_GROUP = 1000
+
+/**
+ * The connections of one group. The planner goes by averages, by which an instance, an organization or a group looks
+ * small enough to be read as a whole, and the largest ones are not. One value for each column, the order of the index
+ * and a limit leave the planner nothing cheaper than the index.
+ */
+export const IN_GROUP = (columns: string, isWithin: string) => `lateral (
+    select ${columns} from connections
+    where connections.instance_id = instances.id and connections.group_path = covering.group_path and ${isWithin}
+    order by connections.organization limit ${MOST_IN_GROUP}
+  ) as connections`
+
+/** A group that covers a URL, on what may be its instance. */
+export type CoveringGroup = {
   baseUrl: string
   /** The base URL stands for an instance on any port of its host. */
   anyPort: boolean
   groupPath: string
 }
 
-const IS_AT_PLACE = `(
-  instances.base_url = place.base_url
-  or (place.any_port and regexp_replace(instances.base_url, '^(https?://[^/]+?):[0-9]+', '\\1') = place.base_url)
+const IS_ITS_INSTANCE = `(
+  instances.base_url = covering.base_url
+  or (covering.any_port and regexp_replace(instances.base_url, '^(https?://[^/]+?):[0-9]+', '\\1') = covering.base_url)
 )`
 
 export type CandidateRow = {
@@ -35,11 +50,11 @@ export type CandidateQuery = {
   accessKeyId: string
   /** undefined = all. */
   organizations: string[] | undefined
-  places: Place[]
+  covering: CoveringGroup[]
   now: Date
 }
 
-/** Those that can be served before those that only explain why not. */
+/** Active ones first: the others only explain why there is no token. */
 const MOST_CANDIDATES = 1000
 
 const findCandidatesStatement = (name: string, searched: string, isWithin: string): PreparedStatement => ({
@@ -47,14 +62,14 @@ const findCandidatesStatement = (name: string, searched: string, isWithin: strin
   text: `
   select connections.id, connections.organization, instances.base_url, connections.group_path, connections.name,
     connections.status, connections.status_detail,
-    connections.refresh_token is not null and connections.oauth_app_id is not null as refreshable,
+    ${IS_REFRESHABLE('connections')} as refreshable,
     connections.attempt_id, connections.unanswered_since, connections.token_expires_at, connections.last_verified_at,
     ${IS_LEASED('connections')} as leased
-  from unnest($2::text[], $3::boolean[], $4::text[]) as place (base_url, any_port, group_path)
-  join instances on ${IS_AT_PLACE}
+  from unnest($2::text[], $3::boolean[], $4::text[]) as covering (base_url, any_port, group_path)
+  join instances on ${IS_ITS_INSTANCE}
   join access_keys on access_keys.id = $5::uuid and ${KEY_IS_VALID}
   ${searched}
-  join ${AT_PLACE('*', isWithin)} on ${MAY_USE('connections.organization')}
+  join ${IN_GROUP('*', isWithin)} on ${MAY_USE('connections.organization')}
   order by connections.status = 'active' desc, length(connections.group_path) desc
   limit ${MOST_CANDIDATES}`,
 })
@@ -66,19 +81,33 @@ const FIND_CANDIDATES_WITHIN = findCandidatesStatement(
 )
 const FIND_CANDIDATES_ANYWHERE = findCandidatesStatement('find-candidates-anywhere', '', '$6::text[] is null')
 
-/** Every connection within the key's organizations that covers one of the places, whatever its status. */
+/** Every connection within the key's organizations that covers the URL, whatever its status. */
 export const findCandidates = (
   run: RunPrepared,
-  { accessKeyId, organizations, places, now }: CandidateQuery,
+  { accessKeyId, organizations, covering, now }: CandidateQuery,
 ): Promise<CandidateRow[]> =>
   run<CandidateRow>(organizations ? FIND_CANDIDATES_WITHIN : FIND_CANDIDATES_ANYWHERE, [
     now,
-    places.map(({ baseUrl }) => baseUrl),
-    places.map(({ anyPort }) => anyPort),
-    places.map(({ groupPath }) => groupPath),
+    covering.map(({ baseUrl }) => baseUrl),
+    covering.map(({ anyPort }) => anyPort),
+    covering.map(({ groupPath }) => groupPath),
     accessKeyId,
     organizations ?? null,
   ])
+
+/**
+ * Which connection a URL gets, as long as the version of what is watched is still this one. Triggers renew the version
+ * when something comes that could change the match (migrations/0003_match_versions.ts).
+ */
+export type Match = {
+  connectionId: string
+  /** The group of the first level, and '/' with the name of each organization in which connections without a group count. */
+  watched: string[]
+  version: number
+}
+
+export const MATCH_VERSION = (watched: string) =>
+  `coalesce((select sum(version) from match_versions where scope = any (${watched})), 0)::float8`
 
 export type DirectoryQuery = {
   accessKeyId: string
@@ -87,7 +116,8 @@ export type DirectoryQuery = {
   baseUrl: string
   /** First segment of the group paths. */
   topGroup: string
-  scopes: string[]
+  /** What the version is of: see Match. */
+  watched: string[]
   limit: number
   now: Date
 }
@@ -137,7 +167,7 @@ const FIND_DIRECTORY_ANYWHERE = findDirectoryStatement('find-directory-anywhere'
 /** Connections of any status below a group of the first level, and those without a group; one row at least. */
 export const findDirectory = (
   run: RunPrepared,
-  { accessKeyId, organizations, baseUrl, topGroup, scopes, limit, now }: DirectoryQuery,
+  { accessKeyId, organizations, baseUrl, topGroup, watched, limit, now }: DirectoryQuery,
 ): Promise<DirectoryRow[]> => {
   const searched = organizations
     ? organizations.flatMap((organization) => [topGroup, ''].map((group) => ({ group, organization })))
@@ -148,52 +178,8 @@ export const findDirectory = (
     baseUrl,
     topGroup,
     searched.map(({ group }) => group),
-    scopes,
+    watched,
     searched.map(({ organization }) => organization),
     limit,
   ])
-}
-
-/** @param accessKeyId undefined = whoever it was granted to. @returns false when there is no such lease. */
-export const releaseLease = async (
-  db: Database,
-  {
-    id,
-    accessKeyId,
-    organizations,
-    now,
-  }: { id: string; accessKeyId: string | undefined; organizations: string[] | undefined; now: Date },
-): Promise<boolean> => {
-  let query = db
-    .updateTable('leases')
-    .set({ released_at: sql`coalesce(released_at, ${now}::timestamptz)` })
-    .where('id', '=', id)
-  if (accessKeyId) query = query.where('access_key_id', '=', accessKeyId)
-  if (organizations) query = query.where('organization', 'in', organizations)
-  return (await query.executeTakeFirstOrThrow()).numUpdatedRows > 0n
-}
-
-/** A lease as it was granted. */
-export type GrantedLease = {
-  id: string
-  connection_id: string
-  organization: string
-  access_key_id: string
-  token_version: number
-}
-
-export const findLease = (db: Database, id: string): Promise<GrantedLease | undefined> =>
-  db
-    .selectFrom('leases')
-    .select(['id', 'connection_id', 'organization', 'access_key_id', 'token_version'])
-    .where('id', '=', id)
-    .executeTakeFirst()
-
-/** Nobody counts on a token that GitLab refused: the lease no longer stands in the way of a refresh. */
-export const markLeaseRejected = async (db: Database, id: string, now: Date): Promise<void> => {
-  await db
-    .updateTable('leases')
-    .set({ rejected_at: now, released_at: sql`coalesce(released_at, ${now}::timestamptz)` })
-    .where('id', '=', id)
-    .execute()
 }

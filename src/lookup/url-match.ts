@@ -1,10 +1,10 @@
-import { OUTAGE_MINIMUM_SECONDS, remainingSeconds } from '../connections/serving-decision.ts'
+import { OUTAGE_MINIMUM_SECONDS, remainingSeconds } from '../leases/serving-decision.ts'
 import type { CandidateRow } from './queries.ts'
 
 /** Pure rules of choosing a connection by URL: no I/O, the time is passed in. */
 
 export type RankedCandidate = CandidateRow & {
-  /** Whether it can be served with the wished life without breaking a lease. */
+  /** Whether it can be served for min_ttl without breaking a lease. */
   undisturbed: boolean
   eligible: boolean
   won: boolean

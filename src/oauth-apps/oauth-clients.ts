@@ -5,6 +5,7 @@ import { LRUCache } from 'lru-cache'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { isSchemeAllowed, readRetryAfter } from '../gitlab/http-client.ts'
 import { classifyTransportError } from '../gitlab/transport-failure.ts'
+import { cookieName } from '../http/cookie-name.ts'
 import type { InstanceClients } from '../instances/instance-clients.ts'
 import type { Vault } from '../vault/vault.ts'
 import { callbackUrl } from './callback-url.ts'
@@ -36,10 +37,6 @@ const FLOW_SECONDS = 600
 const states = new WeakMap<FastifyRequest, string>()
 
 class InvalidStateError extends Error {}
-
-/** `__Host-` binds a cookie to this host over https; plain http, used on loopback only, cannot have it. */
-export const cookieName = (name: string, publicUrl: string): string =>
-  publicUrl.startsWith('https:') && new URL(publicUrl).pathname === '/' ? `__Host-${name}` : name
 
 /**
  * simple-oauth2 deep-clones its configuration, and a clone of an agent that has sockets does not work. Functions are

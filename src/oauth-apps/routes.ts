@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox'
-import { type Authenticator, principalOf } from '../access-keys/authenticate.ts'
-import { requireEveryOrganization } from '../access-keys/principal.ts'
 import { type AuditAction, recordAuditEvent } from '../audit/queries.ts'
+import { type Authenticator, principalOf } from '../callers/authenticator.ts'
+import { requireEveryOrganization } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { isForeignKeyViolation } from '../db/sqlstate.ts'
@@ -9,7 +9,7 @@ import type { OAuthAppRow } from '../db/tables.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import { pageOf, pageQuery, readCursor, toPage } from '../http/page.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
-import { Id, IdParams, isoTime, Time } from '../http/schemas.ts'
+import { Id, IdParams, isoTime, refTo, Time } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import { findInstance } from '../instances/queries.ts'
 import type { Vault } from '../vault/vault.ts'
@@ -37,18 +37,23 @@ const Scopes = Type.Array(Type.String({ pattern: '^[a-z_]{2,64}$' }), {
   description: 'What people are asked to grant: those that the application has at GitLab, or fewer.',
 })
 
-const OAuthApp = Type.Object({
-  id: Id('Of the OAuth app.'),
-  slug: Type.String(),
-  instance_id: Type.String({ format: 'uuid' }),
-  client_id: Type.String(),
-  scopes: Type.Array(Type.String()),
-  callback_url: Type.String({
-    description: 'Enter this as the redirect URI of the application at GitLab, to the letter.',
-  }),
-  created_at: Time('When it was added'),
-  updated_at: Time('When it was last changed'),
-})
+const OAuthApp = Type.Object(
+  {
+    id: Id('Of the OAuth app.'),
+    slug: Type.String(),
+    instance_id: Type.String({ format: 'uuid' }),
+    client_id: Type.String(),
+    scopes: Type.Array(Type.String()),
+    callback_url: Type.String({
+      description: 'Enter this as the redirect URI of the application at GitLab, to the letter.',
+    }),
+    created_at: Time('When it was added'),
+    updated_at: Time('When it was last changed'),
+  },
+  { $id: 'OAuthApp', description: 'An application registered at GitLab, without its secret.' },
+)
+
+const OAuthAppPage = pageOf('OAuthAppPage', OAuthApp)
 
 type Deps = { db: Database; clock: Clock; vault: Vault; publicUrl: string; authenticator: Authenticator }
 
@@ -57,6 +62,7 @@ export const registerOAuthAppRoutes = (
   { db, clock, vault, publicUrl, authenticator }: Deps,
 ): void => {
   const onRequest = authenticator.requireRole('admin')
+  for (const schema of [OAuthApp, OAuthAppPage]) app.addSchema(schema)
   const tags = ['OAuth apps']
 
   const toOAuthApp = (row: OAuthAppRow): Static<typeof OAuthApp> => ({
@@ -96,7 +102,7 @@ export const registerOAuthAppRoutes = (
         summary: 'List OAuth apps',
         description: 'Of all instances. No secret is in the answer.',
         querystring: Type.Object(pageQuery, { additionalProperties: false }),
-        response: { 200: pageOf(OAuthApp), ...problems() },
+        response: { 200: refTo(OAuthAppPage), ...problems() },
       },
     },
     async (request) => {
@@ -140,7 +146,7 @@ export const registerOAuthAppRoutes = (
             ],
           },
         ),
-        response: { 201: OAuthApp, ...problemsWithBody('not_found', 'oauth_app_exists') },
+        response: { 201: refTo(OAuthApp), ...problemsWithBody('not_found', 'oauth_app_exists') },
       },
     },
     async (request, reply) => {
@@ -174,7 +180,7 @@ export const registerOAuthAppRoutes = (
         summary: 'Read an OAuth app',
         description: 'With the callback_url to register at GitLab; its secret is not in the answer.',
         params: IdParams,
-        response: { 200: OAuthApp, ...problems('not_found') },
+        response: { 200: refTo(OAuthApp), ...problems('not_found') },
       },
     },
     async (request) => {
@@ -206,7 +212,7 @@ export const registerOAuthAppRoutes = (
             examples: [{ client_secret: 'gloas-the-new-secret' }],
           },
         ),
-        response: { 200: OAuthApp, ...problemsWithBody('not_found') },
+        response: { 200: refTo(OAuthApp), ...problemsWithBody('not_found') },
       },
     },
     async (request) => {

@@ -1,33 +1,23 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { v7 as uuidv7 } from 'uuid'
-import { addSeconds, type Clock } from '../clock/clock.ts'
+import { addSeconds } from '../clock/clock.ts'
 import { type FlowResult, hashSessionToken } from '../connect-sessions/connect-session.ts'
 import { findOpenSession, findSession } from '../connect-sessions/queries.ts'
 import type { Receipt } from '../connect-sessions/receipt.ts'
-import { type Database, isDatabaseUnavailable } from '../db/database.ts'
+import { isDatabaseUnavailable } from '../db/database.ts'
 import type { AuthorizationRequestRow, InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import type { ProblemCode } from '../errors/catalogue.ts'
 import { notFound, Problem } from '../errors/problem.ts'
-import type { InstanceClients } from '../instances/instance-clients.ts'
 import { findInstance } from '../instances/queries.ts'
-import type { OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
 import type { TokenAnswer } from '../oauth-apps/token-answer.ts'
-import type { Vault } from '../vault/vault.ts'
+import type { FlowDeps } from './flow-deps.ts'
 import { completeGrant, keepGrant } from './grant.ts'
 import {
   consumeAuthorizationRequest,
   findAuthorizationRequest,
   insertAuthorizationRequest,
 } from './queries.ts'
-
-export type FlowDeps = {
-  db: Database
-  vault: Vault
-  clock: Clock
-  instanceClients: InstanceClients
-  oauthClients: OAuthClients
-}
 
 const FLOW_SECONDS = 600
 

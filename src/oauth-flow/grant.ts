@@ -1,14 +1,14 @@
 import { addSeconds, startOfSecond } from '../clock/clock.ts'
 import { findSession, markSessionUsed } from '../connect-sessions/queries.ts'
 import { type SavedConnection, saveConnection } from '../connections/save-connection.ts'
-import { toProblem } from '../connections/verify-token.ts'
 import type { AuthorizationRequestRow, InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import { inspectOAuthToken } from '../gitlab/inspect-token.ts'
+import { refusalProblem } from '../gitlab/refusal.ts'
 import { findInstance } from '../instances/queries.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
 import type { TokenSet } from '../oauth-apps/token-answer.ts'
-import type { FlowDeps } from './flow.ts'
+import type { FlowDeps } from './flow-deps.ts'
 import { findAuthorizationRequest, forgetGrant, saveGrant } from './queries.ts'
 
 type StoredGrant = TokenSet & { issuedAt: string }
@@ -54,7 +54,7 @@ export const completeGrant = async (
   if (!inspection.valid) {
     // An outage says nothing about the grant; any other refusal is final, and what is of no use is not kept.
     if (inspection.refusal.code !== 'gitlab_unavailable') await forgetGrant(db, request.id)
-    throw toProblem(inspection.refusal)
+    throw refusalProblem(inspection.refusal)
   }
 
   const now = new Date(clock())

@@ -37,3 +37,16 @@ export const saveGrant = async (db: Database, id: string, grantJwe: string, now:
 export const forgetGrant = async (db: Database, id: string): Promise<void> => {
   await db.updateTable('authorization_requests').set({ grant_jwe: null }).where('id', '=', id).execute()
 }
+
+export type PendingGrant = { id: string }
+
+/** Grants that GitLab issued and that no connection has yet: GitLab did not say whose they are. */
+export const findPendingGrants = (db: Database, before: Date, limit: number): Promise<PendingGrant[]> =>
+  db
+    .selectFrom('authorization_requests')
+    .select('id')
+    .where('grant_jwe', 'is not', null)
+    .where('granted_at', '<=', before)
+    .orderBy('granted_at')
+    .limit(limit)
+    .execute()

@@ -6,7 +6,8 @@ import { statusOf } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
 import { publicProblems } from '../http/problem-schema.ts'
 import type { App } from '../http/server.ts'
-import { type FlowDeps, finishFlow, startFlow } from './flow.ts'
+import { finishFlow, startFlow } from './flow.ts'
+import type { FlowDeps } from './flow-deps.ts'
 
 const tags = ['Browser']
 const Slug = Type.Object({ slug: Type.String({ maxLength: 64, description: 'Of the OAuth app.' }) })

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import t from 'tap'
-import { isDatabaseUnavailable, openDatabase } from '../../src/db/database.ts'
+import { isDatabaseUnavailable } from '../../src/db/database.ts'
+import { openDatabase } from '../../src/db/open.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { startProxy } from '../support/proxy.ts'
 

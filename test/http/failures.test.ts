@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { openDatabase } from '../../src/db/database.ts'
+import { openDatabase } from '../../src/db/open.ts'
 import { setStage, startTestBroker } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { createTestDatabase } from '../support/database.ts'

@@ -1,8 +1,9 @@
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { toPrincipal } from '../../src/access-keys/principal.ts'
+import { findPrincipal } from '../../src/access-keys/identify.ts'
 import type { RunPrepared } from '../../src/db/database.ts'
 import { createKnownMatches } from '../../src/lookup/known-matches.ts'
+import { createSearchReader } from '../../src/lookup/search.ts'
 import { type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -26,10 +27,10 @@ const setListeningStage = async (t: Test) => {
   return { stage, find, seen: () => statements }
 }
 
-const SEARCHED = ['grant-by-url-anywhere']
-const LEARNED = ['grant-by-url-anywhere', 'find-directory-anywhere']
-const LEARNED_WITHIN = ['grant-by-url-within', 'find-directory-within']
-const KNOWN = ['grant-by-match']
+const SEARCHED = ['lease-by-url-anywhere']
+const LEARNED = ['lease-by-url-anywhere', 'find-directory-anywhere']
+const LEARNED_WITHIN = ['lease-by-url-within', 'find-directory-within']
+const KNOWN = ['lease-by-match']
 
 type Found = Awaited<ReturnType<Awaited<ReturnType<typeof setListeningStage>>['find']>>
 
@@ -111,7 +112,7 @@ t.test('until an instance comes that the URL could mean as well', async (t) => {
   await find('acme/platform/api')
   has(t, await find('acme/platform/api'), { id, statements: KNOWN })
   t.equal((await addInstance(stage, `${stage.simulator.url}/acme`)).status, 201)
-  const ranked = ['grant-by-url-anywhere', 'find-candidates-anywhere', 'grant-by-id']
+  const ranked = ['lease-by-url-anywhere', 'find-candidates-anywhere', 'lease-by-id']
   has(t, await find('acme/platform/api'), {
     id,
     statements: [...KNOWN, ...ranked],
@@ -222,10 +223,11 @@ t.test('what is remembered has a bound, and the group learned longest ago goes',
   await connectToken(stage, { group: 'acme' })
   await connectToken(stage, { username: 'tom', group: 'globex' })
   const { clock, broker, simulator } = stage
-  const key = await broker.db.selectFrom('access_keys').selectAll().executeTakeFirstOrThrow()
+  const { id } = await broker.db.selectFrom('access_keys').select('id').executeTakeFirstOrThrow()
+  const principal = (await findPrincipal(broker.db, id))!
+  const reader = createSearchReader()
   const matches = createKnownMatches({ runPrepared: database.runPrepared, clock, directoryBytes: 1_500 })
-  const search = (group: string) =>
-    matches.readSearch(toPrincipal(key), undefined, `${simulator.url}/${group}/project`)!
+  const search = (group: string) => reader.read(principal, undefined, `${simulator.url}/${group}/project`)!
   await matches.learn(search('acme'))
   t.ok(matches.find(search('acme')))
   await matches.learn(search('globex'))

@@ -2,7 +2,8 @@ import { sql } from 'kysely'
 import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import type { RunPrepared } from '../../src/db/database.ts'
-import { grantLeases, grantLeasesByMatch, grantLeasesByUrl } from '../../src/lookup/grants/queries.ts'
+import { leaseById } from '../../src/leases/queries.ts'
+import { leaseByMatch, leaseByUrl } from '../../src/lookup/leasing/queries.ts'
 import { findCandidates, findDirectory } from '../../src/lookup/queries.ts'
 import { createTestDatabase } from '../support/database.ts'
 
@@ -55,7 +56,7 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
       return []
     }
     const now = new Date()
-    const terms = {
+    const request = {
       leaseId: uuidv7(),
       accessKeyId: uuidv7(),
       minRemaining: 300,
@@ -64,7 +65,7 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
       purpose: null,
     }
     const byUrl = (organizations: string[] | undefined) => ({
-      ...terms,
+      ...request,
       organizations,
       baseUrl: 'https://gitlab.com',
       otherBaseUrls: ['https://gitlab.com/acme'],
@@ -72,20 +73,20 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
     })
     const directory = (organizations: string[] | undefined) =>
       findDirectory(explain, {
-        accessKeyId: terms.accessKeyId,
+        accessKeyId: request.accessKeyId,
         organizations,
         baseUrl: 'https://gitlab.com',
         topGroup: 'acme',
-        scopes: ['acme'],
+        watched: ['acme'],
         limit: 10,
         now,
       })
-    const match = { connectionId: uuidv7(), scopes: ['acme'], version: 1 }
-    const places = [{ baseUrl: 'https://gitlab.com', anyPort: false, groupPath: 'acme' }]
+    const match = { connectionId: uuidv7(), watched: ['acme'], version: 1 }
+    const covering = [{ baseUrl: 'https://gitlab.com', anyPort: false, groupPath: 'acme' }]
     const candidates = (organizations: string[] | undefined) => ({
-      accessKeyId: terms.accessKeyId,
+      accessKeyId: request.accessKeyId,
       organizations,
-      places,
+      covering,
       now,
     })
 
@@ -93,17 +94,17 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
       [
         'by id',
         /connections_pkey\b.*\n *Index Cond: .*id = /,
-        () => grantLeases(explain, [{ ...terms, connectionId: uuidv7() }], now),
+        () => leaseById(explain, [{ ...request, connectionId: uuidv7() }], now),
       ],
       [
         'by match',
         /connections_pkey\b.*\n *Index Cond: .*id = /,
-        () => grantLeasesByMatch(explain, [{ ...terms, match }], now),
+        () => leaseByMatch(explain, [{ ...request, match }], now),
       ],
       ['the directory of a group within organizations', TOP_GROUP_WITHIN, () => directory(['acme'])],
       ['the directory of a group anywhere', TOP_GROUP, () => directory(undefined)],
-      ['by URL within organizations', WITHIN, () => grantLeasesByUrl(explain, [byUrl(['acme'])], now)],
-      ['by URL anywhere', ANYWHERE, () => grantLeasesByUrl(explain, [byUrl(undefined)], now)],
+      ['by URL within organizations', WITHIN, () => leaseByUrl(explain, [byUrl(['acme'])], now)],
+      ['by URL anywhere', ANYWHERE, () => leaseByUrl(explain, [byUrl(undefined)], now)],
       ['every candidate within organizations', WITHIN, () => findCandidates(explain, candidates(['acme']))],
       ['every candidate anywhere', ANYWHERE, () => findCandidates(explain, candidates(undefined))],
     ]

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import pg from 'pg'
 import type { Test } from 'tap'
-import { type OpenDatabase, openDatabase } from '../../src/db/database.ts'
+import type { OpenDatabase } from '../../src/db/database.ts'
 import { migrateToLatest } from '../../src/db/migrate.ts'
+import { openDatabase } from '../../src/db/open.ts'
 import { type Cluster, startCluster } from './postgres.ts'
 
 const TEMPLATE = 'gtb_template'

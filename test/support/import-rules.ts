@@ -7,15 +7,18 @@ export const FLOORS = [
   ['main.ts', 'cli.ts'],
   ['start.ts'],
   ['app.ts'],
-  ['lookup', 'oauth-flow', 'connect-page', 'jobs'],
-  ['connections', 'connect-sessions'],
+  ['oauth-flow', 'connect-page', 'jobs'],
+  ['lookup'],
+  ['leases', 'connections', 'connect-sessions'],
+  ['token-lifecycle'],
   ['oauth-apps'],
   ['instances'],
   ['access-keys'],
   ['audit'],
+  ['callers'],
   ['gitlab', 'vault', 'http'],
   ['db'],
-  ['config', 'errors', 'clock', 'log.ts'],
+  ['config', 'errors', 'clock', 'log.ts', 'coalesce.ts', 'lanes.ts'],
 ]
 
 const pattern = (rooms: string[]): string =>

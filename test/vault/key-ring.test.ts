@@ -1,5 +1,5 @@
 import t from 'tap'
-import { openDatabase } from '../../src/db/database.ts'
+import { openDatabase } from '../../src/db/open.ts'
 import { openKeyRing, WrongMasterKeyError } from '../../src/vault/key-ring.ts'
 import { createVault } from '../../src/vault/vault.ts'
 import { createFakeClock } from '../support/clock.ts'

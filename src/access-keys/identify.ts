@@ -1,0 +1,44 @@
+import { LRUCache } from 'lru-cache'
+import type { WayToIdentify } from '../callers/authenticator.ts'
+import type { Principal } from '../callers/principal.ts'
+import type { Database } from '../db/database.ts'
+import type { AccessKeyRow } from '../db/tables.ts'
+import { hashAccessKey, isMistyped, nameAccessKey } from './key-format.ts'
+import { findAccessKey, findAccessKeyByHash } from './queries.ts'
+
+/** 10,000 keys are about 5 MB. */
+const REMEMBERED_KEYS = 10_000
+
+const toPrincipal = ({ id, name, role, organizations, expires_at }: AccessKeyRow): Principal => ({
+  id,
+  name,
+  role,
+  organizations,
+  expiresAt: expires_at,
+})
+
+/** Identifies callers by their access key. */
+export const createAccessKeyIdentification = (db: Database): WayToIdentify => {
+  const remembered = new LRUCache<string, Principal>({ max: REMEMBERED_KEYS })
+  return {
+    async identify(key) {
+      if (isMistyped(key)) return undefined
+      const row = await findAccessKeyByHash(db, hashAccessKey(key))
+      const name = nameAccessKey(key)
+      if (!row) {
+        remembered.delete(name)
+        return undefined
+      }
+      const principal = toPrincipal(row)
+      remembered.set(name, principal)
+      return principal
+    },
+    remembered: (key) => remembered.get(nameAccessKey(key)),
+  }
+}
+
+/** The caller that an access key stands for, by the id of the key; undefined when the key is deleted. */
+export const findPrincipal = async (db: Database, accessKeyId: string): Promise<Principal | undefined> => {
+  const row = await findAccessKey(db, accessKeyId)
+  return row && toPrincipal(row)
+}

@@ -1,0 +1,91 @@
+import type { InstanceRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
+import { inspectToken, type TokenFacts } from '../gitlab/inspect-token.ts'
+import { checkReach } from '../gitlab/reach.ts'
+import { refusalProblem } from '../gitlab/refusal.ts'
+import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
+import type { GitLabAccess } from '../instances/gitlab-access.ts'
+import { resolveInstance } from '../instances/resolve-instance.ts'
+
+/** What a scanner needs at least: to clone. */
+const REQUIRED_SCOPES = ['read_repository']
+
+export type CheckDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'>
+
+export type TokenToCheck = {
+  /** undefined = gitlab.com */
+  baseUrl: string | undefined
+  token: string
+  /** Path of the group or project that the token must reach, as a person wrote it; undefined = any. */
+  group?: string | undefined
+  /** What else the place demands of the token, such as its kind. @returns why not; undefined = accepted. */
+  refuse?: (facts: TokenFacts) => Problem | undefined
+}
+
+export type CheckedToken = {
+  instance: InstanceRow
+  facts: TokenFacts
+  /** The group as GitLab writes it; undefined when none was named. */
+  group: string | undefined
+}
+
+export type TokenFinding =
+  | ({ accepted: true } & CheckedToken)
+  /** @property facts undefined when GitLab did not say what the token is. */
+  | { accepted: false; problem: Problem; facts: TokenFacts | undefined }
+
+/**
+ * Whether a token may be connected here, and as what: asks GitLab what the token is, and checks in this order that the
+ * place accepts it, that its scopes are enough, and that it reaches the group. Stores nothing.
+ * @throws {Problem} invalid_request when baseUrl is not the URL of a server
+ */
+export const checkToken = async (
+  { db, clock, instanceClients }: CheckDeps,
+  { baseUrl, token, group: written, refuse }: TokenToCheck,
+): Promise<TokenFinding> => {
+  const instance = await resolveInstance(db, baseUrl, clock)
+  const client = instanceClients.for(instance)
+  const inspection = await inspectToken(client, token, new Date(clock()))
+  if (!inspection.valid)
+    return { accepted: false, problem: refusalProblem(inspection.refusal), facts: undefined }
+  const { facts } = inspection
+  const group = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
+  const problem = refuse?.(facts) ?? missingForScanning(facts, group)
+  if (problem) return { accepted: false, problem, facts }
+  if (group === undefined) return { accepted: true, instance, facts, group: undefined }
+  const reach = await checkReach(client, token, group)
+  if (reach.reached) return { accepted: true, instance, facts, group: reach.path }
+  return {
+    accepted: false,
+    facts,
+    problem: reach.refusal
+      ? refusalProblem(reach.refusal)
+      : new Problem(
+          'group_out_of_reach',
+          `The token does not reach "${group}": misspelt, or its owner is not a member.`,
+        ),
+  }
+}
+
+const missingForScanning = ({ scopes }: TokenFacts, group: string | undefined): Problem | undefined => {
+  const missing = missingScopes(scopes, REQUIRED_SCOPES)
+  const purposes = missing.length > 0 ? ['to clone a repository'] : []
+  if (group !== undefined && !hasScope(scopes, 'read_api')) {
+    missing.push('read_api')
+    purposes.push('so that its reach can be checked')
+  }
+  return missing.length > 0 ? missingScopesProblem(missing, purposes.join(' and ')) : undefined
+}
+
+/** @throws {Problem} why the token may not be connected here */
+export const requireAcceptable = async (deps: CheckDeps, token: TokenToCheck): Promise<CheckedToken> => {
+  const finding = await checkToken(deps, token)
+  if (!finding.accepted) throw finding.problem
+  return finding
+}
+
+/** @throws {Problem} missing_scopes when a token may not rotate itself */
+export const requireSelfRotation = ({ scopes }: { scopes: readonly string[] }): void => {
+  if (!hasScope(scopes, 'self_rotate'))
+    throw missingScopesProblem(['self_rotate'], 'to be rotated automatically')
+}

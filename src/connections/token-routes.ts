@@ -1,0 +1,198 @@
+import { type Static, Type } from 'typebox'
+import { type Authenticator, principalOf } from '../callers/authenticator.ts'
+import { actorOf } from '../callers/principal.ts'
+import { Problem } from '../errors/problem.ts'
+import { refusalProblem } from '../gitlab/refusal.ts'
+import { problems, problemsWithBody } from '../http/problem-schema.ts'
+import { IdParams, NullableText, refTo, Token } from '../http/schemas.ts'
+import type { App } from '../http/server.ts'
+import type { GitLabAccess } from '../instances/gitlab-access.ts'
+import type { Refresher } from '../token-lifecycle/refresh.ts'
+import { rotate } from '../token-lifecycle/rotate.ts'
+import type { TokenSaver } from '../token-lifecycle/token-saver.ts'
+import type { StoredTokenVerdict, StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
+import { TOKEN_REFUSALS } from './connect-routes.ts'
+import { Connection } from './connection.ts'
+import { refreshNow } from './refresh-now.ts'
+import { replaceToken } from './replace-token.ts'
+import { requireOwnConnection, showConnection } from './routes.ts'
+
+const FAKE_TOKEN = 'glpat-FAKE-0123456789abcdef'
+const tags = ['Connections']
+
+const ConnectionVerification = Type.Object(
+  {
+    works: Type.Boolean(),
+    reason: NullableText('Why not: a code of the problem catalogue.'),
+    detail: NullableText('The same as a sentence that helps.'),
+    connection: refTo(Connection),
+  },
+  { $id: 'ConnectionVerification', description: 'What GitLab says of a stored token.' },
+)
+
+const verify = {
+  operationId: 'verifyConnection',
+  tags,
+  summary: 'Verify a connection',
+  description: 'Asks GitLab about the stored token now, and writes down what it says.',
+  params: IdParams,
+  response: {
+    200: refTo(ConnectionVerification),
+    ...problems('not_found', 'gitlab_unavailable', 'tls_not_trusted', 'address_not_allowed', 'not_a_gitlab'),
+  },
+}
+
+const refresh = {
+  operationId: 'refreshConnection',
+  tags,
+  summary: 'Refresh a connection now',
+  description:
+    'Replaces the OAuth token by a new one. Does not wait: while scanners hold leases the answer is 409 token_in_use.',
+  params: IdParams,
+  querystring: Type.Object(
+    {
+      on_conflict: Type.Optional(
+        Type.Union([Type.Literal('respect'), Type.Literal('preempt')], {
+          default: 'respect',
+          description: 'preempt: refresh although scanners hold leases, and break them.',
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  response: {
+    200: refTo(Connection),
+    ...problems(
+      'not_found',
+      'not_refreshable',
+      'token_in_use',
+      'needs_reauthorization',
+      'gitlab_unavailable',
+      'oauth_app_rejected',
+    ),
+  },
+}
+
+const rotation = {
+  operationId: 'rotateConnection',
+  tags,
+  summary: 'Rotate an access token now',
+  description:
+    'GitLab makes a successor of the personal, group or project access token and revokes the old one. Takes the scope api or self_rotate, and that no scanner holds a lease.',
+  params: IdParams,
+  body: Type.Optional(
+    Type.Object(
+      {
+        expires_on: Type.Optional(
+          Type.String({
+            format: 'date',
+            description: 'The end of the new token. Left out: it lives as long as the one before.',
+          }),
+        ),
+      },
+      { additionalProperties: false, examples: [{}] },
+    ),
+  ),
+  response: {
+    200: refTo(Connection),
+    ...problemsWithBody(
+      'not_found',
+      'wrong_token_kind',
+      'missing_scopes',
+      'token_in_use',
+      'rotation_refused',
+      'needs_reauthorization',
+      'token_unknown',
+      'token_expired',
+      'token_revoked',
+      'user_blocked',
+      'gitlab_unavailable',
+    ),
+  },
+}
+
+const replacement = {
+  operationId: 'replaceConnectionToken',
+  tags,
+  summary: 'Replace the token',
+  description:
+    'By a new one of the same account, verified first. Tokens handed out before stay valid at GitLab.',
+  params: IdParams,
+  body: Type.Object(
+    { token: Token('The new token.', FAKE_TOKEN) },
+    { additionalProperties: false, examples: [{ token: FAKE_TOKEN }] },
+  ),
+  response: {
+    200: refTo(Connection),
+    ...problemsWithBody('not_found', 'different_identity', 'group_out_of_reach', ...TOKEN_REFUSALS),
+  },
+}
+
+/** @throws {Problem} gitlab_unavailable and others, when GitLab does not say whether the token works */
+const requireKnown = (verdict: StoredTokenVerdict): Exclude<StoredTokenVerdict, { kind: 'unknown' }> => {
+  if (verdict.kind !== 'unknown') return verdict
+  throw verdict.refusal
+    ? refusalProblem(verdict.refusal)
+    : new Problem('gitlab_unavailable', 'The token is being changed right now.', { retryAfterSeconds: 1 })
+}
+
+const toVerification = (
+  verdict: Exclude<StoredTokenVerdict, { kind: 'unknown' }>,
+  connection: Static<typeof Connection>,
+) => {
+  const refusal = verdict.kind === 'dead' ? verdict.refusal : undefined
+  return {
+    works: verdict.kind === 'works',
+    reason: refusal?.code ?? null,
+    detail: refusal?.detail ?? null,
+    connection,
+  }
+}
+
+type Deps = GitLabAccess & {
+  authenticator: Authenticator
+  refresher: Refresher
+  tokenSaver: TokenSaver
+  verifier: StoredTokenVerifier
+}
+
+export const registerTokenRoutes = (app: App, deps: Deps): void => {
+  const { db, authenticator, verifier } = deps
+  const onRequest = authenticator.requireRole('manager')
+  app.addSchema(ConnectionVerification)
+
+  app.post('/v1/connections/:id/verify', { onRequest, schema: verify }, async (request) => {
+    const { id } = await requireOwnConnection(db, request, request.params.id)
+    const verdict = requireKnown(await verifier.verify(id))
+    return toVerification(verdict, await showConnection(deps, request, id))
+  })
+
+  app.post('/v1/connections/:id/refresh', { onRequest, schema: refresh }, async (request) => {
+    const row = await requireOwnConnection(db, request, request.params.id)
+    await refreshNow(deps, row, request.query.on_conflict ?? 'respect')
+    return showConnection(deps, request, row.id)
+  })
+
+  app.post(
+    '/v1/connections/:id/rotate',
+    {
+      onRequest,
+      // Nothing has to be said: no body is an empty one.
+      preValidation: async (request) => {
+        request.body ??= {}
+      },
+      schema: rotation,
+    },
+    async (request) => {
+      const { id } = await requireOwnConnection(db, request, request.params.id)
+      await rotate(deps, id, request.body?.expires_on)
+      return showConnection(deps, request, id)
+    },
+  )
+
+  app.put('/v1/connections/:id/token', { onRequest, schema: replacement }, async (request) => {
+    const { id } = await requireOwnConnection(db, request, request.params.id)
+    await replaceToken(deps, id, request.body.token, actorOf(principalOf(request), request.id))
+    return showConnection(deps, request, id)
+  })
+}

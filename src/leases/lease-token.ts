@@ -1,0 +1,171 @@
+import type { Principal } from '../callers/principal.ts'
+import { type Clock, retryAfterSeconds } from '../clock/clock.ts'
+import { startPatience } from '../clock/patience.ts'
+import { notFound, Problem } from '../errors/problem.ts'
+import { tokenInUse } from '../token-lifecycle/claim.ts'
+import type { Refresher } from '../token-lifecycle/refresh.ts'
+import type { RefreshReason } from '../token-lifecycle/refresh-decision.ts'
+import type { StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
+import { isLeased, type LeasedRow, type LeaseRequest, type RefusedRow } from './lease.ts'
+import { newLeaseId } from './lease-id.ts'
+import type { OpenedTokens } from './opened-tokens.ts'
+import {
+  conditionsAfterRefresh,
+  conditionsWhileLeased,
+  conditionsWhileUnavailable,
+  decideServing,
+  firstConditions,
+  type LeaseConditions,
+  type LeaseOptions,
+  type RefusalCode,
+} from './serving-decision.ts'
+import type { LeasesById } from './shared-statements.ts'
+
+export type LeaseDeps = {
+  clock: Clock
+  leasesById: LeasesById
+  openedTokens: OpenedTokens
+  refresher: Refresher
+  verifier: StoredTokenVerifier
+}
+
+/** A token with its lease in the database. */
+export type LeasedToken = { row: LeasedRow; token: string }
+
+/** A connection that changes more often than this under one lookup is asked for later. */
+const MOST_ROUNDS = 6
+
+export const toLeaseRequest = (
+  principal: Principal,
+  { purpose }: Pick<LeaseOptions, 'purpose'>,
+  conditions: LeaseConditions,
+): LeaseRequest => ({
+  leaseId: newLeaseId(),
+  accessKeyId: principal.id,
+  purpose: purpose ?? null,
+  ...conditions,
+})
+
+/**
+ * Leases a token of a connection that works and lives as long as asked for; refreshes it first where that is due.
+ * @throws {Problem} not_found, unauthorized (the key was deleted a moment ago), needs_reauthorization,
+ *   connection_expired, connection_revoked, token_in_use, min_ttl_unattainable, gitlab_unavailable, oauth_app_rejected,
+ *   database_unavailable
+ */
+export const leaseToken = async (
+  deps: LeaseDeps,
+  connectionId: string,
+  principal: Principal,
+  options: LeaseOptions,
+): Promise<LeasedToken> => {
+  const { leasesById } = deps
+  let conditions = firstConditions(options)
+  let refusal: Problem | undefined
+  const patience = startPatience()
+  for (let round = 0; round < MOST_ROUNDS; ) {
+    const request = { connectionId, ...toLeaseRequest(principal, options, conditions) }
+    const row = await leasesById.lease(request)
+    if (!row) {
+      if (!(await leasesById.isLocked(request))) throw notFound('connection')
+      if (patience.isOver()) throw locked()
+      await patience.pause()
+      continue
+    }
+    if (isLeased(row)) return { row, token: await deps.openedTokens.open(row) }
+    if (refusal) throw refusal
+
+    const decision = decideServing({ ...row, ...row.refused }, options, new Date(deps.clock()))
+    if (decision.action === 'wait' && !patience.isOver()) {
+      await patience.pause()
+      continue
+    }
+    round += 1
+    switch (decision.action) {
+      case 'refuse':
+        throw toRefusal(decision.code, row, options)
+      case 'serve':
+        conditions = decision.conditions
+        break
+      case 'refresh':
+        ;({ conditions, refusal } = await refreshFor(deps, row, options, decision.reason))
+        break
+      case 'verify':
+        if ((await deps.verifier.verify(connectionId)).kind === 'unknown') throw inDoubt()
+        break
+      case 'wait':
+        throw inDoubt()
+    }
+  }
+  throw new Problem('gitlab_unavailable', 'The token changes too often right now.', { retryAfterSeconds: 1 })
+}
+
+const locked = (): Problem =>
+  new Problem('database_unavailable', 'The row of this connection is locked in the database.', {
+    retryAfterSeconds: 5,
+  })
+
+const inDoubt = (): Problem =>
+  new Problem(
+    'gitlab_unavailable',
+    'The token is being changed, and GitLab does not say yet how that went.',
+    { retryAfterSeconds: 5 },
+  )
+
+/** The conditions for the next try, and what to answer if the token does not meet those either. */
+type Next = { conditions: LeaseConditions; refusal: Problem | undefined }
+
+const refreshFor = async (
+  { refresher, clock }: LeaseDeps,
+  row: RefusedRow,
+  options: LeaseOptions,
+  reason: RefreshReason,
+): Promise<Next> => {
+  const outcome = await refresher.refresh(row.connection_id, {
+    knownVersion: row.token_version,
+    onConflict: options.onConflict,
+    reason,
+  })
+  const now = new Date(clock())
+  switch (outcome.kind) {
+    case 'newer_version':
+      return { conditions: conditionsAfterRefresh(options), refusal: undefined }
+    case 'read_again':
+      return { conditions: firstConditions(options), refusal: undefined }
+    case 'in_use':
+      return {
+        conditions: conditionsWhileLeased(options),
+        refusal: tokenInUse(outcome.until, now, { canPreempt: true }),
+      }
+    case 'failing': {
+      const extras = { retryAfterSeconds: retryAfterSeconds(outcome.until, now) }
+      const refusal =
+        outcome.code === 'oauth_app_rejected'
+          ? new Problem(
+              'oauth_app_rejected',
+              'GitLab rejects the OAuth app of this connection; an admin has to correct it.',
+              extras,
+            )
+          : new Problem(
+              'gitlab_unavailable',
+              'GitLab gives no new token right now, and the current one expires too soon.',
+              extras,
+            )
+      return { conditions: conditionsWhileUnavailable(options), refusal }
+    }
+  }
+}
+
+const toRefusal = (code: RefusalCode, { refused, ...row }: RefusedRow, { minTtl }: LeaseOptions): Problem => {
+  const { connection_id } = row
+  if (code === 'min_ttl_unattainable') {
+    const expires_at = row.token_expires_at?.toISOString() ?? null
+    return new Problem(code, `No token of this connection lives ${minTtl} seconds more.`, {
+      members: { connection_id, expires_at },
+    })
+  }
+  const fallback =
+    code === 'connection_expired' ? 'The token has reached its end; a person has to replace it.' : undefined
+  return new Problem(code, refused.status_detail ?? fallback, {
+    members: { connection_id, status_reason: refused.status_reason },
+  })
+}

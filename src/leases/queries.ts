@@ -1,0 +1,265 @@
+import { sql } from 'kysely'
+import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
+import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
+import type { LeaseRequest, LeaseRow } from './lease.ts'
+
+/** In these fragments $1 is the time. */
+export const IS_LEASED = (connection: string) => `exists (
+  select from leases
+  where leases.connection_id = ${connection}.id and leases.released_at is null
+    and leases.expires_at > $1::timestamptz and leases.token_version = ${connection}.token_version
+)`
+
+export const MAY_USE = (organization: string) =>
+  `(${organization} = any (access_keys.organizations) or '*' = any (access_keys.organizations))`
+
+export const KEY_IS_VALID = '(access_keys.expires_at is null or access_keys.expires_at > $1::timestamptz)'
+
+/** A time as a number: to write it as text and read that again would cost more than all else of a column. */
+const MILLISECONDS = (time: string) => `date_part('epoch', ${time}) * 1000`
+
+/** Parameters $2 to $7, one array for each field of a LeaseRequest. */
+export const REQUEST_PARAMETERS =
+  '$2::uuid[], $3::uuid[], $4::float8[], $5::float8[], $6::boolean[], $7::text[]'
+export const REQUEST_COLUMNS =
+  'lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose'
+
+export type LeaseStatement = {
+  name: string
+  /**
+   * Common table expressions, the last of which is `request`: REQUEST_COLUMNS and the `connection_id` that each is about.
+   * Its parameters begin at $8.
+   */
+  request: string
+  /** The array of the connection ids. */
+  connectionIds: string
+  /** A condition beside those of `judge` (serving-decision.ts). */
+  condition?: string
+  /** A further column of the answer, by name. */
+  column?: { name: string; expression: string }
+}
+
+/**
+ * The one statement that hands out tokens: reads the connections of `request`, inserts the leases, and answers the
+ * ciphertexts of what was leased.
+ *
+ * - The row locks keep a refresh from being claimed between the check and the lease: a claim locks `for update`, and
+ *   counts the leases after it has the lock.
+ * - A request has no row in the answer when its access key is deleted or expired, when there is no such connection, or
+ *   when the connection is outside the key's organizations.
+ * - Nor has one for a connection that is locked at the moment. A statement that waited would hold up all that share it,
+ *   and then judge by the time and the keys of before.
+ */
+export const leaseStatement = ({
+  name,
+  request,
+  connectionIds,
+  condition = 'true',
+  column,
+}: LeaseStatement): PreparedStatement => ({
+  name,
+  text: `
+  with ${request}, connection as (
+    select id, organization, instance_id, token_kind, token_version, access_token, scopes, status, status_reason,
+      status_detail, token_issued_at, token_expires_at, attempt_id, attempt_deadline, unanswered_since, retry_after,
+      ${IS_REFRESHABLE('connections')} as refreshable
+    from connections
+    where id = any (${connectionIds})
+    for share skip locked
+  ), found as (
+    select request.lease_id, request.purpose, request.access_key_id, connection.*,
+      least($1::timestamptz + make_interval(secs => request.lease_seconds), connection.token_expires_at) as lease_until,
+      ${column ? `${column.expression} as ${column.name},` : ''}
+      ${condition}
+        and connection.status = 'active'
+        and connection.attempt_id is null
+        and connection.unanswered_since is null
+        and (
+          connection.token_expires_at is null
+          or connection.token_expires_at > $1::timestamptz + make_interval(secs => request.min_remaining)
+        )
+        and (
+          request.past_half_life
+          or not connection.refreshable
+          or connection.token_expires_at is null
+          or connection.retry_after > $1::timestamptz
+          or connection.token_expires_at - $1::timestamptz > (connection.token_expires_at - connection.token_issued_at) / 2
+          or ${IS_LEASED('connection')}
+        ) as leased
+    from request
+    join access_keys on access_keys.id = request.access_key_id and ${KEY_IS_VALID}
+    join connection on connection.id = request.connection_id and ${MAY_USE('connection.organization')}
+  ), lease as (
+    insert into leases (id, connection_id, organization, token_version, access_key_id, purpose, granted_at, expires_at)
+    select lease_id, id, organization, token_version, access_key_id, purpose, $1::timestamptz, lease_until
+    from found where leased
+  )
+  select found.lease_id, found.id as connection_id, found.organization, instances.base_url, found.token_kind,
+    found.token_version, array_to_string(found.scopes, ' ') as scopes,
+    ${MILLISECONDS('found.token_expires_at')} as token_expires_at,${column ? ` found.${column.name},` : ''}
+    case when found.leased then found.access_token end as access_token,
+    case when found.leased is not true then jsonb_build_object(
+      'status', found.status, 'status_reason', found.status_reason, 'status_detail', found.status_detail,
+      'token_issued_at', ${MILLISECONDS('found.token_issued_at')},
+      'attempt_id', found.attempt_id, 'attempt_deadline', ${MILLISECONDS('found.attempt_deadline')},
+      'unanswered_since', ${MILLISECONDS('found.unanswered_since')},
+      'retry_after', ${MILLISECONDS('found.retry_after')}, 'refreshable', found.refreshable,
+      'leased', ${IS_LEASED('found')}
+    ) end as refused
+  from found
+  join instances on instances.id = found.instance_id`,
+})
+
+type RawLeaseRow = Record<string, unknown> & {
+  scopes: string
+  token_expires_at: number | null
+  refused: Record<string, unknown> | null
+}
+
+const toDate = (milliseconds: unknown): Date | null =>
+  typeof milliseconds === 'number' ? new Date(Math.round(milliseconds)) : null
+
+const toLeaseRow = (raw: RawLeaseRow): LeaseRow => {
+  const { scopes, token_expires_at, refused } = raw
+  return Object.assign(raw, {
+    scopes: scopes === '' ? [] : scopes.split(' '),
+    token_expires_at: toDate(token_expires_at),
+    refused: refused && {
+      ...refused,
+      token_issued_at: toDate(refused.token_issued_at),
+      attempt_deadline: toDate(refused.attempt_deadline),
+      unanswered_since: toDate(refused.unanswered_since),
+      retry_after: toDate(refused.retry_after),
+    },
+  }) as unknown as LeaseRow
+}
+
+/** An array as text, of values that need no quotes: pg would quote each element. */
+export const arrayOf = (values: (string | number | boolean)[]): string => `{${values.join(',')}}`
+
+/** @param values from $8 on. */
+export const runLeaseStatement = async <Row extends LeaseRow = LeaseRow>(
+  run: RunPrepared,
+  statement: PreparedStatement,
+  requests: LeaseRequest[],
+  values: unknown[],
+  now: Date,
+): Promise<Row[]> => {
+  const rows = await run<RawLeaseRow>(statement, [
+    now,
+    arrayOf(requests.map(({ leaseId }) => leaseId)),
+    arrayOf(requests.map(({ accessKeyId }) => accessKeyId)),
+    arrayOf(requests.map(({ minRemaining }) => minRemaining)),
+    arrayOf(requests.map(({ leaseSeconds }) => leaseSeconds)),
+    arrayOf(requests.map(({ acceptPastHalfLife }) => acceptPastHalfLife)),
+    requests.map(({ purpose }) => purpose),
+    ...values,
+  ])
+  return rows.map(toLeaseRow) as Row[]
+}
+
+export type LeaseByIdRequest = LeaseRequest & { connectionId: string }
+
+const LEASE_BY_ID = leaseStatement({
+  name: 'lease-by-id',
+  request: `request as (
+    select * from unnest(${REQUEST_PARAMETERS}, $8::uuid[]) as request (${REQUEST_COLUMNS}, connection_id)
+  )`,
+  connectionIds: '$8::uuid[]',
+})
+
+export const leaseById = (run: RunPrepared, requests: LeaseByIdRequest[], now: Date): Promise<LeaseRow[]> =>
+  runLeaseStatement(
+    run,
+    LEASE_BY_ID,
+    requests,
+    [arrayOf(requests.map(({ connectionId }) => connectionId))],
+    now,
+  )
+
+const IS_VISIBLE: PreparedStatement = {
+  name: 'is-visible',
+  text: `
+  select true as is_visible from connections
+  join access_keys on access_keys.id = $2::uuid and ${KEY_IS_VALID} and ${MAY_USE('connections.organization')}
+  where connections.id = $3::uuid`,
+}
+
+/** Whether this access key may see such a connection, locked or not. */
+export const isVisible = async (
+  run: RunPrepared,
+  { connectionId, accessKeyId }: Pick<LeaseByIdRequest, 'connectionId' | 'accessKeyId'>,
+  now: Date,
+): Promise<boolean> => (await run(IS_VISIBLE, [now, accessKeyId, connectionId])).length > 0
+
+/** A lease as it was given. */
+export type GivenLease = {
+  id: string
+  connection_id: string
+  organization: string
+  access_key_id: string
+  token_version: number
+}
+
+export const findLease = (db: Database, id: string): Promise<GivenLease | undefined> =>
+  db
+    .selectFrom('leases')
+    .select(['id', 'connection_id', 'organization', 'access_key_id', 'token_version'])
+    .where('id', '=', id)
+    .executeTakeFirst()
+
+/** @param accessKeyId undefined = of any key. @returns false when there is no such lease. */
+export const releaseLease = async (
+  db: Database,
+  {
+    id,
+    accessKeyId,
+    organizations,
+    now,
+  }: { id: string; accessKeyId: string | undefined; organizations: string[] | undefined; now: Date },
+): Promise<boolean> => {
+  let query = db
+    .updateTable('leases')
+    .set({ released_at: sql`coalesce(released_at, ${now}::timestamptz)` })
+    .where('id', '=', id)
+  if (accessKeyId) query = query.where('access_key_id', '=', accessKeyId)
+  if (organizations) query = query.where('organization', 'in', organizations)
+  return (await query.executeTakeFirstOrThrow()).numUpdatedRows > 0n
+}
+
+/** Nobody counts on a token that GitLab refused: the lease no longer stands in the way of a refresh. */
+export const markLeaseRejected = async (db: Database, id: string, now: Date): Promise<void> => {
+  await db
+    .updateTable('leases')
+    .set({ rejected_at: now, released_at: sql`coalesce(released_at, ${now}::timestamptz)` })
+    .where('id', '=', id)
+    .execute()
+}
+
+/** The smallest UUIDv7 of a time. */
+const firstIdAt = (time: Date): string => {
+  const hex = time.getTime().toString(16).padStart(12, '0')
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`
+}
+
+/** One statement stays far below the time limit, however many leases are old. */
+const LEASES_AT_ONCE = 10_000
+
+/** Ids begin with the time of the lease (UUIDv7): the primary key finds the old ones. @returns how many rows went. */
+export const deleteLeasesBefore = async (db: Database, time: Date): Promise<number> => {
+  const oldest = db
+    .selectFrom('leases')
+    .select('id')
+    .where('id', '<', firstIdAt(time))
+    .orderBy('id')
+    .limit(LEASES_AT_ONCE)
+  let total = 0
+  for (;;) {
+    const { numDeletedRows } = await db
+      .deleteFrom('leases')
+      .where('id', 'in', oldest)
+      .executeTakeFirstOrThrow()
+    total += Number(numDeletedRows)
+    if (numDeletedRows < LEASES_AT_ONCE) return total
+  }
+}

@@ -1,0 +1,91 @@
+import { hasRole, mayActIn, type Principal } from '../callers/principal.ts'
+import { coalesce } from '../coalesce.ts'
+import type { Database } from '../db/database.ts'
+import { notFound, Problem } from '../errors/problem.ts'
+import { findConnection } from '../token-lifecycle/queries.ts'
+import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
+import { type LeaseDeps, type LeasedToken, leaseToken } from './lease-token.ts'
+import { findLease, markLeaseRejected } from './queries.ts'
+
+type Deps = LeaseDeps & { db: Database }
+
+type Reported = { connectionId: string; tokenVersion: number }
+
+/**
+ * "GitLab refused this token."
+ *
+ * - There is a newer version: answers that.
+ * - Otherwise asks GitLab, once for all reports on the same version.
+ * - The token is dead: has it refreshed, and answers the new one.
+ * - The token works: token_works.
+ *
+ * @throws {Problem} not_found, token_works, and those of leaseToken, which tell why there is no better token
+ */
+export const createRejectLease = (deps: Deps) => {
+  const { db, clock, verifier, refresher } = deps
+
+  /**
+   * Asks GitLab, and has a dead token refreshed. Reports on the same version share both. A report on a newer version
+   * asks anew.
+   */
+  const settle = coalesce(
+    async ({ connectionId, tokenVersion }: Reported) => {
+      const verdict = await verifier.verify(connectionId)
+      const isDead = verdict.kind === 'dead' && verdict.tokenVersion === tokenVersion
+      const connection = isDead ? await findConnection(db, connectionId) : undefined
+      let failure: unknown
+      if (connection && isRefreshable(connection)) {
+        // The leases that others hold on it protect nothing.
+        const request = {
+          knownVersion: tokenVersion,
+          onConflict: 'preempt',
+          reason: 'refused_by_gitlab',
+        } as const
+        await refresher.refresh(connectionId, request).catch((error: unknown) => {
+          failure = error
+        })
+      }
+      return { verdict, failure }
+    },
+    ({ connectionId, tokenVersion }) => `${connectionId} ${tokenVersion}`,
+  )
+
+  return async (leaseId: string, principal: Principal): Promise<LeasedToken> => {
+    const lease = await findLease(db, leaseId)
+    const isOwn = lease?.access_key_id === principal.id || hasRole(principal, 'manager')
+    if (!lease || !isOwn || !mayActIn(principal, lease.organization)) throw notFound('lease')
+    const connection = await findConnection(db, lease.connection_id)
+    if (!connection) throw notFound('connection')
+    const newest = () =>
+      leaseToken(deps, connection.id, principal, { minTtl: undefined, onConflict: 'respect' })
+    if (connection.token_version > lease.token_version || connection.status !== 'active') {
+      await markLeaseRejected(db, lease.id, new Date(clock()))
+      return newest()
+    }
+
+    const reported = { connectionId: connection.id, tokenVersion: lease.token_version }
+    const { verdict, failure } = await settle(reported)
+    // Somebody else's report had it replaced meanwhile: what GitLab said is about the newer version.
+    if (verdict.tokenVersion > lease.token_version) {
+      await markLeaseRejected(db, lease.id, new Date(clock()))
+      return newest()
+    }
+    if (verdict.kind === 'works') {
+      throw new Problem(
+        'token_works',
+        'GitLab accepts this token: the refusal is about the repository, its permissions or the scopes.',
+        { members: { connection_id: connection.id, scopes: connection.scopes } },
+      )
+    }
+    // The token changed while GitLab was asked about the old one.
+    if (verdict.kind === 'unknown' && verdict.refusal === undefined) return newest()
+    if (verdict.kind === 'unknown') {
+      throw new Problem('gitlab_unavailable', verdict.refusal?.detail ?? 'The token is changing right now.', {
+        retryAfterSeconds: verdict.refusal?.retryAfterSeconds ?? 1,
+      })
+    }
+    await markLeaseRejected(db, lease.id, new Date(clock()))
+    if (failure !== undefined) throw failure
+    return newest()
+  }
+}

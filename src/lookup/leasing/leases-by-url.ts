@@ -1,0 +1,26 @@
+import type { LeaseRow } from '../../leases/lease.ts'
+import { type SharingDeps, shareStatements } from '../../leases/shared-statements.ts'
+import {
+  leaseByMatch,
+  leaseByUrl,
+  type MatchLeaseRequest,
+  type MatchLeaseRow,
+  type UrlLeaseRequest,
+} from './queries.ts'
+
+export type LeasesByUrl = {
+  /** undefined, or no lease: the match may hold no longer, or the connection is locked. */
+  leaseByMatch(request: MatchLeaseRequest): Promise<MatchLeaseRow | undefined>
+  /** undefined, or no lease: the rules of url-match.ts have to decide. */
+  leaseByUrl(request: UrlLeaseRequest): Promise<LeaseRow | undefined>
+}
+
+export const createLeasesByUrl = (deps: SharingDeps): LeasesByUrl => {
+  // Two statements: each takes requests with organizations, or without.
+  const withinOrganizations = shareStatements(leaseByUrl, deps)
+  const anywhere = shareStatements(leaseByUrl, deps)
+  return {
+    leaseByMatch: shareStatements(leaseByMatch, deps),
+    leaseByUrl: (request) => (request.organizations ? withinOrganizations(request) : anywhere(request)),
+  }
+}

@@ -1,0 +1,5 @@
+import type { GitLabAccess } from '../instances/gitlab-access.ts'
+import type { OAuthClients } from '../oauth-apps/oauth-clients.ts'
+
+/** What the OAuth flow works with. */
+export type FlowDeps = GitLabAccess & { oauthClients: OAuthClients }

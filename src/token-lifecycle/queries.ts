@@ -1,0 +1,228 @@
+import type { Selectable, Updateable } from 'kysely'
+import { type AuditEvent, recordAuditEventOfEach } from '../audit/queries.ts'
+import { addSeconds } from '../clock/clock.ts'
+import type { Database } from '../db/database.ts'
+import type { AttemptKind, ConnectionRow, Tables } from '../db/tables.ts'
+import { type AfterFailure, CLAIM_SECONDS } from './refresh-decision.ts'
+
+/** Every write to a stored token. The room `connections` writes what else there is in the table: identity and name. */
+
+type Connections = Tables['connections']
+export type ConnectionWithInstance = ConnectionRow & { base_url: string; oauth_app_slug: string | null }
+
+/** The same rule as isRefreshable in refresh-decision.ts. */
+export const IS_REFRESHABLE = (connection: string): string =>
+  `(${connection}.refresh_token is not null and ${connection}.oauth_app_id is not null)`
+
+export const NO_ATTEMPT = {
+  attempt_id: null,
+  attempt_kind: null,
+  attempt_deadline: null,
+  attempt_sent_at: null,
+} as const
+
+const NO_FAILURE = {
+  ...NO_ATTEMPT,
+  retry_after: null,
+  unanswered_since: null,
+  refused_since: null,
+  failing_since: null,
+  failure_count: 0,
+  failure_code: null,
+  failure_detail: null,
+} as const satisfies Partial<Selectable<Connections>>
+
+const ACTIVE = { status: 'active', status_reason: null, status_detail: null } as const
+
+export const withInstance = (db: Database) =>
+  db
+    .selectFrom('connections')
+    .innerJoin('instances', 'instances.id', 'connections.instance_id')
+    .leftJoin('oauth_apps', 'oauth_apps.id', 'connections.oauth_app_id')
+    .selectAll('connections')
+    .select(['instances.base_url', 'oauth_apps.slug as oauth_app_slug'])
+
+export const findConnection = (db: Database, id: string): Promise<ConnectionWithInstance | undefined> =>
+  withInstance(db).where('connections.id', '=', id).executeTakeFirst()
+
+/** The other connections of an account on an instance, of every organization; their tokens may be the same. */
+export const findSiblings = (db: Database, row: ConnectionRow): Promise<ConnectionRow[]> =>
+  db
+    .selectFrom('connections')
+    .selectAll()
+    .where('instance_id', '=', row.instance_id)
+    .where('gitlab_user_id', '=', row.gitlab_user_id)
+    .where('method', '=', row.method)
+    .where('id', '!=', row.id)
+    .execute()
+
+export const lockConnection = (transaction: Database, id: string): Promise<ConnectionRow | undefined> =>
+  transaction.selectFrom('connections').selectAll().where('id', '=', id).forUpdate().executeTakeFirst()
+
+/** The end of the last lease on a token version; null when nobody holds one. */
+export const findLeaseEnd = async (
+  db: Database,
+  { id, tokenVersion, now }: { id: string; tokenVersion: number; now: Date },
+): Promise<Date | null> => {
+  const { until } = await db
+    .selectFrom('leases')
+    .select(({ fn }) => fn.max('expires_at').as('until'))
+    .where('connection_id', '=', id)
+    .where('token_version', '=', tokenVersion)
+    .where('released_at', 'is', null)
+    .where('expires_at', '>', now)
+    .executeTakeFirstOrThrow()
+  return until as Date | null
+}
+
+const update = (db: Database, id: string, changes: Updateable<Connections>) =>
+  db.updateTable('connections').set(changes).where('id', '=', id)
+
+type Update = ReturnType<typeof update>
+type Event = Pick<AuditEvent, 'action' | 'at' | 'details'>
+
+/**
+ * @param event recorded by the same statement, and only with the change.
+ * @returns whether the row was still as the conditions of the update say.
+ */
+const changedOne = async (db: Database, query: Update, event?: Event): Promise<boolean> => {
+  if (event) return (await recordAuditEventOfEach(db, query.returning(['id', 'organization']), event)) > 0
+  return (await query.executeTakeFirstOrThrow()).numUpdatedRows > 0n
+}
+
+type Changes = Updateable<Connections> & { updated_at: Date }
+
+/** What is recorded of a change that ends a connection; undefined when the change does not end it. */
+const endingEvent = ({ status, status_reason, updated_at }: Changes): Event | undefined =>
+  status === undefined || status === 'active'
+    ? undefined
+    : { action: 'connection.failed', at: updated_at, details: { status, reason: status_reason ?? null } }
+
+/** Puts a token that a person gave in the place of the stored one; failures and attempts of that one are over. */
+export const saveReplacedToken = async (
+  transaction: Database,
+  id: string,
+  token: Updateable<Connections> & Pick<ConnectionRow, 'token_version' | 'access_token' | 'updated_at'>,
+): Promise<void> => {
+  await update(transaction, id, { ...NO_FAILURE, ...ACTIVE, ...token }).execute()
+}
+
+export type Attempt = { id: string; kind: AttemptKind; deadline: Date }
+
+export const claimConnection = async (
+  transaction: Database,
+  id: string,
+  attempt: Attempt,
+  abandoned: Partial<ConnectionRow>,
+): Promise<void> => {
+  await update(transaction, id, {
+    ...abandoned,
+    attempt_id: attempt.id,
+    attempt_kind: attempt.kind,
+    attempt_deadline: attempt.deadline,
+    attempt_sent_at: null,
+  }).execute()
+}
+
+/** Write-ahead: from here on GitLab may have acted. @returns false when another writer has the claim by now. */
+export const markAttemptSent = (
+  db: Database,
+  id: string,
+  attemptId: string,
+  sentAt: Date,
+): Promise<boolean> =>
+  changedOne(
+    db,
+    // The time to answer counts from here: a slow database may have used up the claim's by now.
+    update(db, id, { attempt_sent_at: sentAt, attempt_deadline: addSeconds(sentAt, CLAIM_SECONDS) })
+      .where('attempt_id', '=', attemptId)
+      .where('attempt_deadline', '>', sentAt),
+  )
+
+export type IssuedToken = Pick<
+  ConnectionRow,
+  'token_version' | 'access_token' | 'refresh_token' | 'token_issued_at' | 'token_expires_at' | 'scopes'
+>
+
+/**
+ * Compare and swap on the version: GitLab lets exactly one refresh of a token succeed. So while the version has not
+ * moved, this token is the only living successor, whichever writer has the claim by now.
+ * @returns false when the connection has a newer token, or is gone.
+ */
+export const saveIssuedToken = (db: Database, id: string, token: IssuedToken): Promise<boolean> =>
+  changedOne(
+    db,
+    update(db, id, {
+      ...NO_FAILURE,
+      ...ACTIVE,
+      ...token,
+      last_verified_at: token.token_issued_at,
+      updated_at: token.token_issued_at,
+    }).where('token_version', '=', token.token_version - 1),
+    {
+      action: 'connection.refreshed',
+      at: token.token_issued_at,
+      details: {
+        token_version: token.token_version,
+        expires_at: token.token_expires_at?.toISOString() ?? null,
+      },
+    },
+  )
+
+/** @returns false when another writer has the claim by now: then nothing is changed. */
+export const saveFailure = (
+  db: Database,
+  id: string,
+  attemptId: string,
+  after: AfterFailure,
+  now: Date,
+): Promise<boolean> => {
+  const { status, ...history } = after
+  const ended =
+    status === 'active'
+      ? {}
+      : { status, status_reason: history.failure_code, status_detail: history.failure_detail }
+  return endAttempt(db, id, attemptId, { ...history, ...ended, updated_at: now })
+}
+
+/** Gives a claim back. @returns false when another writer has it by now, or the token was replaced: then nothing is changed. */
+export const releaseClaim = (db: Database, id: string, attemptId: string): Promise<boolean> =>
+  changedOne(db, update(db, id, NO_ATTEMPT).where('attempt_id', '=', attemptId))
+
+/** Gives a claim back with what the attempt came to. @returns as releaseClaim */
+export const endAttempt = (db: Database, id: string, attemptId: string, changes: Changes): Promise<boolean> =>
+  changedOne(
+    db,
+    update(db, id, { ...NO_ATTEMPT, ...changes }).where('attempt_id', '=', attemptId),
+    endingEvent(changes),
+  )
+
+/** GitLab may have acted, and does not say: the token is not handed out until it does. */
+export const saveDoubt = (
+  db: Database,
+  id: string,
+  attemptId: string,
+  { since, code, detail }: { since: Date; code: string; detail: string },
+): Promise<boolean> =>
+  endAttempt(db, id, attemptId, {
+    unanswered_since: since,
+    failing_since: since,
+    failure_code: code,
+    failure_detail: detail,
+    updated_at: since,
+  })
+
+/** What GitLab said of one token version. @returns false when the token was changed meanwhile, or is being changed. */
+export const saveVerification = (
+  db: Database,
+  row: Pick<ConnectionRow, 'id' | 'token_version'>,
+  changes: Changes,
+  now: Date,
+): Promise<boolean> =>
+  changedOne(
+    db,
+    update(db, row.id, changes)
+      .where('token_version', '=', row.token_version)
+      .where((where) => where.or([where('attempt_id', 'is', null), where('attempt_deadline', '<=', now)])),
+    endingEvent(changes),
+  )

@@ -1,0 +1,211 @@
+import { addSeconds } from '../clock/clock.ts'
+import type { Database } from '../db/database.ts'
+import type { ConnectionRow, InstanceRow } from '../db/tables.ts'
+import { notFound, Problem } from '../errors/problem.ts'
+import type { GitLabResult } from '../gitlab/http-client.ts'
+import { endOfLife, inspectToken } from '../gitlab/inspect-token.ts'
+import { refusalOf, refusalProblem } from '../gitlab/refusal.ts'
+import { hasScope, missingScopesProblem } from '../gitlab/scopes.ts'
+import type { GitLabAccess } from '../instances/gitlab-access.ts'
+import { findInstance } from '../instances/queries.ts'
+import type { Vault } from '../vault/vault.ts'
+import { type Claim, claimForPerson } from './claim.ts'
+import {
+  endAttempt,
+  findConnection,
+  findSiblings,
+  markAttemptSent,
+  releaseClaim,
+  saveDoubt,
+} from './queries.ts'
+import type { TokenSaver } from './token-saver.ts'
+
+export type RotateDeps = GitLabAccess & { tokenSaver: TokenSaver }
+
+type RotateAnswer = { token: string; expires_at: string | null; scopes: string[] }
+
+const DAY_SECONDS = 86_400
+/** GitLab's default limit for the life of an access token. */
+const LONGEST_LIFE_DAYS = 365
+const SHORTEST_LIFE_DAYS = 7
+const DEFAULT_LIFE_DAYS = 90
+
+/** The end of the new token: as long a life as the old one had. Without a date GitLab would give it one week. */
+export const nextExpiryDate = (
+  row: Pick<ConnectionRow, 'token_issued_at' | 'token_expires_at'>,
+  now: Date,
+): string => {
+  const { token_issued_at, token_expires_at } = row
+  const lifeDays =
+    token_expires_at === null
+      ? DEFAULT_LIFE_DAYS
+      : Math.round((token_expires_at.getTime() - token_issued_at.getTime()) / (DAY_SECONDS * 1000))
+  const days = Math.min(LONGEST_LIFE_DAYS - 1, Math.max(SHORTEST_LIFE_DAYS, lifeDays))
+  return addSeconds(now, days * DAY_SECONDS)
+    .toISOString()
+    .slice(0, 10)
+}
+
+/**
+ * Rotates a personal, group or project access token at GitLab, once. Never retried: GitLab takes a second rotation
+ * of the same token for theft, and revokes its successor. After an answer that leaves it open, the old token is
+ * asked about: active = nothing happened; revoked = the new token is lost, and a person has to make another.
+ * @param expiresOn YYYY-MM-DD; as long a life as before when left out.
+ * @throws {Problem} not_found, wrong_token_kind, missing_scopes, token_in_use, needs_reauthorization,
+ *   gitlab_unavailable and other refusals
+ */
+export const rotate = async (
+  deps: RotateDeps,
+  connectionId: string,
+  expiresOn: string | undefined,
+): Promise<void> => {
+  const { db, clock, instanceClients, tokenSaver } = deps
+  const found = await findConnection(db, connectionId)
+  if (!found) throw notFound('connection')
+  if (found.method === 'oauth') {
+    throw new Problem('wrong_token_kind', 'An OAuth token is not rotated but refreshed: POST .../refresh.')
+  }
+  if (!hasScope(found.scopes, 'self_rotate')) throw missingScopesProblem(['self_rotate'], 'to rotate itself')
+  const claim = await claimForPerson(deps, connectionId, 'rotate', { drained: true })
+  const { row, attemptId } = claim
+  const { instance, token } = await prepare(deps, claim).catch(async (error: unknown) => {
+    await releaseClaim(db, row.id, attemptId).catch(() => undefined)
+    throw error
+  })
+
+  const answer = await instanceClients.for(instance).send({
+    method: 'POST',
+    path: '/api/v4/personal_access_tokens/self/rotate',
+    token,
+    json: { expires_at: expiresOn ?? nextExpiryDate(row, new Date(clock())) },
+  })
+  const rotated = readRotated(answer)
+  if (!rotated) return settleUnrotated(deps, claim, instance, token, answer)
+  const saved = await tokenSaver.save({
+    connectionId: row.id,
+    tokenVersion: row.token_version + 1,
+    issuedAt: new Date(clock()),
+    expiresAt: endOfLife(rotated.expires_at),
+    accessToken: rotated.token,
+    refreshToken: null,
+    scopes: rotated.scopes,
+  })
+  if (saved === 'superseded') {
+    throw new Problem(
+      'rotation_refused',
+      'Somebody replaced the token while it was rotated; the replacement counts.',
+    )
+  }
+  if (saved === 'kept')
+    throw new Problem('database_unavailable', 'The new token is kept and will be saved.', {
+      retryAfterSeconds: 5,
+    })
+}
+
+const prepare = async ({ db, vault, clock }: RotateDeps, { row, attemptId }: Claim) => {
+  if (row.status !== 'active' || row.unanswered_since !== null) {
+    throw new Problem(
+      'needs_reauthorization',
+      row.status_detail ?? 'The token is in doubt: verify the connection first.',
+    )
+  }
+  const instance = await findInstance(db, row.instance_id)
+  if (!instance) throw notFound('instance')
+  const token = await vault.open(row.access_token, {
+    ownerId: row.id,
+    version: row.token_version,
+    use: 'access',
+  })
+  await requireSoleOwner(db, vault, row, token)
+  if (!(await markAttemptSent(db, row.id, attemptId, new Date(clock())))) {
+    throw new Problem('gitlab_unavailable', 'Another change of this token came first.', {
+      retryAfterSeconds: 1,
+    })
+  }
+  return { instance, token }
+}
+
+/** A token that two connections hold would be rotated by both: GitLab takes the second for theft, and revokes all. */
+const requireSoleOwner = async (
+  db: Database,
+  vault: Vault,
+  row: ConnectionRow,
+  token: string,
+): Promise<void> => {
+  for (const { id, token_version, access_token } of await findSiblings(db, row)) {
+    if ((await vault.open(access_token, { ownerId: id, version: token_version, use: 'access' })) === token) {
+      throw new Problem(
+        'rotation_refused',
+        'Another connection holds the same token, and would lose it. Disconnect one of them.',
+      )
+    }
+  }
+}
+
+const readRotated = (answer: GitLabResult): RotateAnswer | undefined => {
+  if (answer.kind === 'failure' || answer.status >= 300) return undefined
+  const { token, expires_at, scopes } = (answer.body ?? {}) as Partial<RotateAnswer>
+  if (typeof token !== 'string' || !Array.isArray(scopes)) return undefined
+  return { token, expires_at: expires_at ?? null, scopes }
+}
+
+const mayHaveRotated = (answer: GitLabResult): boolean =>
+  answer.kind === 'failure'
+    ? answer.mayHaveActed
+    : answer.status < 300 || (answer.status >= 500 && answer.status !== 503)
+
+const settleUnrotated = async (
+  { db, clock, instanceClients }: RotateDeps,
+  { row, attemptId }: Claim,
+  instance: InstanceRow,
+  token: string,
+  answer: GitLabResult,
+): Promise<never> => {
+  const refusal = refusalOf(answer, instance.base_url)
+  if (!mayHaveRotated(answer)) {
+    await releaseClaim(db, row.id, attemptId)
+    if (refusal) throw refusalProblem(refusal)
+    throw new Problem(
+      'rotation_refused',
+      'GitLab did not rotate the token: its settings or the expiry date do not allow it.',
+    )
+  }
+  const detail = `GitLab gave no clear answer to a rotation at ${new Date(clock()).toISOString()}.`
+  const doubt = () =>
+    saveDoubt(db, row.id, attemptId, { since: new Date(clock()), code: 'rotation_answer_lost', detail })
+  if (answer.kind === 'failure' && answer.reason === 'timeout') {
+    // GitLab may still be at it: what it says of the old token now may be wrong in a moment.
+    await doubt()
+    throw uncertain()
+  }
+  const inspection = await inspectToken(instanceClients.for(instance), token, new Date(clock()))
+  if (inspection.valid) {
+    await releaseClaim(db, row.id, attemptId)
+    throw new Problem('gitlab_unavailable', 'GitLab did not rotate the token; the old one still works.', {
+      retryAfterSeconds: 30,
+    })
+  }
+  const { code } = inspection.refusal
+  const now = new Date(clock())
+  if (code === 'token_revoked' || code === 'token_unknown') {
+    await endAttempt(db, row.id, attemptId, {
+      status: 'needs_reauthorization',
+      status_reason: 'rotation_answer_lost',
+      status_detail: `${detail} The old token is revoked, and the new one reached nobody.`,
+      updated_at: now,
+    })
+    throw new Problem(
+      'needs_reauthorization',
+      'GitLab rotated the token and its answer was lost: enter a new token.',
+    )
+  }
+  await doubt()
+  throw uncertain()
+}
+
+const uncertain = (): Problem =>
+  new Problem(
+    'gitlab_unavailable',
+    'GitLab does not say whether it rotated the token; it is asked again before the token is handed out.',
+    { retryAfterSeconds: 30 },
+  )

@@ -1,0 +1,85 @@
+import { sql } from 'kysely'
+import { recordAuditEvents } from '../../audit/queries.ts'
+import type { Database } from '../../db/database.ts'
+import { IS_REFRESHABLE } from '../queries.ts'
+import { TOKEN_REACHED_ITS_END } from '../refresh-decision.ts'
+
+export type ConnectionToMend = { id: string; token_version: number; refreshable: boolean }
+
+const refreshable = sql.raw(IS_REFRESHABLE('connections'))
+
+/**
+ * Connections whose last change went wrong and that are due for another try: a writer died, a refresh failed, or a
+ * rotation has no clear answer. Healthy ones are left alone: their lookups refresh them when that disturbs nobody.
+ */
+export const findConnectionsToMend = async (
+  db: Database,
+  now: Date,
+  limit: number,
+): Promise<ConnectionToMend[]> => {
+  const { rows } = await sql<ConnectionToMend>`
+    select id, token_version, ${refreshable} as refreshable
+    from connections
+    where status = 'active'
+      and (attempt_id is not null or failing_since is not null)
+      and (attempt_deadline is null or attempt_deadline <= ${now}::timestamptz)
+      and (retry_after is null or retry_after <= ${now}::timestamptz)
+    order by retry_after nulls first
+    limit ${limit}
+  `.execute(db)
+  return rows
+}
+
+/** @returns how many tokens that cannot be refreshed have reached their end. */
+export const markExpired = (db: Database, now: Date): Promise<number> =>
+  db.transaction().execute(async (transaction) => {
+    const expired = await transaction
+      .updateTable('connections')
+      .set({
+        status: 'expired',
+        status_reason: 'token_expired',
+        status_detail: TOKEN_REACHED_ITS_END,
+        updated_at: now,
+      })
+      .where('status', '=', 'active')
+      .where(sql<boolean>`not ${refreshable}`)
+      .where('attempt_id', 'is', null)
+      .where('token_expires_at', '<=', now)
+      .returning(['id', 'organization'])
+      .execute()
+    const details = { status: 'expired', reason: 'token_expired' }
+    await recordAuditEvents(
+      transaction,
+      expired.map(({ id, organization }) => ({
+        at: now,
+        action: 'connection.failed',
+        organization,
+        subjectId: id,
+        details,
+      })),
+    )
+    return expired.length
+  })
+
+/**
+ * Access tokens that are to be rotated by themselves and end within `withinSeconds`. A token whose whole life is
+ * shorter than that is due at half its life: otherwise each run would rotate it again.
+ */
+export const findConnectionsToRotate = (
+  db: Database,
+  { now, withinSeconds, limit }: { now: Date; withinSeconds: number; limit: number },
+): Promise<{ id: string }[]> =>
+  db
+    .selectFrom('connections')
+    .select('id')
+    .where('status', '=', 'active')
+    .where('auto_rotate', '=', true)
+    .where('method', '=', 'token')
+    .where('unanswered_since', 'is', null)
+    .where(
+      sql<boolean>`token_expires_at - ${now}::timestamptz <=
+        least(make_interval(secs => ${withinSeconds}), (token_expires_at - token_issued_at) / 2)`,
+    )
+    .orderBy('token_expires_at')
+    .limit(limit)
+    .execute()

@@ -1,0 +1,124 @@
+import { coalesce } from '../coalesce.ts'
+import type { ConnectionRow, ConnectionStatus } from '../db/tables.ts'
+import { notFound } from '../errors/problem.ts'
+import { type Inspection, inspectToken } from '../gitlab/inspect-token.ts'
+import type { Refusal } from '../gitlab/refusal.ts'
+import type { GitLabAccess } from '../instances/gitlab-access.ts'
+import { findInstance } from '../instances/queries.ts'
+import { findConnection, NO_ATTEMPT, saveVerification } from './queries.ts'
+import { afterAbandonedAttempt, isRefreshable } from './refresh-decision.ts'
+
+/** What GitLab said of the stored token. `unknown`: it could not be asked, or the token changed meanwhile. */
+export type StoredTokenVerdict = { tokenVersion: number } & Verdict
+
+type Verdict =
+  | { kind: 'works' }
+  | { kind: 'dead'; refusal: Refusal }
+  | { kind: 'unknown'; refusal: Refusal | undefined }
+
+type Change = { status: ConnectionStatus; status_reason: string | null; status_detail: string | null }
+
+/** Codes with which GitLab tells that the token itself no longer works. */
+const DEAD: ReadonlySet<string> = new Set(['token_unknown', 'token_expired', 'token_revoked', 'user_blocked'])
+
+export type StoredTokenVerifier = {
+  /** Calls for the same connection at the same time share one question to GitLab. @throws {Problem} not_found */
+  verify(connectionId: string): Promise<StoredTokenVerdict>
+}
+
+export const createStoredTokenVerifier = (access: GitLabAccess): StoredTokenVerifier => ({
+  verify: coalesce((connectionId: string) => verifyStoredToken(access, connectionId)),
+})
+
+/**
+ * Asks GitLab about the stored token now, and writes down what it says: a working token clears every doubt; a dead
+ * one that cannot be refreshed ends the connection, with the first cause. A dead one that can be is not handed out
+ * until it is refreshed; whether the connection is over, only that tells.
+ */
+const verifyStoredToken = async (
+  { db, vault, clock, instanceClients }: GitLabAccess,
+  connectionId: string,
+): Promise<StoredTokenVerdict> => {
+  const found = await findConnection(db, connectionId)
+  const instance = found && (await findInstance(db, found.instance_id))
+  if (!found || !instance) throw notFound('connection')
+  const row = { ...found, ...afterAbandonedAttempt(found) }
+  const token = await vault.open(row.access_token, {
+    ownerId: row.id,
+    version: row.token_version,
+    use: 'access',
+  })
+  const inspection = await inspectToken(instanceClients.for(instance), token, new Date(clock()))
+  const verdict = toVerdict(inspection, row)
+  const now = new Date(clock())
+  const changes = toChanges(row, inspection, verdict, now)
+  const isOurs = changes === undefined || (await saveVerification(db, row, changes, now))
+  return {
+    tokenVersion: row.token_version,
+    ...(isOurs ? verdict : { kind: 'unknown', refusal: undefined }),
+  }
+}
+
+const toVerdict = (inspection: Inspection, row: ConnectionRow): Verdict => {
+  if (!inspection.valid) {
+    const { refusal } = inspection
+    return DEAD.has(refusal.code) ? { kind: 'dead', refusal } : { kind: 'unknown', refusal }
+  }
+  if (inspection.facts.user.id === row.gitlab_user_id) return { kind: 'works' }
+  const detail = 'GitLab says that this token belongs to another account.'
+  return { kind: 'dead', refusal: { code: 'token_unknown', detail } }
+}
+
+const toChanges = (
+  row: ConnectionRow,
+  inspection: Inspection,
+  verdict: Verdict,
+  now: Date,
+): (Partial<ConnectionRow> & { updated_at: Date }) | undefined => {
+  if (verdict.kind === 'unknown') return undefined
+  if (verdict.kind === 'works' && inspection.valid) {
+    const { scopes, user, expiresAt } = inspection.facts
+    // For a refreshable one the time was set by the answer that issued it: more exact than what is asked later.
+    const expiry = isRefreshable(row) ? {} : { token_expires_at: expiresAt }
+    // Only what the token's own death had ended comes back: a refused refresh token is not mended by this.
+    const revived: Partial<Change> = isRefreshable(row) && row.status !== 'active' ? {} : ACTIVE
+    const names = user.username === null ? {} : { gitlab_username: user.username, gitlab_name: user.name }
+    // A refresh without an answer may still be carried out at GitLab: only another refresh clears that doubt.
+    const cleared = isRefreshable(row) ? {} : SETTLED
+    return { last_verified_at: now, updated_at: now, scopes, ...expiry, ...names, ...revived, ...cleared }
+  }
+  if (verdict.kind === 'works' || row.status !== 'active') return undefined
+  if (isRefreshable(row)) {
+    return {
+      unanswered_since: row.unanswered_since ?? now,
+      failing_since: row.failing_since ?? now,
+      updated_at: now,
+    }
+  }
+  return { ...endOf(row, verdict.refusal), ...SETTLED, updated_at: now }
+}
+
+const SETTLED = {
+  ...NO_ATTEMPT,
+  unanswered_since: null,
+  failing_since: null,
+  failure_code: null,
+  failure_detail: null,
+} as const
+
+const ACTIVE: Change = { status: 'active', status_reason: null, status_detail: null }
+
+const endOf = (row: ConnectionRow, { code, detail }: Refusal): Change => {
+  // A rotation without an answer did happen: its new token reached nobody.
+  if (row.unanswered_since !== null && code !== 'token_expired') {
+    return {
+      status: 'needs_reauthorization',
+      status_reason: row.failure_code ?? 'rotation_answer_lost',
+      status_detail: row.failure_detail ?? 'GitLab rotated the token, and its answer was lost.',
+    }
+  }
+  if (code === 'token_expired') return { status: 'expired', status_reason: code, status_detail: detail }
+  if (code === 'user_blocked')
+    return { status: 'needs_reauthorization', status_reason: code, status_detail: detail }
+  return { status: 'revoked', status_reason: code, status_detail: detail }
+}

@@ -1,0 +1,185 @@
+import t from 'tap'
+import { v7 as uuidv7 } from 'uuid'
+import { type Claim, claimForPerson, claimIf } from '../../src/token-lifecycle/claim.ts'
+import {
+  endAttempt,
+  markAttemptSent,
+  releaseClaim,
+  saveDoubt,
+  saveFailure,
+  saveIssuedToken,
+} from '../../src/token-lifecycle/queries.ts'
+import {
+  afterAbandonedAttempt,
+  afterFailure,
+  CLAIM_SECONDS,
+} from '../../src/token-lifecycle/refresh-decision.ts'
+import { setStage } from '../support/broker.ts'
+import { connectToken } from '../support/connect.ts'
+import { connect, lookUp, NO_TROUBLE, rowOf } from '../support/lifecycle.ts'
+
+t.test('a claim', async (t) => {
+  const stage = await setStage(t)
+  const { broker, clock } = stage
+  const { db } = broker
+  const deps = { db, clock }
+  const now = () => new Date(clock())
+  const claim = async (id: string): Promise<Claim> => {
+    const result = await claimIf(deps, id, 'refresh', () => 'claim')
+    if (!result || !('claim' in result)) throw new Error('not claimed')
+    return result.claim
+  }
+
+  t.test('is written with its deadline, and nothing else is changed', async (t) => {
+    const id = await connect(stage)
+    const before = await rowOf(stage, id)
+    const { attemptId, row } = await claim(id)
+    t.same(row, before)
+    t.same(await rowOf(stage, id), {
+      ...before,
+      attempt_id: attemptId,
+      attempt_kind: 'refresh',
+      attempt_deadline: new Date(clock() + CLAIM_SECONDS * 1000),
+      attempt_sent_at: null,
+    })
+  })
+
+  t.test('goes to one of twenty that want it at once', async (t) => {
+    const id = await connect(stage)
+    const results = await Promise.all(
+      Array.from({ length: 20 }, () =>
+        claimIf(deps, id, 'refresh', ({ row }) => (row.attempt_id === null ? 'claim' : 'too late')),
+      ),
+    )
+    t.equal(results.filter((result) => result && 'claim' in result).length, 1)
+  })
+
+  t.test('is not given for what is not there', async (t) => {
+    t.equal(await claimIf(deps, uuidv7(), 'refresh', () => 'claim'), undefined)
+    await t.rejects(claimForPerson(deps, uuidv7(), 'rotate', { drained: true }), { code: 'not_found' })
+  })
+
+  t.test('is decided with the leases on the current version, and no other', async (t) => {
+    const id = await connect(stage)
+    await lookUp(stage, id, { min_ttl: 900 })
+    const end = new Date(clock() + 900_000)
+    const leasedUntil = async () => {
+      const result = await claimIf(deps, id, 'refresh', (state) => ({ leasedUntil: state.leasedUntil }))
+      return result && 'decision' in result ? result.decision.leasedUntil : undefined
+    }
+    t.same(await leasedUntil(), end)
+    await db.updateTable('leases').set({ token_version: 99 }).where('connection_id', '=', id).execute()
+    t.equal(await leasedUntil(), null)
+  })
+
+  t.test('fences: who lost it writes nothing any more', async (t) => {
+    const id = await connect(stage)
+    const loser = await claim(id)
+    clock.advance(CLAIM_SECONDS)
+    const { attemptId } = await claim(id)
+    const failure = { code: 'refresh_token_refused', detail: 'refused', mayHaveActed: false } as const
+    const ended = {
+      ...afterFailure(loser.row, failure, false, now()),
+      status: 'needs_reauthorization' as const,
+    }
+    const before = await rowOf(stage, id)
+    t.equal(await markAttemptSent(db, id, loser.attemptId, now()), false)
+    t.equal(await saveFailure(db, id, loser.attemptId, ended, now()), false)
+    t.equal(
+      await saveDoubt(db, id, loser.attemptId, { since: now(), code: 'rotation_answer_lost', detail: '' }),
+      false,
+    )
+    t.equal(await endAttempt(db, id, loser.attemptId, { status: 'revoked', updated_at: now() }), false)
+    t.same(await rowOf(stage, id), before)
+    t.equal(await releaseClaim(db, id, loser.attemptId), false)
+    t.same(await rowOf(stage, id), before)
+    t.equal(await markAttemptSent(db, id, attemptId, now()), true)
+    t.equal(await releaseClaim(db, id, attemptId), true)
+    t.match(await rowOf(stage, id), NO_TROUBLE)
+  })
+
+  t.test(
+    'is not what a new token is saved under: the only successor is saved by whoever has it',
+    async (t) => {
+      const id = await connect(stage)
+      await claim(id)
+      const { token_version, access_token, refresh_token, scopes } = await rowOf(stage, id)
+      const next = {
+        token_version: token_version + 1,
+        access_token,
+        refresh_token,
+        scopes,
+        token_issued_at: now(),
+        token_expires_at: null,
+      }
+      t.equal(await saveIssuedToken(db, id, next), true)
+      t.match(await rowOf(stage, id), { token_version: token_version + 1, ...NO_TROUBLE })
+      t.equal(await saveIssuedToken(db, id, next), false, 'once')
+      t.equal(
+        await saveIssuedToken(db, id, { ...next, token_version: token_version + 3 }),
+        false,
+        'and in order',
+      )
+    },
+  )
+
+  t.test('for a person waits for the one before, and for the scanners where it has to', async (t) => {
+    const { id } = await connectToken(stage)
+    const first = await claim(id)
+    const waiting = claimForPerson(deps, id, 'rotate', { drained: true })
+    await new Promise((resolve) => setTimeout(resolve, 150))
+    t.match(await rowOf(stage, id), { attempt_id: first.attemptId })
+    await releaseClaim(db, id, first.attemptId)
+    const { attemptId } = await waiting
+    t.match(await rowOf(stage, id), { attempt_id: attemptId, attempt_kind: 'rotate' })
+    await releaseClaim(db, id, attemptId)
+
+    await lookUp(stage, id, { min_ttl: 600 })
+    await t.rejects(claimForPerson(deps, id, 'rotate', { drained: true }), {
+      code: 'token_in_use',
+      extras: {
+        retryAfterSeconds: 600,
+        members: { leased_until: new Date(clock() + 600_000).toISOString() },
+      },
+    })
+    t.ok(
+      await claimForPerson(deps, id, 'disconnect', { drained: false }),
+      'who disconnects does not wait for them',
+    )
+  })
+
+  t.test('that its writer left behind tells what may have happened', async (t) => {
+    const row = await rowOf(stage, await connect(stage))
+    const sentAt = now()
+    const abandoned = {
+      ...row,
+      attempt_id: uuidv7(),
+      attempt_kind: 'refresh' as const,
+      attempt_sent_at: sentAt,
+    }
+    t.same(afterAbandonedAttempt(row), {}, 'nobody was at it')
+    t.same(afterAbandonedAttempt({ ...abandoned, attempt_sent_at: null }), {}, 'nothing was sent')
+    t.match(afterAbandonedAttempt(abandoned), {
+      unanswered_since: sentAt,
+      failing_since: sentAt,
+      failure_code: 'refresh_answer_lost',
+      failure_detail: `A refresh was sent at ${sentAt.toISOString()}, and the process ended before the answer was saved.`,
+    })
+    t.match(afterAbandonedAttempt({ ...abandoned, attempt_kind: 'rotate' }), {
+      failure_code: 'rotation_answer_lost',
+    })
+    const earlier = new Date(clock() - 60_000)
+    const told = {
+      unanswered_since: earlier,
+      failing_since: earlier,
+      failure_code: 'refresh_token_refused',
+      failure_detail: 'refused',
+    }
+    t.same(afterAbandonedAttempt({ ...abandoned, ...told }), told, 'the first cause stays')
+    t.match(
+      afterAbandonedAttempt({ ...abandoned, failure_code: 'gitlab_unavailable', failure_detail: 'down' }),
+      { failure_code: 'refresh_answer_lost' },
+      'an outage was none',
+    )
+  })
+})
