@@ -91,6 +91,7 @@ create table connections (
   last_verified_at timestamp with time zone,
   created_at timestamp with time zone not null,
   updated_at timestamp with time zone not null,
+  grant_id uuid,
   constraint connections_pkey PRIMARY KEY (id),
   constraint connections_attempt_kind_check CHECK ((attempt_kind = ANY (ARRAY['refresh'::text, 'rotate'::text, 'disconnect'::text]))),
   constraint connections_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id),
@@ -137,6 +138,20 @@ create table data_keys (
   created_at timestamp with time zone not null,
   retired_at timestamp with time zone,
   constraint data_keys_pkey PRIMARY KEY (id)
+);
+
+create table database_history (
+  id integer not null,
+  went_back_at timestamp with time zone not null,
+  constraint database_history_pkey PRIMARY KEY (id),
+  constraint database_history_id_check CHECK ((id = 1))
+);
+
+create table heartbeats (
+  node_id uuid not null,
+  beat bigint not null,
+  at timestamp with time zone not null,
+  constraint heartbeats_pkey PRIMARY KEY (node_id)
 );
 
 create table instances (

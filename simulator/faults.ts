@@ -9,6 +9,8 @@ export type FaultEffect =
   | { kind: 'cut-before' }
   /** GitLab does everything, and the answer is lost. */
   | { kind: 'cut-after' }
+  /** A proxy answers, or cuts the connection, while GitLab is at work: GitLab acts afterwards all the same. */
+  | { kind: 'act-later'; answer: 'cut' | number; until: Promise<unknown> }
   | { kind: 'rate-limit'; retryAfterSeconds: number }
   /** Refuses what maintenance mode refuses, and lets the rest through. */
   | { kind: 'maintenance' }

@@ -59,6 +59,21 @@ const createThrottle = (clock: Clock, requestsPerSecond: number): (() => void) =
   }
 }
 
+/** Marks a request that the simulator sends to itself. */
+const REPEATED = 'x-simulator-repeated'
+
+/** Sends the same request again, past the faults. */
+const repeat = ({ server, method, url, headers, body }: FastifyRequest) => {
+  const isForm = headers['content-type']?.includes('urlencoded')
+  const { 'content-length': _, ...kept } = headers
+  return server.inject({
+    method: method as 'POST',
+    url,
+    headers: { ...kept, [REPEATED]: 'yes' },
+    payload: isForm ? new URLSearchParams(body as Record<string, string>).toString() : JSON.stringify(body),
+  })
+}
+
 const applyEarly = async (
   effect: FaultEffect,
   request: FastifyRequest,
@@ -88,6 +103,13 @@ const applyEarly = async (
       const body = effect.body ?? JSON.stringify({ message })
       throw new Refusal(effect.status, body, { 'content-type': 'application/json', ...effect.headers })
     }
+    case 'act-later':
+      void effect.until.then(() => repeat(request))
+      if (effect.answer !== 'cut')
+        throw new Refusal(effect.answer, 'Bad gateway', { 'content-type': 'text/plain' })
+      reply.hijack()
+      request.raw.socket.destroy()
+      return
     case 'html':
       throw new Refusal(
         200,
@@ -124,7 +146,7 @@ export const watchRequests = (app: FastifyInstance, watched: Watched): void => {
     const path = request.url.slice(basePath.length).split('?', 1)[0] ?? ''
     const query = maskQuery(request.query as Record<string, unknown>)
     request.entry = { at: clock.now(), method: request.method, path, query }
-    if (isControl(path)) return
+    if (isControl(path) || request.headers[REPEATED] !== undefined) return
     requests.add(request.entry)
     throttle?.()
   })
@@ -134,6 +156,7 @@ export const watchRequests = (app: FastifyInstance, watched: Watched): void => {
     if (isControl(entry.path)) return
     const grantType = (request.body as { grant_type?: unknown } | undefined)?.grant_type
     if (typeof grantType === 'string') entry.grantType = grantType
+    if (request.headers[REPEATED] !== undefined) return
     const effect = faults.take(entry)
     if (effect) {
       entry.fault = effect.kind

@@ -4,7 +4,7 @@ import type { Logger } from 'pino'
 import { createAccessKeyIdentification } from './access-keys/identify.ts'
 import { registerAccessKeyRoutes } from './access-keys/routes.ts'
 import { createAuthenticator } from './callers/authenticator.ts'
-import type { Clock } from './clock/clock.ts'
+import { addSeconds, type Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
 import { registerConnectPage } from './connect-page/routes.ts'
 import { deleteOld as deleteOldSessions } from './connect-sessions/delete-old.ts'
@@ -34,6 +34,13 @@ import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
 import { completeDue } from './oauth-flow/complete-due.ts'
 import { startFlow } from './oauth-flow/flow.ts'
 import { registerOAuthFlowRoutes } from './oauth-flow/routes.ts'
+import { createAttempts } from './token-lifecycle/attempts.ts'
+import { deleteHeartbeatsBefore } from './token-lifecycle/history/queries.ts'
+import {
+  createDatabaseHistory,
+  type DatabaseHistory,
+  HEARTBEAT_RETENTION_SECONDS,
+} from './token-lifecycle/history/watch-history.ts'
 import { createRefresher } from './token-lifecycle/refresh.ts'
 import { createSpool } from './token-lifecycle/spool.ts'
 import { createTokenSaver } from './token-lifecycle/token-saver.ts'
@@ -48,7 +55,10 @@ export type AppDeps = {
   keyRing: KeyRing
   clock: Clock
   logger: Logger
-  config: Pick<Config, 'publicUrl' | 'returnOrigins' | 'trustProxy' | 'dataDir' | 'leaseRetentionDays'>
+  config: Pick<
+    Config,
+    'publicUrl' | 'returnOrigins' | 'trustProxy' | 'dataDir' | 'leaseRetentionDays' | 'spoolRetentionHours'
+  >
   /** How patient to be with GitLab; the defaults are what production has. */
   gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
 }
@@ -59,6 +69,7 @@ export type WiredApp = {
   jobs: Jobs
   /** Saves what an earlier process had to leave behind: to be awaited before the first request. */
   takeUpSpool(): Promise<number>
+  history: DatabaseHistory
 }
 
 /** How many items of background work are under way at once. */
@@ -84,10 +95,25 @@ export const createApp = async ({
   const access = { db, vault, clock, instanceClients }
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
   const spool = createSpool(join(dataDir, 'spool'), vault, logger)
-  const tokenSaver = createTokenSaver({ db, vault, spool, logger })
-  const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver })
+  const tokenSaver = createTokenSaver({
+    db,
+    vault,
+    clock,
+    spool,
+    logger,
+    retentionSeconds: config.spoolRetentionHours * 3_600,
+  })
+  const attempts = createAttempts(logger)
+  const history = createDatabaseHistory({
+    db,
+    clock,
+    logger,
+    folder: join(dataDir, 'spool'),
+    offerAllRetained: tokenSaver.offerAllRetained,
+  })
+  const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver, attempts, history })
   const verifier = createStoredTokenVerifier(access)
-  const lifecycle = { ...access, authenticator, refresher, tokenSaver, verifier }
+  const lifecycle = { ...access, logger, attempts, authenticator, refresher, tokenSaver, verifier }
   const flow = { ...access, oauthClients }
   const leasing = {
     clock,
@@ -107,12 +133,14 @@ export const createApp = async ({
     clock,
     logger,
     lanes: createLanes({ atOnce: JOB_LANES, logger }),
-    mendDue: (lanes) => mendDue({ ...lifecycle, logger }, lanes),
+    mendDue: (lanes) => mendDue(lifecycle, lanes),
     rotateDue: (lanes) => rotateDue(lifecycle, lanes),
     completeDue: (lanes) => completeDue(flow, lanes),
     deleteOld: [
       (now) => deleteOldLeases(db, config.leaseRetentionDays, now),
       (now) => deleteOldSessions(db, now),
+      () => tokenSaver.deleteOldRetained(),
+      (now) => deleteHeartbeatsBefore(db, addSeconds(now, -HEARTBEAT_RETENTION_SECONDS)),
     ],
   })
 
@@ -121,7 +149,7 @@ export const createApp = async ({
     registerOAuthAppRoutes(routes as App, { db, clock, vault, publicUrl, authenticator })
     registerAccessKeyRoutes(routes as App, { db, clock, authenticator })
     registerConnectSessionRoutes(routes as App, { db, clock, authenticator, publicUrl, returnOrigins })
-    registerConnectionRoutes(routes as App, { ...access, authenticator })
+    registerConnectionRoutes(routes as App, lifecycle)
     registerConnectRoutes(routes as App, { ...access, authenticator })
     registerTokenRoutes(routes as App, lifecycle)
     registerLeaseRoutes(routes as App, { ...leasing, db, authenticator })
@@ -143,10 +171,10 @@ export const createApp = async ({
 
   app.addHook('onClose', async () => {
     await jobs.stop()
-    await refresher.idle()
+    await attempts.idle()
     await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()
   })
-  return { app, jobs, takeUpSpool: tokenSaver.takeUpSpool }
+  return { app, jobs, takeUpSpool: tokenSaver.takeUpSpool, history }
 }

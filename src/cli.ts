@@ -51,6 +51,7 @@ const openapi = async (): Promise<void> => {
       trustProxy: false,
       dataDir: './data',
       leaseRetentionDays: 1,
+      spoolRetentionHours: 1,
     },
   })
   process.stdout.write(await openApiYaml(app))

@@ -50,7 +50,7 @@ export const startBroker = async (
     if (config.gitlabApp)
       await ensureConfiguredApp(db, { vault: createVault(keyRing), clock }, config.gitlabApp)
 
-    const { app, jobs, takeUpSpool } = await createApp({
+    const { app, jobs, takeUpSpool, history } = await createApp({
       db,
       runPrepared: database.runPrepared,
       keyRing,
@@ -59,6 +59,9 @@ export const startBroker = async (
       config,
     })
     await takeUpSpool()
+    await history.check()
+    const stopWatching = history.watch()
+    app.addHook('onClose', async () => stopWatching())
     await app.listen({ host: config.host, port: config.port })
     // Last: a key that was made and not shown, because a later step failed, would be lost for good.
     const newAdminKey = await ensureFirstAdminKey(db, {

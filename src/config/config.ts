@@ -22,6 +22,8 @@ export type Config = {
   logLevel: string
   /** How long the record of who got which token is kept. */
   leaseRetentionDays: number
+  /** How long issued tokens stay on the disk, encrypted, after they were saved; 0 = not at all. */
+  spoolRetentionHours: number
 }
 
 /** All faults of the environment at once, one a line; no value is ever in it. */
@@ -176,6 +178,7 @@ export const readConfig = (env: Environment): Config => {
     trustProxy,
     logLevel,
     leaseRetentionDays: readInteger('LEASE_RETENTION_DAYS', 90, 1, 3650),
+    spoolRetentionHours: readInteger('SPOOL_RETENTION_HOURS', 24, 0, 720),
   }
   if (faults.length > 0) throw new ConfigError(faults)
   return config

@@ -2,19 +2,17 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Authenticator } from '../callers/authenticator.ts'
 import type { Receipt } from '../connect-sessions/receipt.ts'
 import type { SealedCookie } from '../connect-sessions/sealed-cookie.ts'
-import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import type { Refresher } from '../token-lifecycle/refresh.ts'
-import type { TokenSaver } from '../token-lifecycle/token-saver.ts'
+import type { RotateDeps } from '../token-lifecycle/rotate.ts'
 import type { StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
 import type { Pages } from './pages.ts'
 import type { Texts } from './texts.en.ts'
 import type { Visitors } from './visitor.ts'
 
-export type ConnectPageDeps = GitLabAccess & {
+export type ConnectPageDeps = RotateDeps & {
   publicUrl: string
   authenticator: Authenticator
   refresher: Refresher
-  tokenSaver: TokenSaver
   verifier: StoredTokenVerifier
   /** Begins the OAuth flow for a connect session. @returns the URL at GitLab. */
   startOAuth(

@@ -181,6 +181,8 @@ export const texts = {
       'GitLab refuses to renew it: access was taken back, or the renewal was used elsewhere.',
     refresh_answer_lost: 'Its renewal was lost on the way, and GitLab refuses the token before it.',
     rotation_answer_lost: 'Its new token was lost on the way, and GitLab has revoked the one before it.',
+    database_went_back:
+      'The database of this service was restored to an earlier state, and the token issued after it is lost.',
     gitlab_unavailable: 'GitLab does not answer. It is tried again by itself.',
     oauth_app_rejected:
       'GitLab refuses the OAuth app, so tokens cannot be renewed. An admin has to correct its secret.',

@@ -34,6 +34,7 @@ export const STATUS_REASONS = [
   'refresh_token_refused',
   'refresh_answer_lost',
   'rotation_answer_lost',
+  'database_went_back',
 ] as const
 
 /** A connection without its secrets. */

@@ -1,18 +1,17 @@
 import { recordAuditEvent } from '../audit/queries.ts'
 import type { Actor } from '../callers/principal.ts'
-import type { Clock } from '../clock/clock.ts'
-import type { Database } from '../db/database.ts'
 import type { ConnectionRow, InstanceRow } from '../db/tables.ts'
 import { refusalOf } from '../gitlab/refusal.ts'
-import type { InstanceClients } from '../instances/instance-clients.ts'
+import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
 import { openClientSecret } from '../oauth-apps/save-oauth-app.ts'
 import { claimForPerson } from '../token-lifecycle/claim.ts'
-import { type Vault, VaultError } from '../vault/vault.ts'
+import type { TokenSaver } from '../token-lifecycle/token-saver.ts'
+import { VaultError } from '../vault/vault.ts'
 import { deleteConnection } from './queries.ts'
 
-export type DisconnectDeps = { db: Database; vault: Vault; clock: Clock; instanceClients: InstanceClients }
+export type DisconnectDeps = GitLabAccess & { tokenSaver: Pick<TokenSaver, 'forget'> }
 
 /** What still has to be done by hand at GitLab; undefined = nothing. */
 export type Disconnected = { leftToRevoke: { reason: string; where: string } | undefined }
@@ -43,6 +42,7 @@ export const disconnect = async (
       ...actor,
     })
   })
+  await deps.tokenSaver.forget(row.id)
   if (!instance || failure === undefined) return { leftToRevoke: undefined }
   return { leftToRevoke: { reason: failure, where: pageFor(row, instance) } }
 }

@@ -28,6 +28,12 @@ export const refreshNow = async (
   switch (outcome.kind) {
     case 'newer_version':
       return
+    case 'pending':
+      throw new Problem(
+        'gitlab_unavailable',
+        'GitLab has not answered yet. The refresh goes on, and a late answer is saved.',
+        { retryAfterSeconds: 5 },
+      )
     case 'in_use':
       throw tokenInUse(outcome.until, now, { canPreempt: true })
     case 'failing': {

@@ -1,3 +1,4 @@
+import { v7 as uuidv7 } from 'uuid'
 import { recordAuditEvent } from '../audit/queries.ts'
 import type { Actor } from '../callers/principal.ts'
 import { notFound, Problem } from '../errors/problem.ts'
@@ -44,6 +45,7 @@ export const replaceToken = async (
     const version = current.token_version + 1
     await saveReplacedToken(transaction, connectionId, {
       token_version: version,
+      grant_id: uuidv7(),
       access_token: await vault.seal(token, { ownerId: connectionId, version, use: 'access' }),
       refresh_token: null,
       oauth_app_id: null,

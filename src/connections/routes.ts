@@ -10,10 +10,9 @@ import { pageQuery, readCursor, toPage } from '../http/page.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
 import { BaseUrl, IdParams, Name, Organization, refTo, Status } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { type ConnectionWithInstance, findConnection } from '../token-lifecycle/queries.ts'
 import { Connection, ConnectionPage, GitLabUser, toConnection } from './connection.ts'
-import { disconnect } from './disconnect.ts'
+import { type DisconnectDeps, disconnect } from './disconnect.ts'
 import { listConnections } from './queries.ts'
 import { updateConnection } from './update-connection.ts'
 
@@ -110,7 +109,7 @@ export const showConnection = async (
   id: string,
 ) => toConnection(await requireOwnConnection(db, request, id), new Date(clock()))
 
-type Deps = GitLabAccess & { authenticator: Authenticator }
+type Deps = DisconnectDeps & { authenticator: Authenticator }
 
 export const registerConnectionRoutes = (app: App, deps: Deps): void => {
   const { db, clock, authenticator } = deps

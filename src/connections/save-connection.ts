@@ -96,6 +96,7 @@ const sealTokens = async (
   { accessToken, refreshToken }: ConnectedToken,
 ) => ({
   token_version: version,
+  grant_id: uuidv7(),
   access_token: await vault.seal(accessToken, { ownerId, version, use: 'access' }),
   refresh_token:
     refreshToken === null ? null : await vault.seal(refreshToken, { ownerId, version, use: 'refresh' }),

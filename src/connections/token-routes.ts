@@ -6,10 +6,8 @@ import { refusalProblem } from '../gitlab/refusal.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
 import { IdParams, NullableText, refTo, Token } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import type { Refresher } from '../token-lifecycle/refresh.ts'
-import { rotate } from '../token-lifecycle/rotate.ts'
-import type { TokenSaver } from '../token-lifecycle/token-saver.ts'
+import { type RotateDeps, rotate } from '../token-lifecycle/rotate.ts'
 import type { StoredTokenVerdict, StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
 import { TOKEN_REFUSALS } from './connect-routes.ts'
 import { Connection } from './connection.ts'
@@ -149,10 +147,9 @@ const toVerification = (
   }
 }
 
-type Deps = GitLabAccess & {
+type Deps = RotateDeps & {
   authenticator: Authenticator
   refresher: Refresher
-  tokenSaver: TokenSaver
   verifier: StoredTokenVerifier
 }
 

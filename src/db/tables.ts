@@ -89,6 +89,8 @@ type Connections = {
   status_detail: string | null
   scopes: string[]
   token_version: number
+  /** Of the authorization or pasted token that the stored one descends from; null = the id of the row. UUIDv7: ordered. */
+  grant_id: string | null
   /** JWE, bound to connection, token_version and use; so is refresh_token. */
   access_token: string
   refresh_token: string | null
@@ -147,6 +149,19 @@ type DataKeys = {
   retired_at: Date | null
 }
 
+/** A node is a folder DATA_DIR; it counts up here and on its disk, and so notices when the database went back. */
+type Heartbeats = {
+  node_id: string
+  beat: string
+  at: Date
+}
+
+/** One row at most. */
+type DatabaseHistory = {
+  id: number
+  went_back_at: Date
+}
+
 /** Kept by triggers (migrations/0003_match_versions.ts). */
 type MatchVersions = {
   scope: string
@@ -164,6 +179,8 @@ export type Tables = {
   audit_events: AuditEvents
   data_keys: DataKeys
   match_versions: MatchVersions
+  heartbeats: Heartbeats
+  database_history: DatabaseHistory
 }
 
 export type InstanceRow = Selectable<Instances>

@@ -34,6 +34,8 @@ export type GitLabRequest = {
   json?: unknown
   form?: Record<string, string>
   basicAuth?: { username: string; password: string }
+  /** The answer holds a token that exists nowhere else: it is waited for, for minutes. */
+  issuesToken?: boolean
 }
 
 export type GitLabHttpClient = {
@@ -42,17 +44,24 @@ export type GitLabHttpClient = {
   send(request: GitLabRequest): Promise<GitLabResult>
   /** Every call to the instance goes through it, those of the OAuth client too. */
   guard: Guard
-  timeoutMs: number
+  /** For an answer that holds a token which exists nowhere else. */
+  issuingTimeoutMs: number
   close(): void
 }
 
 export type GitLabClientOptions = GuardOptions & {
   /** For an answer to begin, and again for it to end. */
   timeoutMs?: number | undefined
+  /** The same for an answer that holds a token which exists nowhere else. */
+  issuingTimeoutMs?: number | undefined
 }
 
-/** Twice this and a wait for one's turn stay below the life of a claim (connections/claim.ts): nobody else refreshes. */
 const TIMEOUT_MS = 8_000
+/**
+ * GitLab's own limit of a request is 60 s; a queue in front of it may hold the request for as long again. Hanging up
+ * earlier would throw away the only copy of a token.
+ */
+const ISSUING_TIMEOUT_MS = 150_000
 const MAX_ANSWER_BYTES = 1_048_576
 /** Metadata services of clouds: never a GitLab, whatever an instance allows. Single addresses: the filter takes no
  * range of one family while it looks at an address of the other. */
@@ -82,7 +91,7 @@ const createAgent = ({ baseUrl, allowPrivateNetwork, caCertificate }: TrustProfi
  */
 export const createHttpClient = (
   profile: TrustProfile,
-  { timeoutMs = TIMEOUT_MS, ...options }: GitLabClientOptions,
+  { timeoutMs = TIMEOUT_MS, issuingTimeoutMs = ISSUING_TIMEOUT_MS, ...options }: GitLabClientOptions,
 ): GitLabHttpClient => {
   const agent = createAgent(profile)
   const guard = createGuard(options)
@@ -91,10 +100,11 @@ export const createHttpClient = (
     baseUrl: profile.baseUrl,
     agent,
     guard,
-    timeoutMs,
+    issuingTimeoutMs,
     close: () => agent.destroy(),
 
-    async send({ method = 'GET', path, token, json, form, basicAuth }) {
+    async send({ method = 'GET', path, token, json, form, basicAuth, issuesToken }) {
+      const timeout = issuesToken ? issuingTimeoutMs : timeoutMs
       if (!isSchemeAllowed(profile))
         return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
       const headers: Record<string, string> = { accept: 'application/json', 'user-agent': USER_AGENT }
@@ -116,13 +126,13 @@ export const createHttpClient = (
           const response = await Wreck.request(method, profile.baseUrl + path, {
             agent,
             headers,
-            timeout: timeoutMs,
+            timeout,
             ...(payload === undefined ? {} : { payload }),
           })
           response.on('data', (chunk: Buffer) => {
             received += chunk.length
           })
-          const bytes = await Wreck.read(response, { maxBytes: MAX_ANSWER_BYTES, timeout: timeoutMs })
+          const bytes = await Wreck.read(response, { maxBytes: MAX_ANSWER_BYTES, timeout })
           return toAnswer(response, bytes.toString('utf8'))
         } catch (error) {
           // Wreck ends an answer over maxBytes by cutting it, and reports the cut.

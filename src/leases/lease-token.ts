@@ -1,6 +1,6 @@
 import type { Principal } from '../callers/principal.ts'
 import { type Clock, retryAfterSeconds } from '../clock/clock.ts'
-import { startPatience } from '../clock/patience.ts'
+import { type Patience, startPatience } from '../clock/patience.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import { tokenInUse } from '../token-lifecycle/claim.ts'
 import type { Refresher } from '../token-lifecycle/refresh.ts'
@@ -32,6 +32,8 @@ export type LeaseDeps = {
 /** A token with its lease in the database. */
 export type LeasedToken = { row: LeasedRow; token: string }
 
+/** A refresh that goes on is soon over, most of the time. */
+const PENDING_RETRY_SECONDS = 5
 /** A connection that changes more often than this under one lookup is asked for later. */
 const MOST_ROUNDS = 6
 
@@ -61,6 +63,7 @@ export const leaseToken = async (
   const { leasesById } = deps
   let conditions = firstConditions(options)
   let refusal: Problem | undefined
+  let isFresh = false
   const patience = startPatience()
   for (let round = 0; round < MOST_ROUNDS; ) {
     const request = { connectionId, ...toLeaseRequest(principal, options, conditions) }
@@ -87,7 +90,8 @@ export const leaseToken = async (
         conditions = decision.conditions
         break
       case 'refresh':
-        ;({ conditions, refusal } = await refreshFor(deps, row, options, decision.reason))
+        if (isFresh && decision.reason === 'too_short') throw toRefusal('min_ttl_unattainable', row, options)
+        ;({ conditions, refusal, isFresh } = await refreshFor(deps, row, options, decision.reason, patience))
         break
       case 'verify':
         if ((await deps.verifier.verify(connectionId)).kind === 'unknown') throw inDoubt()
@@ -112,29 +116,39 @@ const inDoubt = (): Problem =>
   )
 
 /** The conditions for the next try, and what to answer if the token does not meet those either. */
-type Next = { conditions: LeaseConditions; refusal: Problem | undefined }
+type Next = {
+  conditions: LeaseConditions
+  refusal: Problem | undefined
+  /** The token was issued for this lookup: another refresh would bring no better one. */
+  isFresh: boolean
+}
 
 const refreshFor = async (
   { refresher, clock }: LeaseDeps,
   row: RefusedRow,
   options: LeaseOptions,
   reason: RefreshReason,
+  patience: Patience,
 ): Promise<Next> => {
-  const outcome = await refresher.refresh(row.connection_id, {
-    knownVersion: row.token_version,
-    onConflict: options.onConflict,
-    reason,
-  })
+  const request = { knownVersion: row.token_version, onConflict: options.onConflict, reason }
+  const outcome = await refresher.refresh(row.connection_id, request, patience)
   const now = new Date(clock())
   switch (outcome.kind) {
     case 'newer_version':
-      return { conditions: conditionsAfterRefresh(options), refusal: undefined }
+      return { conditions: conditionsAfterRefresh(options), refusal: undefined, isFresh: true }
     case 'read_again':
-      return { conditions: firstConditions(options), refusal: undefined }
+      return { conditions: firstConditions(options), refusal: undefined, isFresh: false }
+    case 'pending':
+      throw new Problem(
+        'gitlab_unavailable',
+        'GitLab has not answered yet. The refresh goes on, and a late answer is saved.',
+        { retryAfterSeconds: PENDING_RETRY_SECONDS },
+      )
     case 'in_use':
       return {
         conditions: conditionsWhileLeased(options),
         refusal: tokenInUse(outcome.until, now, { canPreempt: true }),
+        isFresh: false,
       }
     case 'failing': {
       const extras = { retryAfterSeconds: retryAfterSeconds(outcome.until, now) }
@@ -150,7 +164,7 @@ const refreshFor = async (
               'GitLab gives no new token right now, and the current one expires too soon.',
               extras,
             )
-      return { conditions: conditionsWhileUnavailable(options), refusal }
+      return { conditions: conditionsWhileUnavailable(options), refusal, isFresh: false }
     }
   }
 }
@@ -159,9 +173,15 @@ const toRefusal = (code: RefusalCode, { refused, ...row }: RefusedRow, { minTtl 
   const { connection_id } = row
   if (code === 'min_ttl_unattainable') {
     const expires_at = row.token_expires_at?.toISOString() ?? null
-    return new Problem(code, `No token of this connection lives ${minTtl} seconds more.`, {
-      members: { connection_id, expires_at },
-    })
+    return new Problem(
+      code,
+      minTtl === undefined
+        ? 'GitLab issues tokens for this connection that end at once.'
+        : `No token of this connection lives ${minTtl} seconds more.`,
+      {
+        members: { connection_id, expires_at },
+      },
+    )
   }
   const fallback =
     code === 'connection_expired' ? 'The token has reached its end; a person has to replace it.' : undefined

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
-import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
+import { END_OF_EARLY_PAUSE, IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 import type { LeaseRequest, LeaseRow } from './lease.ts'
 
 /** In these fragments $1 is the time. */
@@ -82,7 +82,7 @@ export const leaseStatement = ({
           request.past_half_life
           or not connection.refreshable
           or connection.token_expires_at is null
-          or connection.retry_after > $1::timestamptz
+          or ${END_OF_EARLY_PAUSE('connection', '$1::timestamptz')} > $1::timestamptz
           or connection.token_expires_at - $1::timestamptz > (connection.token_expires_at - connection.token_issued_at) / 2
           or ${IS_LEASED('connection')}
         ) as leased

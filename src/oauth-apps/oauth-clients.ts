@@ -78,7 +78,7 @@ const build = async (
       },
       http: {
         agent: uncloneable(client.agent),
-        timeout: client.timeoutMs,
+        timeout: client.issuingTimeoutMs,
         redirects: false,
         maxBytes: 65_536,
       },

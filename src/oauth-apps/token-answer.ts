@@ -1,4 +1,5 @@
 import type { readRetryAfter } from '../gitlab/http-client.ts'
+import { isToken, readLifetime, readScopes } from '../gitlab/issued.ts'
 import type { classifyTransportError, TransportFailure } from '../gitlab/transport-failure.ts'
 
 /** What GitLab issued (RFC 6749, section 5.1). Both tokens replace the ones before. */
@@ -22,19 +23,17 @@ export type TokenAnswer =
   | { kind: 'invalid_state' }
   | TransportFailure
 
-type RawTokenSet = { access_token?: unknown; refresh_token?: unknown; expires_in?: unknown; scope?: unknown }
-
+/** The token counts, whatever else the answer says: it exists nowhere else. */
 export const readTokenSet = (raw: unknown): TokenAnswer => {
-  const { access_token, refresh_token, expires_in, scope } = (raw ?? {}) as RawTokenSet
-  if (typeof access_token !== 'string' || access_token === '')
-    return { kind: 'unreadable', status: undefined }
+  const { access_token, refresh_token, expires_in, scope } = (raw ?? {}) as Record<string, unknown>
+  if (!isToken(access_token)) return { kind: 'unreadable', status: undefined }
   return {
     kind: 'issued',
     tokenSet: {
       accessToken: access_token,
-      refreshToken: typeof refresh_token === 'string' && refresh_token !== '' ? refresh_token : null,
-      expiresIn: typeof expires_in === 'number' && Number.isFinite(expires_in) ? expires_in : null,
-      scopes: typeof scope === 'string' ? scope.split(/\s+/).filter(Boolean) : [],
+      refreshToken: isToken(refresh_token) ? refresh_token : null,
+      expiresIn: readLifetime(expires_in),
+      scopes: readScopes(scope) ?? [],
     },
   }
 }

@@ -4,8 +4,9 @@ import { startPatience } from '../clock/patience.ts'
 import type { Database } from '../db/database.ts'
 import type { AttemptKind, ConnectionRow } from '../db/tables.ts'
 import { notFound, Problem } from '../errors/problem.ts'
+import { afterAbandonedAttempt } from './doubt.ts'
 import { claimConnection, findLeaseEnd, lockConnection, NO_ATTEMPT, releaseClaim } from './queries.ts'
-import { afterAbandonedAttempt, CLAIM_SECONDS, isClaimed } from './refresh-decision.ts'
+import { CLAIM_SECONDS, isClaimed } from './refresh-decision.ts'
 
 /** The right of one writer, in all processes, to change the token of a connection until the deadline. */
 export type Claim = { row: ConnectionRow; attemptId: string }

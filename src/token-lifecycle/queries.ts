@@ -1,9 +1,14 @@
-import type { Selectable, Updateable } from 'kysely'
+import { type Selectable, sql, type Updateable } from 'kysely'
 import { type AuditEvent, recordAuditEventOfEach } from '../audit/queries.ts'
 import { addSeconds } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { AttemptKind, ConnectionRow, Tables } from '../db/tables.ts'
-import { type AfterFailure, CLAIM_SECONDS } from './refresh-decision.ts'
+import {
+  type AfterFailure,
+  CLAIM_SECONDS,
+  EARLY_PAUSE_SHARE,
+  LONGEST_EARLY_PAUSE_SECONDS,
+} from './refresh-decision.ts'
 
 /** Every write to a stored token. The room `connections` writes what else there is in the table: identity and name. */
 
@@ -13,6 +18,11 @@ export type ConnectionWithInstance = ConnectionRow & { base_url: string; oauth_a
 /** The same rule as isRefreshable in refresh-decision.ts. */
 export const IS_REFRESHABLE = (connection: string): string =>
   `(${connection}.refresh_token is not null and ${connection}.oauth_app_id is not null)`
+
+/** The same rule as endOfEarlyPause in leases/serving-decision.ts; null when no refresh has failed. */
+export const END_OF_EARLY_PAUSE = (connection: string, now: string): string =>
+  `(${connection}.retry_after + least((${connection}.token_expires_at - ${now}) / ${EARLY_PAUSE_SHARE},
+    make_interval(secs => ${LONGEST_EARLY_PAUSE_SECONDS})))`
 
 export const NO_ATTEMPT = {
   attempt_id: null,
@@ -139,26 +149,42 @@ export const markAttemptSent = (
       .where('attempt_deadline', '>', sentAt),
   )
 
+/** The writer is still waiting for GitLab. @returns false when another writer has the claim by now. */
+export const prolongClaim = (db: Database, id: string, attemptId: string, deadline: Date): Promise<boolean> =>
+  changedOne(db, update(db, id, { attempt_deadline: deadline }).where('attempt_id', '=', attemptId))
+
+/** The grant that a token descends from. An older version of the broker leaves the column empty. */
+const GRANT = sql<string>`coalesce(grant_id, id)`
+
 export type IssuedToken = Pick<
   ConnectionRow,
   'token_version' | 'access_token' | 'refresh_token' | 'token_issued_at' | 'token_expires_at' | 'scopes'
 >
 
 /**
- * Compare and swap on the version: GitLab lets exactly one refresh of a token succeed. So while the version has not
- * moved, this token is the only living successor, whichever writer has the claim by now.
- * @returns false when the connection has a newer token, or is gone.
+ * Compare and swap on the generation: GitLab lets exactly one refresh of a token succeed. So while the row has an older
+ * token of the same grant, or a token of an older grant, this token is the only living successor, whichever writer has
+ * the claim by now, and however far the database went back.
+ * @returns false when the connection has this token or a newer one, or is gone.
  */
-export const saveIssuedToken = (db: Database, id: string, token: IssuedToken): Promise<boolean> =>
+export const saveIssuedToken = (
+  db: Database,
+  id: string,
+  grantId: string,
+  token: IssuedToken,
+): Promise<boolean> =>
   changedOne(
     db,
     update(db, id, {
       ...NO_FAILURE,
       ...ACTIVE,
       ...token,
+      grant_id: grantId,
       last_verified_at: token.token_issued_at,
       updated_at: token.token_issued_at,
-    }).where('token_version', '=', token.token_version - 1),
+    }).where(
+      sql<boolean>`(${GRANT} < ${grantId}::uuid or (${GRANT} = ${grantId}::uuid and token_version < ${token.token_version}))`,
+    ),
     {
       action: 'connection.refreshed',
       at: token.token_issued_at,

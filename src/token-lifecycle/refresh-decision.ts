@@ -1,13 +1,18 @@
 import type { ConnectionRow } from '../db/tables.ts'
+import { type FailureHistory, mayStillAct } from './doubt.ts'
 
 /** Pure rules of the refresh: no I/O, the time is passed in. */
 
-/** How long one writer may hold a connection: longer than the HTTP timeouts to GitLab together. */
+/** How long a claim lasts. Its writer prolongs it while GitLab is asked; the claim of a writer that died ends soon. */
 export const CLAIM_SECONDS = 30
 /** GitLab can refuse a good refresh token for minutes (database replica lag): as long we go on trying. */
 export const REFUSAL_GRACE_SECONDS = 300
 const FIRST_BACKOFF_SECONDS = 5
 const LONGEST_BACKOFF_SECONDS = 60
+
+/** After a failed refresh, an early one waits for this share of the life that the token has left. */
+export const EARLY_PAUSE_SHARE = 6
+export const LONGEST_EARLY_PAUSE_SECONDS = 600
 
 /** What people read of a token that nothing renews and that is past its end. */
 export const TOKEN_REACHED_ITS_END = 'The token has reached its end. Replace it by a new one.'
@@ -65,6 +70,16 @@ export type RefreshRequest = {
   reason: RefreshReason
 }
 
+export type RefreshOutcome =
+  /** There is a newer version than the one that was to be replaced. */
+  | { kind: 'newer_version' }
+  | { kind: 'in_use'; until: Date }
+  | { kind: 'failing'; code: FailureCode; until: Date }
+  /** GitLab has not answered yet. The attempt goes on, and a late answer is saved. */
+  | { kind: 'pending' }
+  /** No longer active, not refreshable, or deleted: read the connection again. */
+  | { kind: 'read_again' }
+
 export type RefreshDecision =
   | { action: 'claim'; reason: 'due' | 'abandoned_attempt' }
   | { action: 'wait'; reason: 'claimed_elsewhere'; until: Date }
@@ -106,6 +121,8 @@ export type FailureCode =
   | 'refresh_answer_lost'
   | 'rotation_answer_lost'
   | 'refresh_token_refused'
+  /** The database was restored, or failed over, to a state before the last refresh. */
+  | 'database_went_back'
 
 /** What a failed refresh tells of the current access token and of GitLab. */
 export type RefreshFailure = {
@@ -116,63 +133,69 @@ export type RefreshFailure = {
   retryAfterSeconds?: number | undefined
 }
 
-type FailureHistory = Pick<
-  ConnectionRow,
-  'unanswered_since' | 'refused_since' | 'failing_since' | 'failure_count' | 'failure_code' | 'failure_detail'
->
-
 export type AfterFailure = FailureHistory & { retry_after: Date; status: 'active' | 'needs_reauthorization' }
 
 /** An outage says nothing about the token: a later, more telling cause may take its place. */
 const TELLS_NOTHING: ReadonlySet<string | null> = new Set([null, 'gitlab_unavailable', 'oauth_app_rejected'])
 
+/** After a request that GitLab may still be working on, what it says of the current token proves nothing. */
+export const asksAboutToken = ({ code }: RefreshFailure): boolean => code === 'refresh_token_refused'
+
+/** The refresh token was spent in a time that the database no longer knows of. */
+const WENT_BACK: Pick<RefreshFailure, 'code' | 'detail'> = {
+  code: 'database_went_back',
+  detail:
+    'The database went back to a state before the last refresh, and the token issued then is on no disk: connect the account again.',
+}
+
+export type FailureContext = {
+  /** What GitLab said of the current access token since; undefined = it was not asked or did not say. */
+  tokenAlive: boolean | undefined
+  /** When the refresh was sent. */
+  sentAt: Date
+  /** Whether the database went back to an earlier state since this token was issued. */
+  wentBack: boolean
+  now: Date
+}
+
 /**
  * What is written after a refresh that brought no token. Only GitLab's refusal of the refresh token, kept up for
- * minutes, ends in `needs_reauthorization`; the first telling cause stays what people are shown.
- * @param tokenAlive what GitLab said of the current access token since; undefined = it was not asked or did not say.
+ * minutes, ends in `needs_reauthorization`. The first telling cause stays what people are shown.
  */
 export const afterFailure = (
   history: FailureHistory,
   failure: RefreshFailure,
-  tokenAlive: boolean | undefined,
-  now: Date,
+  context: FailureContext,
 ): AfterFailure => {
-  const refused = failure.code === 'refresh_token_refused'
+  const { now } = context
+  const refused = asksAboutToken(failure)
   const refusedSince = refused ? (history.refused_since ?? now) : history.refused_since
   const dead =
     refused && refusedSince !== null && now.getTime() - refusedSince.getTime() >= REFUSAL_GRACE_SECONDS * 1000
-  const doubtful = tokenAlive === undefined ? failure.mayHaveActed || refused : !tokenAlive
   const keepsCause = !TELLS_NOTHING.has(history.failure_code)
-  // A token that still works was not replaced: no answer was lost, GitLab only failed.
-  const code = failure.code === 'refresh_answer_lost' && tokenAlive ? 'gitlab_unavailable' : failure.code
+  const cause = refused && context.wentBack ? WENT_BACK : failure
   return {
     status: dead ? 'needs_reauthorization' : 'active',
-    unanswered_since:
-      tokenAlive === true ? null : doubtful ? (history.unanswered_since ?? now) : history.unanswered_since,
+    unanswered_since: unansweredAfter(history, failure, context),
     refused_since: refusedSince,
     failing_since: history.failing_since ?? now,
     failure_count: history.failure_count + 1,
-    failure_code: keepsCause ? history.failure_code : code,
-    failure_detail: keepsCause ? history.failure_detail : failure.detail,
+    failure_code: keepsCause ? history.failure_code : cause.code,
+    failure_detail: keepsCause ? history.failure_detail : cause.detail,
     retry_after: new Date(
       now.getTime() + backoffSeconds(history.failure_count, failure.retryAfterSeconds) * 1000,
     ),
   }
 }
 
-/** What is written when a writer died: if its request had left, GitLab may have acted on it, and nobody knows the answer. */
-export const afterAbandonedAttempt = (row: ConnectionRow): Partial<ConnectionRow> => {
-  if (row.attempt_id === null || row.attempt_sent_at === null) return {}
-  const keepsCause =
-    row.failure_code === 'refresh_answer_lost' ||
-    row.failure_code === 'rotation_answer_lost' ||
-    row.failure_code === 'refresh_token_refused'
-  const what = row.attempt_kind === 'rotate' ? 'rotation' : 'refresh'
-  const detail = `A ${what} was sent at ${row.attempt_sent_at.toISOString()}, and the process ended before the answer was saved.`
-  return {
-    unanswered_since: row.unanswered_since ?? row.attempt_sent_at,
-    failing_since: row.failing_since ?? row.attempt_sent_at,
-    failure_code: keepsCause ? row.failure_code : `${what}_answer_lost`,
-    failure_detail: keepsCause ? row.failure_detail : detail,
-  }
+const unansweredAfter = (
+  { unanswered_since }: FailureHistory,
+  failure: RefreshFailure,
+  { tokenAlive, sentAt, now }: FailureContext,
+): Date | null => {
+  // The latest request counts: GitLab may act on it for as long as on any.
+  if (failure.mayHaveActed) return sentAt
+  if (!asksAboutToken(failure)) return unanswered_since
+  if (tokenAlive === true && mayStillAct(unanswered_since, now)) return unanswered_since
+  return tokenAlive === true ? null : (unanswered_since ?? now)
 }

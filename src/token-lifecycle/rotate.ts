@@ -1,15 +1,21 @@
+import type { Logger } from 'pino'
 import { addSeconds } from '../clock/clock.ts'
+import { startPatience } from '../clock/patience.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, InstanceRow } from '../db/tables.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import type { GitLabResult } from '../gitlab/http-client.ts'
-import { endOfLife, inspectToken } from '../gitlab/inspect-token.ts'
+import { inspectToken } from '../gitlab/inspect-token.ts'
+import { isToken, readEndDate, readScopes } from '../gitlab/issued.ts'
 import { refusalOf, refusalProblem } from '../gitlab/refusal.ts'
 import { hasScope, missingScopesProblem } from '../gitlab/scopes.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import type { Vault } from '../vault/vault.ts'
+import type { Attempts } from './attempts.ts'
 import { type Claim, claimForPerson } from './claim.ts'
+import { DOUBT_SECONDS } from './doubt.ts'
+import { withKeptClaim } from './kept-claim.ts'
 import {
   endAttempt,
   findConnection,
@@ -20,9 +26,7 @@ import {
 } from './queries.ts'
 import type { TokenSaver } from './token-saver.ts'
 
-export type RotateDeps = GitLabAccess & { tokenSaver: TokenSaver }
-
-type RotateAnswer = { token: string; expires_at: string | null; scopes: string[] }
+export type RotateDeps = GitLabAccess & { logger: Logger; tokenSaver: TokenSaver; attempts: Attempts }
 
 const DAY_SECONDS = 86_400
 /** GitLab's default limit for the life of an access token. */
@@ -48,8 +52,9 @@ export const nextExpiryDate = (
 
 /**
  * Rotates a personal, group or project access token at GitLab, once. Never retried: GitLab takes a second rotation
- * of the same token for theft, and revokes its successor. After an answer that leaves it open, the old token is
- * asked about: active = nothing happened; revoked = the new token is lost, and a person has to make another.
+ * of the same token for theft, and revokes its successor. After an answer that leaves it open, the old token is asked
+ * about once GitLab can no longer act: active = nothing happened; revoked = the new token is lost, and a person has to
+ * make another. The caller waits for seconds, the attempt for minutes: a late answer is saved.
  * @param expiresOn YYYY-MM-DD; as long a life as before when left out.
  * @throws {Problem} not_found, wrong_token_kind, missing_scopes, token_in_use, needs_reauthorization,
  *   gitlab_unavailable and other refusals
@@ -59,38 +64,55 @@ export const rotate = async (
   connectionId: string,
   expiresOn: string | undefined,
 ): Promise<void> => {
-  const { db, clock, instanceClients, tokenSaver } = deps
-  const found = await findConnection(db, connectionId)
+  const found = await findConnection(deps.db, connectionId)
   if (!found) throw notFound('connection')
   if (found.method === 'oauth') {
     throw new Problem('wrong_token_kind', 'An OAuth token is not rotated but refreshed: POST .../refresh.')
   }
   if (!hasScope(found.scopes, 'self_rotate')) throw missingScopesProblem(['self_rotate'], 'to rotate itself')
   const claim = await claimForPerson(deps, connectionId, 'rotate', { drained: true })
+  const attempt = async () => {
+    await attemptRotation(deps, claim, expiresOn)
+    return 'rotated' as const
+  }
+  const outcome = await deps.attempts.run(`rotate ${claim.attemptId}`, attempt, startPatience())
+  if (outcome === undefined) throw pending()
+}
+
+const attemptRotation = async (
+  deps: RotateDeps,
+  claim: Claim,
+  expiresOn: string | undefined,
+): Promise<void> => {
+  const { db, clock, instanceClients, tokenSaver } = deps
   const { row, attemptId } = claim
   const { instance, token } = await prepare(deps, claim).catch(async (error: unknown) => {
     await releaseClaim(db, row.id, attemptId).catch(() => undefined)
     throw error
   })
-
-  const answer = await instanceClients.for(instance).send({
-    method: 'POST',
-    path: '/api/v4/personal_access_tokens/self/rotate',
-    token,
-    json: { expires_at: expiresOn ?? nextExpiryDate(row, new Date(clock())) },
-  })
-  const rotated = readRotated(answer)
-  if (!rotated) return settleUnrotated(deps, claim, instance, token, answer)
+  const sentAt = new Date(clock())
+  const answer = await withKeptClaim(deps, claim, () =>
+    instanceClients.for(instance).send({
+      method: 'POST',
+      path: '/api/v4/personal_access_tokens/self/rotate',
+      token,
+      json: { expires_at: expiresOn ?? nextExpiryDate(row, sentAt) },
+      issuesToken: true,
+    }),
+  )
+  const rotated = readRotated(answer, row.scopes)
+  if (!rotated) return settleUnrotated(deps, claim, instance, token, answer, sentAt)
   const saved = await tokenSaver.save({
     connectionId: row.id,
+    grantId: row.grant_id ?? row.id,
     tokenVersion: row.token_version + 1,
-    issuedAt: new Date(clock()),
-    expiresAt: endOfLife(rotated.expires_at),
+    issuedAt: sentAt,
+    expiresAt: rotated.expiresAt,
     accessToken: rotated.token,
     refreshToken: null,
     scopes: rotated.scopes,
   })
-  if (saved === 'superseded') {
+  if (saved === 'superseded' || saved === 'gone') {
     throw new Problem(
       'rotation_refused',
       'Somebody replaced the token while it was rotated; the replacement counts.',
@@ -142,11 +164,14 @@ const requireSoleOwner = async (
   }
 }
 
-const readRotated = (answer: GitLabResult): RotateAnswer | undefined => {
+type Rotated = { token: string; expiresAt: Date | null; scopes: string[] }
+
+/** What GitLab issued is used even when the rest of its answer is nonsense. */
+const readRotated = (answer: GitLabResult, scopesBefore: string[]): Rotated | undefined => {
   if (answer.kind === 'failure' || answer.status >= 300) return undefined
-  const { token, expires_at, scopes } = (answer.body ?? {}) as Partial<RotateAnswer>
-  if (typeof token !== 'string' || !Array.isArray(scopes)) return undefined
-  return { token, expires_at: expires_at ?? null, scopes }
+  const { token, expires_at, scopes } = (answer.body ?? {}) as Record<string, unknown>
+  if (!isToken(token)) return undefined
+  return { token, expiresAt: readEndDate(expires_at), scopes: readScopes(scopes) ?? scopesBefore }
 }
 
 const mayHaveRotated = (answer: GitLabResult): boolean =>
@@ -160,46 +185,34 @@ const settleUnrotated = async (
   instance: InstanceRow,
   token: string,
   answer: GitLabResult,
+  sentAt: Date,
 ): Promise<never> => {
-  const refusal = refusalOf(answer, instance.base_url)
   if (!mayHaveRotated(answer)) {
     await releaseClaim(db, row.id, attemptId)
-    if (refusal) throw refusalProblem(refusal)
-    throw new Problem(
-      'rotation_refused',
-      'GitLab did not rotate the token: its settings or the expiry date do not allow it.',
-    )
+    const refusal = refusalOf(answer, instance.base_url)
+    throw refusal
+      ? refusalProblem(refusal)
+      : new Problem(
+          'rotation_refused',
+          'GitLab did not rotate the token: its settings or the expiry date do not allow it.',
+        )
   }
-  const detail = `GitLab gave no clear answer to a rotation at ${new Date(clock()).toISOString()}.`
-  const doubt = () =>
-    saveDoubt(db, row.id, attemptId, { since: new Date(clock()), code: 'rotation_answer_lost', detail })
-  if (answer.kind === 'failure' && answer.reason === 'timeout') {
-    // GitLab may still be at it: what it says of the old token now may be wrong in a moment.
-    await doubt()
-    throw uncertain()
-  }
+  const detail = `GitLab gave no clear answer to a rotation at ${sentAt.toISOString()}.`
   const inspection = await inspectToken(instanceClients.for(instance), token, new Date(clock()))
-  if (inspection.valid) {
-    await releaseClaim(db, row.id, attemptId)
-    throw new Problem('gitlab_unavailable', 'GitLab did not rotate the token; the old one still works.', {
-      retryAfterSeconds: 30,
-    })
-  }
-  const { code } = inspection.refusal
-  const now = new Date(clock())
-  if (code === 'token_revoked' || code === 'token_unknown') {
+  if (!inspection.valid && ['token_revoked', 'token_unknown'].includes(inspection.refusal.code)) {
     await endAttempt(db, row.id, attemptId, {
       status: 'needs_reauthorization',
       status_reason: 'rotation_answer_lost',
       status_detail: `${detail} The old token is revoked, and the new one reached nobody.`,
-      updated_at: now,
+      updated_at: new Date(clock()),
     })
     throw new Problem(
       'needs_reauthorization',
       'GitLab rotated the token and its answer was lost: enter a new token.',
     )
   }
-  await doubt()
+  // The old token may work now, and be dead in a moment: GitLab may still act.
+  await saveDoubt(db, row.id, attemptId, { since: sentAt, code: 'rotation_answer_lost', detail })
   throw uncertain()
 }
 
@@ -207,5 +220,12 @@ const uncertain = (): Problem =>
   new Problem(
     'gitlab_unavailable',
     'GitLab does not say whether it rotated the token; it is asked again before the token is handed out.',
-    { retryAfterSeconds: 30 },
+    { retryAfterSeconds: DOUBT_SECONDS },
+  )
+
+const pending = (): Problem =>
+  new Problem(
+    'gitlab_unavailable',
+    'GitLab has not answered yet. The rotation goes on, and a late answer is saved.',
+    { retryAfterSeconds: 5 },
   )

@@ -1,11 +1,14 @@
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { decodeProtectedHeader } from 'jose'
 import type { Logger } from 'pino'
 import type { Vault } from '../vault/vault.ts'
 
-/** A token that GitLab just issued, and that exists nowhere else yet. */
+/** A token that GitLab just issued. */
 export type IssuedTokenSet = {
   connectionId: string
+  /** The grant that it descends from. */
+  grantId: string
   /** The version that it becomes. */
   tokenVersion: number
   issuedAt: Date
@@ -15,51 +18,84 @@ export type IssuedTokenSet = {
   scopes: string[]
 }
 
-/** Tokens that the database did not take, encrypted, one file each. */
+/**
+ * Issued tokens on the disk, encrypted, one file each, in two folders:
+ *
+ * - `spool/` holds what the database did not take. A file stays until its token, or a successor, is stored.
+ * - `spool/saved/` holds the newest token of each connection for a while after saving. A database that goes back to an
+ *   earlier state gets it again.
+ */
 export type Spool = {
   write(issued: IssuedTokenSet): Promise<void>
   remove(issued: Pick<IssuedTokenSet, 'connectionId' | 'tokenVersion'>): Promise<void>
   /** What can be read; a file that does not open stays where it is and is logged. */
   list(): Promise<IssuedTokenSet[]>
+  retain(issued: IssuedTokenSet, at: Date): Promise<void>
+  /** The retained token of a connection, if it is this version or a later one. */
+  findRetained(connectionId: string, fromVersion: number): Promise<IssuedTokenSet | undefined>
+  /** The connections that have a retained token. */
+  listRetained(): Promise<string[]>
+  forgetRetained(connectionId: string): Promise<void>
+  /** @returns how many files went. */
+  deleteRetainedBefore(time: Date): Promise<number>
 }
 
 const FILE_NAME = /^([0-9a-f-]{36})\.(\d+)\.jwe$/
+const RETAINED_NAME = /^([0-9a-f-]{36})\.jwe$/
 const OWNER_ONLY = 0o600
 
 type Stored = Omit<IssuedTokenSet, 'issuedAt' | 'expiresAt'> & { issuedAt: string; expiresAt: string | null }
 
 export const createSpool = (folder: string, vault: Vault, logger: Logger): Spool => {
+  const retainedFolder = join(folder, 'saved')
   const fileOf = ({ connectionId, tokenVersion }: Pick<IssuedTokenSet, 'connectionId' | 'tokenVersion'>) =>
     join(folder, `${connectionId}.${tokenVersion}.jwe`)
+  const retainedFileOf = (connectionId: string) => join(retainedFolder, `${connectionId}.jwe`)
+
+  const seal = (issued: IssuedTokenSet): Promise<string> =>
+    vault.seal(JSON.stringify(issued), {
+      ownerId: issued.connectionId,
+      version: issued.tokenVersion,
+      use: 'spool',
+    })
+
+  const openJwe = async (jwe: string, ownerId: string, version: number): Promise<IssuedTokenSet> => {
+    const stored = JSON.parse(await vault.open(jwe, { ownerId, version, use: 'spool' })) as Stored
+    const expiresAt = stored.expiresAt === null ? null : new Date(stored.expiresAt)
+    // A file of an earlier version of the broker names no grant: its token descends from the first.
+    return {
+      ...stored,
+      grantId: stored.grantId ?? stored.connectionId,
+      issuedAt: new Date(stored.issuedAt),
+      expiresAt,
+    }
+  }
 
   const read = async (name: string): Promise<IssuedTokenSet | undefined> => {
     const [, ownerId = '', version] = FILE_NAME.exec(name) ?? []
     try {
-      const jwe = await readFile(join(folder, name), 'utf8')
-      const stored = JSON.parse(
-        await vault.open(jwe, { ownerId, version: Number(version), use: 'spool' }),
-      ) as Stored
-      const expiresAt = stored.expiresAt === null ? null : new Date(stored.expiresAt)
-      return { ...stored, issuedAt: new Date(stored.issuedAt), expiresAt }
+      return await openJwe(await readFile(join(folder, name), 'utf8'), ownerId, Number(version))
     } catch (error) {
       logger.error({ err: error, file: name }, 'a file in the spool does not open; it is left where it is')
       return undefined
     }
   }
 
+  const namesIn = (path: string): Promise<string[]> =>
+    readdir(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT')
+        logger.error({ err: error }, 'the spool cannot be read; what may be in it is not taken up')
+      return []
+    })
+
   return {
     async write(issued) {
       await mkdir(folder, { recursive: true, mode: 0o700 })
-      const jwe = await vault.seal(JSON.stringify(issued), {
-        ownerId: issued.connectionId,
-        version: issued.tokenVersion,
-        use: 'spool',
-      })
       const file = fileOf(issued)
       // Written beside and renamed: a crash leaves the whole file or none.
       const draft = await open(`${file}.draft`, 'w', OWNER_ONLY)
       try {
-        await draft.writeFile(jwe)
+        await draft.writeFile(await seal(issued))
         await draft.sync()
       } finally {
         await draft.close()
@@ -70,13 +106,52 @@ export const createSpool = (folder: string, vault: Vault, logger: Logger): Spool
     remove: (issued) => rm(fileOf(issued), { force: true }),
 
     async list() {
-      const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'ENOENT')
-          logger.error({ err: error }, 'the spool cannot be read; what may be in it is not taken up')
-        return []
-      })
-      const files = await Promise.all(names.filter((name) => FILE_NAME.test(name)).map(read))
+      const files = await Promise.all(
+        (await namesIn(folder)).filter((name) => FILE_NAME.test(name)).map(read),
+      )
       return files.filter((issued) => issued !== undefined)
+    },
+
+    async retain(issued, at) {
+      await mkdir(retainedFolder, { recursive: true, mode: 0o700 })
+      const file = retainedFileOf(issued.connectionId)
+      // No sync: the database has the token. Unique, since two tokens of one connection may be retained at once.
+      const draft = `${file}.${issued.tokenVersion}.draft`
+      await writeFile(draft, await seal(issued), { mode: OWNER_ONLY })
+      await utimes(draft, at, at)
+      await rename(draft, file)
+    },
+
+    async findRetained(connectionId, fromVersion) {
+      const jwe = await readFile(retainedFileOf(connectionId), 'utf8').catch(() => undefined)
+      if (jwe === undefined) return undefined
+      try {
+        // The header is readable without the key: most of the time it tells that the row is as new.
+        const version = Number((decodeProtectedHeader(jwe) as { ver?: unknown }).ver)
+        return version >= fromVersion ? await openJwe(jwe, connectionId, version) : undefined
+      } catch (error) {
+        logger.error({ err: error, connection_id: connectionId }, 'a retained token does not open')
+        return undefined
+      }
+    },
+
+    async listRetained() {
+      const names = await namesIn(retainedFolder)
+      return names.flatMap((name) => RETAINED_NAME.exec(name)?.[1] ?? [])
+    },
+
+    forgetRetained: (connectionId) => rm(retainedFileOf(connectionId), { force: true }),
+
+    async deleteRetainedBefore(time) {
+      let deleted = 0
+      for (const name of await namesIn(retainedFolder)) {
+        const file = join(retainedFolder, name)
+        const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }))
+        if (mtimeMs >= time.getTime()) continue
+        await rm(file, { force: true })
+        deleted += 1
+      }
+      return deleted
     },
   }
 }

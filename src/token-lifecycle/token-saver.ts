@@ -1,17 +1,34 @@
 import { ExponentialBackoff, handleAll, retry } from 'cockatiel'
 import type { Logger } from 'pino'
+import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
+import type { ConnectionRow } from '../db/tables.ts'
 import type { Vault } from '../vault/vault.ts'
-import { type IssuedToken, saveIssuedToken } from './queries.ts'
+import { findConnection, type IssuedToken, saveIssuedToken } from './queries.ts'
 import type { IssuedTokenSet, Spool } from './spool.ts'
 
-/** `superseded`: the connection has a newer token or is gone. `kept`: the database is away; saved as soon as it is back. */
-export type SaveOutcome = 'saved' | 'superseded' | 'kept'
+/**
+ * - `saved`: the database has it.
+ * - `superseded`: the connection has this token already, or a newer one.
+ * - `gone`: there is no such connection. It was deleted, or the database went back to before it was made.
+ * - `kept`: the database is away; the token is saved as soon as the database is back.
+ */
+export type SaveOutcome = 'saved' | 'superseded' | 'gone' | 'kept'
 
 export type TokenSaver = {
   save(issued: IssuedTokenSet): Promise<SaveOutcome>
   /** Saves what an earlier process had to leave behind. @returns how many there were. */
   takeUpSpool(): Promise<number>
+  /**
+   * Gives a connection that is behind the living successor of its token, if this node retained it.
+   * @returns whether it was given.
+   */
+  offerSuccessor(row: Pick<ConnectionRow, 'id' | 'grant_id' | 'token_version'>): Promise<boolean>
+  /** The same for every connection: the database went back. @returns how many were behind. */
+  offerAllRetained(): Promise<number>
+  /** A connection was deleted: nothing of its tokens stays on this node's disk. */
+  forget(connectionId: string): Promise<void>
+  deleteOldRetained(): Promise<number>
   /** Tries once more to save what is kept, then leaves it in the spool for the next start. */
   close(): Promise<void>
 }
@@ -21,28 +38,53 @@ const LONGEST_RETRY_MS = 5_000
 /** A save takes milliseconds; what takes longer may take until the statement's limit. */
 const HESITATION_MS = 500
 
-export const createTokenSaver = (deps: {
+export type TokenSaverDeps = {
   db: Database
   vault: Vault
+  clock: Clock
   spool: Spool
   logger: Logger
-}): TokenSaver => {
-  const { db, vault, spool, logger } = deps
+  /** How long an issued token stays on the disk after it was saved; 0 = not at all. */
+  retentionSeconds: number
+}
+
+export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
+  const { db, vault, clock, spool, logger, retentionSeconds } = deps
   const closing = new AbortController()
   const kept = new Map<string, Promise<void>>()
+  const retaining = new Set<Promise<void>>()
   const untilSaved = retry(handleAll, {
     maxAttempts: Number.POSITIVE_INFINITY,
     backoff: new ExponentialBackoff({ initialDelay: FIRST_RETRY_MS, maxDelay: LONGEST_RETRY_MS }),
   })
 
+  const retain = (issued: IssuedTokenSet): void => {
+    if (retentionSeconds === 0) return
+    const writing = spool
+      .retain(issued, new Date(clock()))
+      .catch((error: unknown) =>
+        logger.warn({ err: error, connection_id: issued.connectionId }, 'a saved token is not retained'),
+      )
+      .finally(() => retaining.delete(writing))
+    retaining.add(writing)
+  }
+
   const saveOnce = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
-    const saved = await saveIssuedToken(db, issued.connectionId, await seal(vault, issued))
-    if (saved) return 'saved'
-    logger.warn(
-      { connection_id: issued.connectionId, token_version: issued.tokenVersion },
-      'a newer token was there',
-    )
-    return 'superseded'
+    const { connectionId, grantId, tokenVersion } = issued
+    if (await saveIssuedToken(db, connectionId, grantId, await seal(vault, issued))) {
+      retain(issued)
+      return 'saved'
+    }
+    const outcome = (await findConnection(db, connectionId)) ? 'superseded' : 'gone'
+    const line = outcome === 'gone' ? 'the connection is gone' : 'the token or a newer one was there'
+    logger.warn({ connection_id: connectionId, token_version: tokenVersion }, line)
+    return outcome
+  }
+
+  /** A token without a connection is kept for a while: the database may have gone back to before it was made. */
+  const settle = async (issued: IssuedTokenSet, outcome: SaveOutcome): Promise<void> => {
+    if (outcome === 'gone') await spool.retain(issued, new Date(clock()))
+    await spool.remove(issued)
   }
 
   const keep = async (issued: IssuedTokenSet): Promise<void> => {
@@ -55,8 +97,7 @@ export const createTokenSaver = (deps: {
     }
     const saving = untilSaved
       .execute(async () => {
-        await saveOnce(issued)
-        await spool.remove(issued)
+        await settle(issued, await saveOnce(issued))
         log.info('a kept token is saved')
       }, closing.signal)
       .catch((error: unknown) =>
@@ -81,7 +122,7 @@ export const createTokenSaver = (deps: {
     try {
       const outcome = await saveOnce(issued)
       clearTimeout(hesitating)
-      if (await spare) await spool.remove(issued)
+      if (await spare) await settle(issued, outcome)
       return outcome
     } finally {
       clearTimeout(hesitating)
@@ -89,7 +130,7 @@ export const createTokenSaver = (deps: {
     }
   }
 
-  const saveOrKeep = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
+  const save = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
     try {
       return await saveWithSpare(issued)
     } catch (error) {
@@ -99,22 +140,46 @@ export const createTokenSaver = (deps: {
     }
   }
 
+  const offer = async (connectionId: string, fromVersion: number): Promise<boolean> => {
+    const issued = await spool.findRetained(connectionId, fromVersion)
+    if (!issued) return false
+    const { grantId, tokenVersion } = issued
+    if (!(await saveIssuedToken(db, connectionId, grantId, await seal(vault, issued)))) return false
+    logger.error(
+      { connection_id: connectionId, token_version: tokenVersion },
+      'the database was behind: a token of this connection came back from the disk',
+    )
+    return true
+  }
+
   return {
-    save: saveOrKeep,
+    save,
 
     async takeUpSpool() {
       const left = await spool.list()
       for (const issued of left) {
-        const outcome = await saveOrKeep(issued)
-        if (outcome !== 'kept') await spool.remove(issued)
+        const outcome = await save(issued)
+        if (outcome !== 'kept') await settle(issued, outcome)
         logger.warn({ connection_id: issued.connectionId, outcome }, 'a token from the spool was taken up')
       }
       return left.length
     },
 
+    offerSuccessor: ({ id, token_version }) => offer(id, token_version + 1),
+
+    async offerAllRetained() {
+      let given = 0
+      for (const connectionId of await spool.listRetained()) if (await offer(connectionId, 1)) given += 1
+      return given
+    },
+
+    forget: (connectionId) => spool.forgetRetained(connectionId),
+
+    deleteOldRetained: () => spool.deleteRetainedBefore(new Date(clock() - retentionSeconds * 1000)),
+
     async close() {
       closing.abort()
-      await Promise.allSettled(kept.values())
+      await Promise.allSettled([...kept.values(), ...retaining])
     },
   }
 }

@@ -5,8 +5,9 @@ import { type Inspection, inspectToken } from '../gitlab/inspect-token.ts'
 import type { Refusal } from '../gitlab/refusal.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
+import { afterAbandonedAttempt, DOUBT_SECONDS, mayStillAct } from './doubt.ts'
 import { findConnection, NO_ATTEMPT, saveVerification } from './queries.ts'
-import { afterAbandonedAttempt, isRefreshable } from './refresh-decision.ts'
+import { isRefreshable } from './refresh-decision.ts'
 
 /** What GitLab said of the stored token. `unknown`: it could not be asked, or the token changed meanwhile. */
 export type StoredTokenVerdict = { tokenVersion: number } & Verdict
@@ -49,8 +50,8 @@ const verifyStoredToken = async (
     use: 'access',
   })
   const inspection = await inspectToken(instanceClients.for(instance), token, new Date(clock()))
-  const verdict = toVerdict(inspection, row)
   const now = new Date(clock())
+  const verdict = toVerdict(inspection, row, now)
   const changes = toChanges(row, inspection, verdict, now)
   const isOurs = changes === undefined || (await saveVerification(db, row, changes, now))
   return {
@@ -59,12 +60,23 @@ const verifyStoredToken = async (
   }
 }
 
-const toVerdict = (inspection: Inspection, row: ConnectionRow): Verdict => {
+/** A rotation has no answer, and GitLab may still act on it: that the old token works now proves nothing. */
+const STILL_IN_DOUBT: Refusal = {
+  code: 'gitlab_unavailable',
+  detail: 'GitLab may still be working on a rotation of this token.',
+  retryAfterSeconds: DOUBT_SECONDS,
+}
+
+const toVerdict = (inspection: Inspection, row: ConnectionRow, now: Date): Verdict => {
   if (!inspection.valid) {
     const { refusal } = inspection
     return DEAD.has(refusal.code) ? { kind: 'dead', refusal } : { kind: 'unknown', refusal }
   }
-  if (inspection.facts.user.id === row.gitlab_user_id) return { kind: 'works' }
+  if (inspection.facts.user.id === row.gitlab_user_id) {
+    return !isRefreshable(row) && mayStillAct(row.unanswered_since, now)
+      ? { kind: 'unknown', refusal: STILL_IN_DOUBT }
+      : { kind: 'works' }
+  }
   const detail = 'GitLab says that this token belongs to another account.'
   return { kind: 'dead', refusal: { code: 'token_unknown', detail } }
 }

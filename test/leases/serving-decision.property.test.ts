@@ -48,7 +48,7 @@ const state: fc.Arbitrary<ServingState> = fc
     left: fc.constantFrom(-1, 0, 1, 44, 45, 46, 60, 299, 300, 301, 3_599, 3_600, 3_601, 7_200),
     attempt: seldom(someTime, undefined),
     unanswered_since: seldom(near.map(at), null),
-    retry_after: someTime,
+    retry_after: fc.constantFrom(null, null, at(-600), at(-599), at(-100), at(-1), NOW, at(1)),
     refreshable: fc.boolean(),
     leased: fc.boolean(),
   })

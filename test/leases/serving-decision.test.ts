@@ -65,14 +65,14 @@ t.test('decideServing', async (t) => {
       serve('leased_by_others', first),
     ],
     [
-      'nor while GitLab asked for a pause',
-      OAUTH(3_000, { retry_after: at(1) }),
+      'nor soon after a refresh that failed: a sixth of the life that is left, ten minutes at most',
+      OAUTH(3_000, { retry_after: at(-499) }),
       SOFT,
       serve('gitlab_backing_off', first),
     ],
     [
       'a pause that is over counts no more',
-      OAUTH(3_000, { retry_after: NOW }),
+      OAUTH(3_000, { retry_after: at(-500) }),
       SOFT,
       refresh('past_half_life'),
     ],

@@ -15,6 +15,7 @@ import type { Role } from '../../src/db/tables.ts'
 import type { App } from '../../src/http/server.ts'
 import type { Jobs } from '../../src/jobs/jobs.ts'
 import { createLogger } from '../../src/log.ts'
+import type { DatabaseHistory } from '../../src/token-lifecycle/history/watch-history.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createFakeClock, type FakeClock } from './clock.ts'
 import { createTestDatabase } from './database.ts'
@@ -44,6 +45,7 @@ export type TestBroker = {
   app: App
   /** The background work; tests run it by hand. */
   jobs: Jobs
+  history: DatabaseHistory
   db: Database
   database: OpenDatabase
   clock: FakeClock
@@ -86,7 +88,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   const logger = createLogger('trace', { write: (line: string) => void logLines.push(line) })
   const keyRing = await openKeyRing(db, [MASTER_KEY], clock)
   await ensureFirstAdminKey(db, { configuredKey: ADMIN_KEY, mayGenerate: false, clock })
-  const { app, jobs, takeUpSpool } = await createApp({
+  const { app, jobs, takeUpSpool, history } = await createApp({
     db,
     runPrepared,
     keyRing,
@@ -138,6 +140,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
     url,
     app,
     jobs,
+    history,
     db,
     database,
     clock,

@@ -6,6 +6,7 @@ import type { ConnectionRow } from '../../src/db/tables.ts'
 import { createInstanceClients } from '../../src/instances/instance-clients.ts'
 import { createLogger } from '../../src/log.ts'
 import { createOAuthClients } from '../../src/oauth-apps/oauth-clients.ts'
+import { createAttempts } from '../../src/token-lifecycle/attempts.ts'
 import { createRefresher, type Refresher } from '../../src/token-lifecycle/refresh.ts'
 import { createSpool } from '../../src/token-lifecycle/spool.ts'
 import { createTokenSaver } from '../../src/token-lifecycle/token-saver.ts'
@@ -78,12 +79,32 @@ export const createReplica = async (
   const instanceClients = createInstanceClients({ ...gitlab, clock })
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl: broker.url })
   const dataDir = await mkdtemp(join(tmpdir(), 'gtb-replica-'))
-  const tokenSaver = createTokenSaver({ db, vault, spool: createSpool(dataDir, vault, logger), logger })
+  const tokenSaver = createTokenSaver({
+    db,
+    vault,
+    clock,
+    spool: createSpool(dataDir, vault, logger),
+    logger,
+    retentionSeconds: 86_400,
+  })
+  const attempts = createAttempts(logger)
+  const history = { wentBackAt: () => undefined }
   t.teardown(async () => {
+    await attempts.idle()
     await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()
     await rm(dataDir, { recursive: true, force: true })
   })
-  return createRefresher({ db, vault, clock, logger, instanceClients, oauthClients, tokenSaver })
+  return createRefresher({
+    db,
+    vault,
+    clock,
+    logger,
+    instanceClients,
+    oauthClients,
+    tokenSaver,
+    attempts,
+    history,
+  })
 }

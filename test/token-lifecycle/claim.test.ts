@@ -1,6 +1,7 @@
 import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import { type Claim, claimForPerson, claimIf } from '../../src/token-lifecycle/claim.ts'
+import { afterAbandonedAttempt } from '../../src/token-lifecycle/doubt.ts'
 import {
   endAttempt,
   markAttemptSent,
@@ -9,11 +10,7 @@ import {
   saveFailure,
   saveIssuedToken,
 } from '../../src/token-lifecycle/queries.ts'
-import {
-  afterAbandonedAttempt,
-  afterFailure,
-  CLAIM_SECONDS,
-} from '../../src/token-lifecycle/refresh-decision.ts'
+import { afterFailure, CLAIM_SECONDS } from '../../src/token-lifecycle/refresh-decision.ts'
 import { setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { connect, lookUp, NO_TROUBLE, rowOf } from '../support/lifecycle.ts'
@@ -79,7 +76,7 @@ t.test('a claim', async (t) => {
     const { attemptId } = await claim(id)
     const failure = { code: 'refresh_token_refused', detail: 'refused', mayHaveActed: false } as const
     const ended = {
-      ...afterFailure(loser.row, failure, false, now()),
+      ...afterFailure(loser.row, failure, { tokenAlive: false, sentAt: now(), wentBack: false, now: now() }),
       status: 'needs_reauthorization' as const,
     }
     const before = await rowOf(stage, id)
@@ -103,7 +100,8 @@ t.test('a claim', async (t) => {
     async (t) => {
       const id = await connect(stage)
       await claim(id)
-      const { token_version, access_token, refresh_token, scopes } = await rowOf(stage, id)
+      const { token_version, access_token, refresh_token, scopes, grant_id } = await rowOf(stage, id)
+      const grant = grant_id!
       const next = {
         token_version: token_version + 1,
         access_token,
@@ -112,14 +110,14 @@ t.test('a claim', async (t) => {
         token_issued_at: now(),
         token_expires_at: null,
       }
-      t.equal(await saveIssuedToken(db, id, next), true)
+      t.equal(await saveIssuedToken(db, id, grant, next), true)
       t.match(await rowOf(stage, id), { token_version: token_version + 1, ...NO_TROUBLE })
-      t.equal(await saveIssuedToken(db, id, next), false, 'once')
-      t.equal(
-        await saveIssuedToken(db, id, { ...next, token_version: token_version + 3 }),
-        false,
-        'and in order',
-      )
+      t.equal(await saveIssuedToken(db, id, grant, next), false, 'once')
+      const later = { ...next, token_version: token_version + 3 }
+      t.equal(await saveIssuedToken(db, id, id, later), false, 'not that of an earlier grant')
+      t.equal(await saveIssuedToken(db, id, grant, later), true, 'a row that is behind gets its successor')
+      t.equal(await saveIssuedToken(db, id, grant, { ...next, token_version: 3 }), false, 'none goes back')
+      t.equal(await saveIssuedToken(db, id, uuidv7(), next), true, 'a later grant replaces an earlier one')
     },
   )
 
@@ -175,7 +173,11 @@ t.test('a claim', async (t) => {
       failure_code: 'refresh_token_refused',
       failure_detail: 'refused',
     }
-    t.same(afterAbandonedAttempt({ ...abandoned, ...told }), told, 'the first cause stays')
+    t.same(
+      afterAbandonedAttempt({ ...abandoned, ...told }),
+      { ...told, unanswered_since: sentAt },
+      'the first cause stays; GitLab may act on the latest request',
+    )
     t.match(
       afterAbandonedAttempt({ ...abandoned, failure_code: 'gitlab_unavailable', failure_detail: 'down' }),
       { failure_code: 'refresh_answer_lost' },

@@ -11,7 +11,8 @@ t.test('while the database hesitates to take a new token, the token is on the di
   t.teardown(() => rm(dataDir, { recursive: true, force: true }))
   const stage = await setStage(t, { broker: { config: { dataDir } } })
   const { broker, simulator, clock } = stage
-  const spooled = () => readdir(join(dataDir, 'spool')).catch((): string[] => [])
+  const spooled = async () =>
+    (await readdir(join(dataDir, 'spool')).catch((): string[] => [])).filter((name) => name.endsWith('.jwe'))
   const id = await connect(stage)
   clock.advance(OUT)
 

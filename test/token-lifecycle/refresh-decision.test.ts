@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { DOUBT_SECONDS, decideSettlement, detectsReuse } from '../../src/token-lifecycle/doubt.ts'
 import {
   afterFailure,
   backoffSeconds,
@@ -186,9 +187,17 @@ const DOWN: RefreshFailure = { code: 'gitlab_unavailable', detail: 'down', mayHa
 const LOST: RefreshFailure = { code: 'refresh_answer_lost', detail: 'lost', mayHaveActed: true }
 const BAD_APP: RefreshFailure = { code: 'oauth_app_rejected', detail: 'bad app', mayHaveActed: false }
 
+/** What GitLab said of the token after a refresh that was sent four seconds before. */
+const told = (tokenAlive: boolean | undefined, now = NOW) => ({
+  tokenAlive,
+  sentAt: new Date(now.getTime() - 4_000),
+  wentBack: false,
+  now,
+})
+
 t.test('afterFailure', async (t) => {
   t.same(
-    afterFailure(HEALTHY, DOWN, undefined, NOW),
+    afterFailure(HEALTHY, DOWN, told(undefined)),
     {
       status: 'active',
       unanswered_since: null,
@@ -202,24 +211,33 @@ t.test('afterFailure', async (t) => {
     'of an outage leaves the token out of doubt',
   )
 
-  const doubts: [name: string, failure: RefreshFailure, alive: boolean | undefined, doubted: boolean][] = [
-    ['no answer, and the token was not asked about', LOST, undefined, true],
-    ['no answer, and the token is dead', LOST, false, true],
-    ['no answer, and the token still works', LOST, true, false],
-    ['refused, and GitLab does not say whether the token lives', REFUSED, undefined, true],
-    ['refused, and the token still works', REFUSED, true, false],
-    ['refused, and the token is dead', REFUSED, false, true],
-    ['the app is rejected', BAD_APP, undefined, false],
+  const doubts: [name: string, failure: RefreshFailure, alive: boolean | undefined, since: Date | null][] = [
+    ['no answer: from when the refresh was sent', LOST, undefined, at(-4)],
+    ['no answer, whatever GitLab says of the token: it may still act', LOST, true, at(-4)],
+    ['refused, and GitLab does not say whether the token lives', REFUSED, undefined, NOW],
+    ['refused, and the token still works', REFUSED, true, null],
+    ['refused, and the token is dead', REFUSED, false, NOW],
+    ['the app is rejected', BAD_APP, undefined, null],
   ]
-  for (const [name, failure, alive, doubted] of doubts) {
-    t.same(afterFailure(HEALTHY, failure, alive, NOW).unanswered_since, doubted ? NOW : null, name)
-  }
+  for (const [name, failure, alive, since] of doubts)
+    t.same(afterFailure(HEALTHY, failure, told(alive)).unanswered_since, since, name)
 
-  const since = { ...HEALTHY, unanswered_since: at(-60), failing_since: at(-60), failure_count: 2 }
-  t.same(afterFailure(since, DOWN, undefined, NOW).unanswered_since, at(-60), 'an outage clears no doubt')
-  t.same(afterFailure(since, LOST, false, NOW).unanswered_since, at(-60), 'doubt counts from its beginning')
-  t.same(afterFailure(since, REFUSED, true, NOW).unanswered_since, null, 'a token that works clears it')
-  t.same(afterFailure(since, DOWN, undefined, NOW).failing_since, at(-60))
+  const doubtedFor = (seconds: number) => ({
+    ...HEALTHY,
+    unanswered_since: at(-seconds),
+    failing_since: at(-60),
+    failure_count: 2,
+  })
+  const since = doubtedFor(60)
+  t.same(afterFailure(since, DOWN, told(undefined)).unanswered_since, at(-60), 'an outage clears no doubt')
+  t.same(afterFailure(since, LOST, told(false)).unanswered_since, at(-4), 'the latest request counts')
+  t.same(afterFailure(since, REFUSED, told(true)).unanswered_since, null, 'a token that works clears it')
+  t.same(
+    afterFailure(doubtedFor(59), REFUSED, told(true)).unanswered_since,
+    at(-59),
+    'not while GitLab may still act on the request before',
+  )
+  t.same(afterFailure(since, DOWN, told(undefined)).failing_since, at(-60))
 
   const grace = REFUSAL_GRACE_SECONDS
   const refusedFor = (seconds: number) => ({
@@ -227,29 +245,39 @@ t.test('afterFailure', async (t) => {
     refused_since: at(-seconds),
     failure_code: 'refresh_token_refused',
   })
-  t.equal(afterFailure(HEALTHY, REFUSED, false, NOW).status, 'active', 'the first refusal is not death')
+  t.equal(afterFailure(HEALTHY, REFUSED, told(false)).status, 'active', 'the first refusal is not death')
   t.equal(
-    afterFailure(refusedFor(grace - 1), REFUSED, false, NOW).status,
+    afterFailure(refusedFor(grace - 1), REFUSED, told(false)).status,
     'active',
     'nor one within the grace',
   )
   t.equal(
-    afterFailure(refusedFor(grace), REFUSED, false, NOW).status,
+    afterFailure(refusedFor(grace), REFUSED, told(false)).status,
     'needs_reauthorization',
     'after it, it is',
   )
-  t.equal(afterFailure(refusedFor(grace * 9), DOWN, undefined, NOW).status, 'active', 'an outage never is')
+  t.equal(afterFailure(refusedFor(grace * 9), DOWN, told(undefined)).status, 'active', 'an outage never is')
   t.equal(
-    afterFailure(refusedFor(grace * 9), BAD_APP, undefined, NOW).status,
+    afterFailure(refusedFor(grace * 9), BAD_APP, told(undefined)).status,
     'active',
     'nor the fault of the app',
   )
 
   const codes = (...failures: [RefreshFailure, boolean | undefined][]): string | null =>
     failures.reduce<History>(
-      (history, [failure, alive]) => afterFailure(history, failure, alive, NOW),
+      (history, [failure, alive]) => afterFailure(history, failure, told(alive)),
       HEALTHY,
     ).failure_code
+  t.match(afterFailure(refusedFor(grace), REFUSED, { ...told(false), wentBack: true }), {
+    status: 'needs_reauthorization',
+    failure_code: 'refresh_token_refused',
+  })
+  t.match(
+    afterFailure(HEALTHY, REFUSED, { ...told(false), wentBack: true }),
+    { failure_code: 'database_went_back', failure_detail: /went back to a state before/ },
+    'the true cause of a refusal after the database went back',
+  )
+
   t.equal(codes([DOWN, undefined], [REFUSED, false]), 'refresh_token_refused', 'an outage tells nothing')
   t.equal(codes([BAD_APP, undefined], [REFUSED, false]), 'refresh_token_refused', 'nor does a rejected app')
   t.equal(
@@ -258,11 +286,7 @@ t.test('afterFailure', async (t) => {
     'the first cause stays',
   )
   t.equal(codes([REFUSED, false], [LOST, undefined]), 'refresh_token_refused')
-  t.equal(
-    codes([LOST, true], [REFUSED, false]),
-    'refresh_token_refused',
-    'an answer was not lost when the token still works',
-  )
+  t.equal(codes([LOST, true], [REFUSED, false]), 'refresh_answer_lost', 'GitLab acted after it was asked')
 })
 
 const someFailure: fc.Arbitrary<RefreshFailure> = fc.record({
@@ -299,7 +323,13 @@ t.test('over any series of failures, afterFailure', async (t) => {
           const steps = failures.map(([failure, alive, pause]) => {
             seconds += pause
             const now = at(seconds)
-            const step = { before, after: afterFailure(before, failure, alive, now), failure, alive, now }
+            const step = {
+              before,
+              after: afterFailure(before, failure, told(alive, now)),
+              failure,
+              alive,
+              now,
+            }
             before = step.after
             return step
           })
@@ -333,11 +363,20 @@ t.test('over any series of failures, afterFailure', async (t) => {
         (after.failure_code === before.failure_code && after.failure_detail === before.failure_detail),
     )
   })
-  holds('clears the doubt when, and only when, the token is known to work', (steps) =>
-    steps.every(({ before, after, alive }) =>
-      alive === true
-        ? after.unanswered_since === null
-        : before.unanswered_since === null || after.unanswered_since !== null,
+  holds('clears the doubt only when GitLab says late enough that the token works', (steps) =>
+    steps.every(
+      ({ before, after, failure, alive, now }) =>
+        before.unanswered_since === null ||
+        after.unanswered_since !== null ||
+        (alive === true &&
+          failure.code === 'refresh_token_refused' &&
+          now.getTime() - before.unanswered_since.getTime() >= DOUBT_SECONDS * 1000),
+    ),
+  )
+  holds('leaves a token in doubt whenever GitLab may have acted', (steps) =>
+    steps.every(
+      ({ after, failure, now }) =>
+        !failure.mayHaveActed || after.unanswered_since?.getTime() === told(undefined, now).sentAt.getTime(),
     ),
   )
   holds('counts every failure, and keeps when the first was', (steps) =>
@@ -346,4 +385,25 @@ t.test('over any series of failures, afterFailure', async (t) => {
         after.failure_count === index + 1 && after.failing_since?.getTime() === steps[0]?.now.getTime(),
     ),
   )
+})
+
+t.test('decideSettlement, before a refresh is sent', async (t) => {
+  const inDoubt = (seconds: number, failure_count: number, reuse = false) => ({
+    unanswered_since: at(-seconds),
+    failure_count,
+    detectsReuse: reuse,
+  })
+  const until = (seconds: number) => ({ action: 'wait', until: at(seconds) })
+  const cases: [name: string, state: Parameters<typeof decideSettlement>[0], expected: object][] = [
+    ['no doubt', { unanswered_since: null, failure_count: 9, detectsReuse: true }, { action: 'send' }],
+    ['the first retry settles a doubt at once', inDoubt(5, 1), { action: 'send' }],
+    ['also after a writer died', inDoubt(30, 0), { action: 'send' }],
+    ['the second waits until GitLab can no longer act', inDoubt(5, 2), until(55)],
+    ['and asks then', inDoubt(60, 2), { action: 'ask' }],
+    ['where reuse is taken for theft, none is sent before GitLab was asked', inDoubt(5, 0, true), until(55)],
+    ['which is then', inDoubt(60, 0, true), { action: 'ask' }],
+  ]
+  for (const [name, state, expected] of cases) t.same(decideSettlement(state, NOW), expected, name)
+  t.ok(detectsReuse('gliamrt-FAKE-0123456789'))
+  t.notOk(detectsReuse('FAKE-0123456789'))
 })

@@ -1,8 +1,9 @@
 import t from 'tap'
+import { DOUBT_SECONDS } from '../../src/token-lifecycle/doubt.ts'
 import { nextExpiryDate } from '../../src/token-lifecycle/rotate.ts'
 import { setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
-import { connect, lookUp, NO_TROUBLE, rowOf } from '../support/lifecycle.ts'
+import { connect, lookUp, NO_TROUBLE, rowOf, until } from '../support/lifecycle.ts'
 
 const ROTATE = { path: '/api/v4/personal_access_tokens/self/rotate' }
 const SELF = { method: 'GET', path: '/api/v4/personal_access_tokens/self' }
@@ -12,7 +13,7 @@ const UNAVAILABLE = { status: 503, body: { code: 'gitlab_unavailable' } }
 const LOST = { status: 409, body: { code: 'needs_reauthorization' } }
 
 t.test('a rotation', async (t) => {
-  const stage = await setStage(t, { broker: { gitlab: { timeoutMs: 400 } } })
+  const stage = await setStage(t, { broker: { gitlab: { timeoutMs: 400, issuingTimeoutMs: 400 } } })
   const { broker, simulator, clock } = stage
   t.beforeEach(() => {
     simulator.faults.clear()
@@ -132,10 +133,7 @@ t.test('a rotation', async (t) => {
   )
 
   for (const [name, effect] of [
-    ['is cut before GitLab acted', { kind: 'cut-before' }],
-    ['fails with 500', { kind: 'status', status: 500 }],
     ['meets maintenance mode', { kind: 'maintenance' }],
-    ['is answered by a web page', { kind: 'html' }],
     ['comes too often', { kind: 'rate-limit', retryAfterSeconds: 30 }],
   ] as const) {
     t.test(`that ${name} leaves the old token at work`, async (t) => {
@@ -151,46 +149,55 @@ t.test('a rotation', async (t) => {
     })
   }
 
-  t.test(
-    'without an answer in time leaves a doubt, which GitLab clears before the token is handed out',
-    async (t) => {
+  for (const [name, effect] of [
+    ['is cut before GitLab acted', { kind: 'cut-before' }],
+    ['fails with 500', { kind: 'status', status: 500 }],
+    ['is answered by a web page', { kind: 'html' }],
+    ['has no answer in time', { kind: 'hang' }],
+  ] as const) {
+    t.test(`that ${name} leaves a doubt, which GitLab clears once it can no longer act`, async (t) => {
       const { id, token } = await connectPasted()
-      strike({ kind: 'hang' })
+      strike(effect)
       t.match(await rotate(id), UNAVAILABLE)
       t.match(await rowOf(stage, id), {
         status: 'active',
         unanswered_since: new Date(clock()),
         failure_code: 'rotation_answer_lost',
       })
-      strike({ kind: 'status', status: 502 }, SELF)
-      t.match(await lookUp(stage, id), UNAVAILABLE, 'GitLab does not say yet')
+      clock.advance(DOUBT_SECONDS - 1)
+      t.match(await lookUp(stage, id), UNAVAILABLE, 'the old token works, and may be dead in a moment')
       t.match(
         await rotate(id),
         { status: 409, body: { code: 'needs_reauthorization' } },
         'nor is it rotated again',
       )
+      clock.advance(1)
+      strike({ kind: 'status', status: 502 }, SELF)
+      t.match(await lookUp(stage, id), UNAVAILABLE, 'GitLab does not say yet')
       const credential = await lookUp(stage, id)
       t.match(credential, served(1))
       t.equal(credential.body.token, token)
       t.match(await rowOf(stage, id), { status: 'active', ...NO_TROUBLE })
       t.equal(simulator.requests.count(ROTATE), 1)
-    },
-  )
+      await releaseAll(id)
+      clock.advance(30)
+      t.match(await rotate(id), { status: 200, body: { token_version: 2 } })
+    })
+  }
 
-  t.test(
-    'that GitLab carries out after we gave up ends with a person, and hands out nothing dead',
-    async (t) => {
-      const { id, token } = await connectPasted()
-      const { promise, resolve } = Promise.withResolvers<void>()
-      strike({ kind: 'hold', until: promise })
-      t.match(await rotate(id), UNAVAILABLE)
-      resolve()
-      await broker.jobs.mendConnections()
-      t.equal(state(token), 'revoked')
-      t.match(await lookUp(stage, id), { ...LOST, body: { status_reason: 'rotation_answer_lost' } })
-      t.same(await broker.db.selectFrom('leases').select('id').where('connection_id', '=', id).execute(), [])
-    },
-  )
+  t.test('that GitLab carries out after its proxy gave up hands out nothing dead', async (t) => {
+    const { id, token } = await connectPasted()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    strike({ kind: 'hold', until: promise })
+    t.match(await rotate(id), UNAVAILABLE)
+    clock.advance(5)
+    t.match(await lookUp(stage, id), UNAVAILABLE)
+    resolve()
+    await until(() => state(token) === 'revoked')
+    await broker.jobs.mendConnections()
+    t.match(await lookUp(stage, id), { ...LOST, body: { status_reason: 'rotation_answer_lost' } })
+    t.same(await broker.db.selectFrom('leases').select('id').where('connection_id', '=', id).execute(), [])
+  })
 
   t.test('that is under way is waited for by a person who enters a new token', async (t) => {
     const { id, token } = await connectPasted()
@@ -232,7 +239,7 @@ t.test('a rotation', async (t) => {
     await leaveBehind(lost.id)
     const { accessTokens } = simulator.world
     accessTokens.rotate(accessTokens.find(lost.token)!, '2027-01-01')
-    clock.advance(31)
+    clock.advance(DOUBT_SECONDS + 1)
     t.match(await lookUp(stage, unharmed.id), served(1))
     t.match(await rowOf(stage, unharmed.id), NO_TROUBLE)
     t.match(await lookUp(stage, lost.id), {

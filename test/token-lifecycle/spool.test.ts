@@ -25,7 +25,16 @@ const createDataDir = async (t: Test): Promise<string> => {
   return dataDir
 }
 
-const spooled = (dataDir: string): Promise<string[]> => readdir(join(dataDir, 'spool')).catch(() => [])
+const GONE = '01900000-0000-7000-8000-00000000dead'
+
+const unsaved = async (folder: string): Promise<string[]> =>
+  (await readdir(folder)).filter((name) => name.endsWith('.jwe'))
+
+const spooled = (dataDir: string): Promise<string[]> =>
+  readdir(join(dataDir, 'spool')).then(
+    (names) => names.filter((name) => /^[0-9a-f-]{36}\.\d+\.jwe$/.test(name)),
+    () => [],
+  )
 
 /** Lets GitLab act, and holds its answer back until told. */
 const holdAnswer = ({ simulator }: Stage, match: { path: string }) => {
@@ -193,8 +202,10 @@ t.test('what an earlier process left behind', async (t) => {
   const vault = createVault(await openKeyRing(broker.db, [MASTER_KEY], clock))
   const logLines: string[] = []
   const logger = createLogger('trace', { write: (line: string) => void logLines.push(line) })
-  const issuedTo = (connectionId: string, tokenVersion: number): IssuedTokenSet => ({
+  const saving = { vault, clock, logger, retentionSeconds: 86_400 }
+  const issuedTo = async (connectionId: string, tokenVersion: number): Promise<IssuedTokenSet> => ({
     connectionId,
+    grantId: (await rowOf(stage, connectionId).catch(() => undefined))?.grant_id ?? connectionId,
     tokenVersion,
     issuedAt: new Date(clock()),
     expiresAt: new Date(clock() + 7_200_000),
@@ -205,23 +216,24 @@ t.test('what an earlier process left behind', async (t) => {
   const open = async (t: Test) => {
     const folder = join(await createDataDir(t), 'spool')
     const spool = createSpool(folder, vault, logger)
-    return { folder, spool, tokenSaver: createTokenSaver({ db: broker.db, vault, spool, logger }) }
+    const tokenSaver = createTokenSaver({ ...saving, spool, db: broker.db })
+    return { folder, spool, tokenSaver }
   }
 
   t.test('is saved where it is the next version', async (t) => {
     const { folder, spool, tokenSaver } = await open(t)
     const id = await connect(stage)
-    await spool.write(issuedTo(id, 2))
-    t.same(await spool.list(), [issuedTo(id, 2)])
+    await spool.write(await issuedTo(id, 2))
+    t.same(await spool.list(), [await issuedTo(id, 2)])
     t.equal(await tokenSaver.takeUpSpool(), 1)
-    t.same(await readdir(folder), [])
+    t.same(await unsaved(folder), [])
     t.match((await lookUp(stage, id)).body, { token: 'FAKE-access-2', token_version: 2 })
   })
 
   t.test('brings back a connection that was given up meanwhile', async (t) => {
     const { spool, tokenSaver } = await open(t)
     const id = await connect(stage)
-    await spool.write(issuedTo(id, 2))
+    await spool.write(await issuedTo(id, 2))
     await broker.db
       .updateTable('connections')
       .set({ status: 'needs_reauthorization', status_reason: 'refresh_answer_lost', status_detail: 'lost' })
@@ -236,16 +248,17 @@ t.test('what an earlier process left behind', async (t) => {
     })
   })
 
-  t.test('is dropped where a newer token is, or the connection is gone', async (t) => {
+  t.test('is dropped where a newer token is, and retained where the connection is gone', async (t) => {
     const { folder, spool, tokenSaver } = await open(t)
     const id = await connect(stage)
     clock.advance(OUT)
     t.match(await lookUp(stage, id), { body: { token_version: 2 } })
     const before = await rowOf(stage, id)
-    await spool.write(issuedTo(id, 2))
-    await spool.write(issuedTo('01900000-0000-7000-8000-00000000dead', 5))
+    await spool.write(await issuedTo(id, 2))
+    await spool.write(await issuedTo(GONE, 5))
     t.equal(await tokenSaver.takeUpSpool(), 2)
-    t.same(await readdir(folder), [])
+    t.same(await unsaved(folder), [])
+    t.same(await spool.listRetained(), [GONE], 'the database may have gone back to before it was made')
     t.same(await rowOf(stage, id), before)
   })
 
@@ -254,12 +267,15 @@ t.test('what an earlier process left behind', async (t) => {
     const id = await connect(stage)
     await mkdir(folder, { recursive: true })
     const moved = `${id}.7.jwe`
-    await spool.write(issuedTo(id, 2))
+    await spool.write(await issuedTo(id, 2))
     await writeFile(join(folder, moved), await readFile(join(folder, `${id}.2.jwe`)))
     await writeFile(join(folder, `${id}.3.jwe.draft`), 'cut off')
     await writeFile(join(folder, 'README'), 'not ours')
     t.equal(await tokenSaver.takeUpSpool(), 1)
-    t.same((await readdir(folder)).sort(), [moved, `${id}.3.jwe.draft`, 'README'].sort())
+    t.same(
+      (await readdir(folder)).filter((name) => name !== 'saved').sort(),
+      [moved, `${id}.3.jwe.draft`, 'README'].sort(),
+    )
     t.ok(logLines.some((line) => line.includes('does not open') && line.includes(moved)))
   })
 
@@ -271,8 +287,8 @@ t.test('what an earlier process left behind', async (t) => {
       dataDir: '',
       poolSize: 1,
     })
-    const tokenSaver = createTokenSaver({ db: gone.db, vault, spool, logger })
-    await spool.write(issuedTo(id, 2))
+    const tokenSaver = createTokenSaver({ ...saving, spool, db: gone.db })
+    await spool.write(await issuedTo(id, 2))
     t.equal(await tokenSaver.takeUpSpool(), 1, 'the start does not fail')
     t.equal((await readdir(folder)).length, 1)
     await tokenSaver.close()

@@ -104,11 +104,14 @@ t.test('to verify a connection', async (t) => {
     })
     const before = await rowOf(stage, id)
     const answer = await verify(id)
-    t.match(answer, { status: 503, body: { code: 'gitlab_unavailable', detail: /being changed/ } })
+    t.match(answer, {
+      status: 503,
+      body: { code: 'gitlab_unavailable', detail: /may still be working on a rotation/ },
+    })
     t.same(await rowOf(stage, id), before)
   })
 
-  t.test('settles a doubt about a pasted token', async (t) => {
+  t.test('settles a doubt about a pasted token, once GitLab can no longer act', async (t) => {
     const { id } = await connectPasted()
     await setColumns(id, {
       unanswered_since: new Date(clock()),
@@ -116,6 +119,11 @@ t.test('to verify a connection', async (t) => {
       failure_code: 'rotation_answer_lost',
       failure_detail: 'lost',
     })
+    const before = await rowOf(stage, id)
+    clock.advance(59)
+    t.match(await verify(id), { status: 503, body: { code: 'gitlab_unavailable' } }, 'GitLab may still act')
+    t.same(await rowOf(stage, id), before)
+    clock.advance(1)
     t.match(await verify(id), { body: { works: true, connection: { status: 'active' } } })
     t.match(await rowOf(stage, id), NO_TROUBLE)
   })

@@ -1,16 +1,20 @@
 import { sql } from 'kysely'
 import { recordAuditEvents } from '../../audit/queries.ts'
 import type { Database } from '../../db/database.ts'
-import { IS_REFRESHABLE } from '../queries.ts'
+import { END_OF_EARLY_PAUSE, IS_REFRESHABLE } from '../queries.ts'
 import { TOKEN_REACHED_ITS_END } from '../refresh-decision.ts'
 
 export type ConnectionToMend = { id: string; token_version: number; refreshable: boolean }
 
 const refreshable = sql.raw(IS_REFRESHABLE('connections'))
+const endOfEarlyPause = sql.raw(END_OF_EARLY_PAUSE('connections', 'clock.now'))
+/** A token that ends sooner is wanted soon: its refresh is no early one. */
+const SOON_SECONDS = 300
 
 /**
  * Connections whose last change went wrong and that are due for another try: a writer died, a refresh failed, or a
- * rotation has no clear answer. Healthy ones are left alone: their lookups refresh them when that disturbs nobody.
+ * rotation has no clear answer. A token that still lives long is left alone for a while (END_OF_EARLY_PAUSE). Healthy
+ * connections are left alone: their lookups refresh them when that disturbs nobody.
  */
 export const findConnectionsToMend = async (
   db: Database,
@@ -18,12 +22,17 @@ export const findConnectionsToMend = async (
   limit: number,
 ): Promise<ConnectionToMend[]> => {
   const { rows } = await sql<ConnectionToMend>`
-    select id, token_version, ${refreshable} as refreshable
-    from connections
+    select connections.id, token_version, ${refreshable} as refreshable
+    from connections, (select ${now}::timestamptz as now) as clock
     where status = 'active'
       and (attempt_id is not null or failing_since is not null)
-      and (attempt_deadline is null or attempt_deadline <= ${now}::timestamptz)
-      and (retry_after is null or retry_after <= ${now}::timestamptz)
+      and (attempt_deadline is null or attempt_deadline <= clock.now)
+      and (retry_after is null or retry_after <= clock.now)
+      and (
+        attempt_id is not null or unanswered_since is not null or retry_after is null or token_expires_at is null
+        or token_expires_at <= clock.now + make_interval(secs => ${SOON_SECONDS})
+        or ${endOfEarlyPause} <= clock.now
+      )
     order by retry_after nulls first
     limit ${limit}
   `.execute(db)

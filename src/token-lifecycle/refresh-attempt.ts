@@ -1,0 +1,174 @@
+import type { Logger } from 'pino'
+import { addSeconds, startOfSecond } from '../clock/clock.ts'
+import type { ConnectionRow, InstanceRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
+import { inspectOAuthToken } from '../gitlab/inspect-token.ts'
+import type { GitLabAccess } from '../instances/gitlab-access.ts'
+import { findInstance } from '../instances/queries.ts'
+import type { OAuthClient, OAuthClients } from '../oauth-apps/oauth-clients.ts'
+import { findOAuthApp } from '../oauth-apps/queries.ts'
+import type { TokenSet } from '../oauth-apps/token-answer.ts'
+import type { Claim } from './claim.ts'
+import { afterDoubtCleared, decideSettlement, detectsReuse } from './doubt.ts'
+import type { DatabaseHistory } from './history/watch-history.ts'
+import { withKeptClaim } from './kept-claim.ts'
+import { endAttempt, findConnection, markAttemptSent, releaseClaim, saveFailure } from './queries.ts'
+import {
+  afterFailure,
+  asksAboutToken,
+  backoffSeconds,
+  type RefreshFailure,
+  type RefreshOutcome,
+  type RefreshReason,
+} from './refresh-decision.ts'
+import { toFailure } from './refresh-failure.ts'
+import type { IssuedTokenSet } from './spool.ts'
+import type { TokenSaver } from './token-saver.ts'
+
+export type RefreshAttemptDeps = GitLabAccess & {
+  logger: Logger
+  oauthClients: OAuthClients
+  tokenSaver: TokenSaver
+  history: Pick<DatabaseHistory, 'wentBackAt'>
+}
+
+type Prepared = { instance: InstanceRow; oauthClient: OAuthClient; refreshToken: string }
+
+/**
+ * One attempt to refresh, under a claim:
+ *
+ * 1. A successor that this process still has on its disk is saved, and nothing is sent (the database went back).
+ * 2. When an earlier request has no answer, the doubt is settled first where sending again could do harm.
+ * 3. What is about to be sent is written down, then sent.
+ * 4. A token is saved before anything else happens. A failure is written down with what it tells.
+ */
+export const attemptRefresh = async (
+  deps: RefreshAttemptDeps,
+  claim: Claim,
+  reason: RefreshReason,
+): Promise<RefreshOutcome> => {
+  const { db, clock, logger, tokenSaver } = deps
+  const { row, attemptId } = claim
+  const log = logger.child({ connection_id: row.id, attempt_id: attemptId, token_version: row.token_version })
+  const sentAt = new Date(clock())
+  let prepared: Prepared
+  try {
+    if (await tokenSaver.offerSuccessor(row)) return { kind: 'newer_version' }
+    prepared = await prepare(deps, row)
+    const settled = await settleDoubt(deps, claim, prepared)
+    if (settled) return settled
+    if (!(await markAttemptSent(db, row.id, attemptId, sentAt))) return { kind: 'newer_version' }
+  } catch (error) {
+    // Nothing was sent: give the claim back, so that no other writer waits for its end.
+    await releaseClaim(db, row.id, attemptId).catch(() => undefined)
+    throw error
+  }
+
+  log.info({ reason }, 'sending a refresh')
+  const answer = await withKeptClaim(deps, claim, () => prepared.oauthClient.refresh(prepared.refreshToken))
+  if (answer.kind === 'issued') {
+    const issued = toIssued(answer.tokenSet, prepared.refreshToken, row, startOfSecond(sentAt))
+    const saved = await tokenSaver.save(issued)
+    if (saved === 'kept') throw new Problem('database_unavailable', undefined, { retryAfterSeconds: 5 })
+    log.info({ reason, saved }, 'refreshed')
+    return { kind: 'newer_version' }
+  }
+  const failure = toFailure(answer)
+  const outcome = await writeFailure(deps, claim, prepared, failure, sentAt)
+  log.warn({ reason, code: failure.code, answer: answer.kind, outcome: outcome.kind }, 'refresh failed')
+  return outcome
+}
+
+const prepare = async (
+  { db, vault, oauthClients }: RefreshAttemptDeps,
+  row: ConnectionRow,
+): Promise<Prepared> => {
+  const app = await findOAuthApp(db, row.oauth_app_id!)
+  const instance = await findInstance(db, row.instance_id)
+  if (!app || !instance) throw new Error('The OAuth app or the instance of the connection is gone')
+  const oauthClient = await oauthClients.for(app, instance)
+  const refreshToken = await vault.open(row.refresh_token!, {
+    ownerId: row.id,
+    version: row.token_version,
+    use: 'refresh',
+  })
+  return { instance, oauthClient, refreshToken }
+}
+
+/** @returns the outcome when nothing may be sent now; undefined when the refresh may be sent. */
+const settleDoubt = async (
+  deps: RefreshAttemptDeps,
+  { row, attemptId }: Claim,
+  { instance, refreshToken }: Prepared,
+): Promise<RefreshOutcome | undefined> => {
+  const { db, clock } = deps
+  const now = new Date(clock())
+  const settlement = decideSettlement({ ...row, detectsReuse: detectsReuse(refreshToken) }, now)
+  if (settlement.action === 'send') return undefined
+  if (settlement.action === 'wait') {
+    await endAttempt(db, row.id, attemptId, { retry_after: settlement.until, updated_at: now })
+    return { kind: 'failing', code: 'refresh_answer_lost', until: settlement.until }
+  }
+  if ((await isTokenAlive(deps, row, instance)) !== true) return undefined
+  const until = addSeconds(now, backoffSeconds(row.failure_count))
+  await endAttempt(db, row.id, attemptId, { ...afterDoubtCleared(row), retry_after: until, updated_at: now })
+  return { kind: 'failing', code: 'gitlab_unavailable', until }
+}
+
+const writeFailure = async (
+  deps: RefreshAttemptDeps,
+  { row, attemptId }: Claim,
+  { instance }: Prepared,
+  failure: RefreshFailure,
+  sentAt: Date,
+): Promise<RefreshOutcome> => {
+  const { db, clock, tokenSaver } = deps
+  const tokenAlive = asksAboutToken(failure) ? await isTokenAlive(deps, row, instance) : undefined
+  // Another process may have had the successor, and saved or offered it meanwhile.
+  if (failure.code === 'refresh_token_refused' && (await tokenSaver.offerSuccessor(row)))
+    return { kind: 'newer_version' }
+  const now = new Date(clock())
+  const wentBackAt = deps.history.wentBackAt()
+  const wentBack = wentBackAt !== undefined && row.token_issued_at < wentBackAt
+  const after = afterFailure(row, failure, { tokenAlive, sentAt, wentBack, now })
+  await saveFailure(db, row.id, attemptId, after, now)
+  if (after.status !== 'active') return { kind: 'read_again' }
+  // Another writer may have moved the version meanwhile: then this failure is not the connection's.
+  const current = await findConnection(db, row.id)
+  if (!current || current.token_version > row.token_version) return { kind: 'newer_version' }
+  return { kind: 'failing', code: failure.code, until: after.retry_after }
+}
+
+/** An answer without a refresh token or scope leaves those as they were (RFC 6749, sections 5.1 and 6). */
+const toIssued = (
+  tokenSet: TokenSet,
+  refreshToken: string,
+  row: ConnectionRow,
+  issuedAt: Date,
+): IssuedTokenSet => ({
+  connectionId: row.id,
+  grantId: row.grant_id ?? row.id,
+  tokenVersion: row.token_version + 1,
+  issuedAt,
+  expiresAt: tokenSet.expiresIn === null ? null : addSeconds(issuedAt, tokenSet.expiresIn),
+  accessToken: tokenSet.accessToken,
+  refreshToken: tokenSet.refreshToken ?? refreshToken,
+  scopes: tokenSet.scopes.length > 0 ? tokenSet.scopes : row.scopes,
+})
+
+/** undefined = GitLab did not say. */
+const isTokenAlive = async (
+  { vault, instanceClients, clock }: RefreshAttemptDeps,
+  row: ConnectionRow,
+  instance: InstanceRow,
+): Promise<boolean | undefined> => {
+  const token = await vault.open(row.access_token, {
+    ownerId: row.id,
+    version: row.token_version,
+    use: 'access',
+  })
+  const inspection = await inspectOAuthToken(instanceClients.for(instance), token, new Date(clock()))
+  if (inspection.valid) return true
+  const { code } = inspection.refusal
+  return code === 'token_unknown' || code === 'token_expired' || code === 'token_revoked' ? false : undefined
+}
