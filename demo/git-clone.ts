@@ -6,13 +6,18 @@ const HELPER = '!f() { echo "username=$GIT_USERNAME"; echo "password=$GIT_PASSWO
 
 /**
  * What a scanner sets for its git: the token is in no URL, no argument and no file.
- * The empty helper comes first: it switches off those of the machine, which would store what they are shown.
+ *
+ * - The empty helper comes first. It switches off those of the machine, which would store what they are shown.
+ * - The other helper answers for this GitLab alone. A submodule on another host gets nothing.
  */
-export const gitEnvironment = ({ username, password }: { username: string; password: string }) => ({
+export const gitEnvironment = (
+  baseUrl: string,
+  { username, password }: { username: string; password: string },
+) => ({
   GIT_CONFIG_COUNT: '2',
   GIT_CONFIG_KEY_0: 'credential.helper',
   GIT_CONFIG_VALUE_0: '',
-  GIT_CONFIG_KEY_1: 'credential.helper',
+  GIT_CONFIG_KEY_1: `credential.${baseUrl}.helper`,
   GIT_CONFIG_VALUE_1: HELPER,
   GIT_TERMINAL_PROMPT: '0',
   GIT_USERNAME: username,

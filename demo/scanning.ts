@@ -13,6 +13,7 @@ const SCANNERS_AT_ONCE = 50
 type Credential = {
   lease_id: string
   connection_id: string
+  base_url: string
   token: string
   token_version: number
   token_kind: string
@@ -41,10 +42,10 @@ const clone = async (tour: Tour, credential: Credential, name: string): Promise<
   expect(!args.join(' ').includes(credential.token), 'the token is among the arguments of git')
   const withoutToken = await runGit(
     ['ls-remote', repository],
-    gitEnvironment({ username: 'x', password: 'x' }),
+    gitEnvironment(stage.simulator.url, { username: 'x', password: 'x' }),
   )
   expect(withoutToken.status !== 0, 'the repository can be read without a token, so cloning it shows nothing')
-  const { status, stderr } = await runGit(args, gitEnvironment(credential.git))
+  const { status, stderr } = await runGit(args, gitEnvironment(credential.base_url, credential.git))
   expect(status === 0, `git clone failed: ${stderr.trim()}`)
 
   const commit = (await runGit(['-C', join(stage.folder, name), 'log', '-1', '--format=%h %s'])).stdout.trim()

@@ -93,14 +93,16 @@ export const createDatabaseHistory = (deps: Deps): DatabaseHistory => {
     check,
     wentBackAt: () => wentBackAt,
     watch() {
-      let checking: Promise<void> | undefined
-      const timer = setInterval(() => {
-        checking ??= check()
-          .catch((error: unknown) => logger.debug({ err: error }, 'the history of the database is not known'))
-          .finally(() => {
-            checking = undefined
-          })
-      }, CHECK_EVERY_MS)
+      let isChecking = false
+      const checkOnce = async (): Promise<void> => {
+        if (isChecking) return
+        isChecking = true
+        await check().catch((error: unknown) =>
+          logger.debug({ err: error }, 'whether the database went back is not known'),
+        )
+        isChecking = false
+      }
+      const timer = setInterval(checkOnce, CHECK_EVERY_MS)
       timer.unref()
       return () => clearInterval(timer)
     },
