@@ -87,7 +87,7 @@ t.test('an answer to a refresh that is none', async (t) => {
       status_detail: /no answer.*cut/,
     })
     const leases = await broker.db.selectFrom('leases').select('id').where('connection_id', '=', id).execute()
-    t.same(leases, [], 'no lease was granted on the dead token')
+    t.same(leases, [], 'no lease was given on the dead token')
   })
 
   t.test('refused for a while, as by a lagging replica: served meanwhile, and no harm is left', async (t) => {
