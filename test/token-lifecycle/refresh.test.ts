@@ -10,6 +10,7 @@ import {
   OUT,
   REFRESH,
   rowOf,
+  untilItWaits,
 } from '../support/lifecycle.ts'
 
 const UNAVAILABLE = { status: 503, body: { code: 'gitlab_unavailable' } }
@@ -285,7 +286,7 @@ t.test('a writer that died', async (t) => {
     clock.advance(HALF_LIFE)
     await leaveBehind(id, { sent: false })
     const waiting = lookUp(stage, id)
-    await new Promise((resolve) => setTimeout(resolve, 150))
+    await untilItWaits(stage)
     clock.advance(30)
     t.match(await waiting, served(2))
     t.match(await rowOf(stage, id), NO_TROUBLE)
