@@ -10,7 +10,7 @@ export type Patience = {
   pause(): Promise<void>
 }
 
-/** Counts from now, by the monotonic clock: a clock that is set in between shortens or prolongs nothing. */
+/** Counts from now by the monotonic clock: setting the system clock shortens or prolongs nothing. */
 export const startPatience = (): Patience => {
   const end = performance.now() + PATIENCE_MS
   return { isOver: () => performance.now() > end, pause: () => sleep(PAUSE_MS) }

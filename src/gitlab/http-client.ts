@@ -17,7 +17,7 @@ export type TrustProfile = {
 export type GitLabAnswer = {
   kind: 'answer'
   status: number
-  /** Parsed JSON, or undefined when the body is something else. */
+  /** The parsed JSON. undefined = the body is no JSON. */
   body: unknown
   text: string
   retryAfterSeconds: number | undefined
@@ -47,11 +47,14 @@ export type GitLabHttpClient = {
 }
 
 export type GitLabClientOptions = GuardOptions & {
-  /** For an answer to begin, and again for it to end. */
+  /** How long an answer may take to begin, and then how long it may take to end. */
   timeoutMs?: number | undefined
 }
 
-/** Twice this and a wait for one's turn stay below the life of a claim (connections/claim.ts): nobody else refreshes. */
+/**
+ * Twice this time and the wait for a turn are shorter than a claim (token-lifecycle/claim.ts): no other replica
+ * refreshes meanwhile.
+ */
 const TIMEOUT_MS = 8_000
 const MAX_ANSWER_BYTES = 1_048_576
 /** Metadata services of clouds: never a GitLab, whatever an instance allows. Single addresses: the filter takes no
@@ -125,7 +128,7 @@ export const createHttpClient = (
           const bytes = await Wreck.read(response, { maxBytes: MAX_ANSWER_BYTES, timeout: timeoutMs })
           return toAnswer(response, bytes.toString('utf8'))
         } catch (error) {
-          // Wreck ends an answer over maxBytes by cutting it, and reports the cut.
+          // Wreck cuts an answer over maxBytes, and reports the cut.
           if (received > MAX_ANSWER_BYTES)
             return { kind: 'failure', reason: 'answer_too_large', mayHaveActed: true }
           return classifyTransportError(error)
