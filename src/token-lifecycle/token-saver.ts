@@ -21,13 +21,21 @@ const LONGEST_RETRY_MS = 5_000
 /** A save takes milliseconds; what takes longer may take until the statement's limit. */
 const HESITATION_MS = 500
 
-type TokenSaverDeps = { db: Database; vault: Vault; spool: Spool; logger: Logger }
+export const createTokenSaver = (deps: {
+  db: Database
+  vault: Vault
+  spool: Spool
+  logger: Logger
+}): TokenSaver => {
+  const { db, vault, spool, logger } = deps
+  const closing = new AbortController()
+  const kept = new Map<string, Promise<void>>()
+  const untilSaved = retry(handleAll, {
+    maxAttempts: Number.POSITIVE_INFINITY,
+    backoff: new ExponentialBackoff({ initialDelay: FIRST_RETRY_MS, maxDelay: LONGEST_RETRY_MS }),
+  })
 
-type SaveOnce = (issued: IssuedTokenSet) => Promise<SaveOutcome>
-
-const createSaveOnce =
-  ({ db, vault, logger }: TokenSaverDeps): SaveOnce =>
-  async (issued) => {
+  const saveOnce = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
     const saved = await saveIssuedToken(db, issued.connectionId, await seal(vault, issued))
     if (saved) return 'saved'
     logger.warn(
@@ -37,10 +45,29 @@ const createSaveOnce =
     return 'superseded'
   }
 
-/** While the database hesitates, the token is on the disk too: a process that is killed then loses nothing. */
-const createSaveWithSpare =
-  ({ spool, logger }: TokenSaverDeps, saveOnce: SaveOnce): SaveOnce =>
-  async (issued) => {
+  const keep = async (issued: IssuedTokenSet): Promise<void> => {
+    const log = logger.child({ connection_id: issued.connectionId, token_version: issued.tokenVersion })
+    try {
+      await spool.write(issued)
+      log.error('the database did not take a token; it is in the spool and tried again')
+    } catch (error) {
+      log.fatal({ err: error }, 'neither the database nor the spool took a token: it is in memory only')
+    }
+    const saving = untilSaved
+      .execute(async () => {
+        await saveOnce(issued)
+        await spool.remove(issued)
+        log.info('a kept token is saved')
+      }, closing.signal)
+      .catch((error: unknown) =>
+        log.error({ err: error }, 'a kept token waits in the spool for the next start'),
+      )
+      .finally(() => kept.delete(issued.connectionId))
+    kept.set(issued.connectionId, saving)
+  }
+
+  /** While the database hesitates, the token is on the disk too: a process that is killed then loses nothing. */
+  const saveWithSpare = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
     let spare: Promise<boolean> | undefined
     const hesitating = setTimeout(() => {
       spare = spool.write(issued).then(
@@ -62,56 +89,12 @@ const createSaveWithSpare =
     }
   }
 
-type Keeper = { keep(issued: IssuedTokenSet): Promise<void>; close(): Promise<void> }
-
-/** Keeps what the database did not take, in the spool and in memory, and tries again until it is saved. */
-const createKeeper = ({ spool, logger }: TokenSaverDeps, saveOnce: SaveOnce): Keeper => {
-  const closing = new AbortController()
-  const kept = new Map<string, Promise<void>>()
-  const untilSaved = retry(handleAll, {
-    maxAttempts: Number.POSITIVE_INFINITY,
-    backoff: new ExponentialBackoff({ initialDelay: FIRST_RETRY_MS, maxDelay: LONGEST_RETRY_MS }),
-  })
-  return {
-    async keep(issued) {
-      const log = logger.child({ connection_id: issued.connectionId, token_version: issued.tokenVersion })
-      try {
-        await spool.write(issued)
-        log.error('the database did not take a token; it is in the spool and tried again')
-      } catch (error) {
-        log.fatal({ err: error }, 'neither the database nor the spool took a token: it is in memory only')
-      }
-      const saving = untilSaved
-        .execute(async () => {
-          await saveOnce(issued)
-          await spool.remove(issued)
-          log.info('a kept token is saved')
-        }, closing.signal)
-        .catch((error: unknown) =>
-          log.error({ err: error }, 'a kept token waits in the spool for the next start'),
-        )
-        .finally(() => kept.delete(issued.connectionId))
-      kept.set(issued.connectionId, saving)
-    },
-    async close() {
-      closing.abort()
-      await Promise.allSettled(kept.values())
-    },
-  }
-}
-
-export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
-  const { spool, logger } = deps
-  const saveOnce = createSaveOnce(deps)
-  const saveWithSpare = createSaveWithSpare(deps, saveOnce)
-  const keeper = createKeeper(deps, saveOnce)
-
   const saveOrKeep = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
     try {
       return await saveWithSpare(issued)
     } catch (error) {
       logger.error({ err: error, connection_id: issued.connectionId }, 'saving a token failed')
-      await keeper.keep(issued)
+      await keep(issued)
       return 'kept'
     }
   }
@@ -129,7 +112,10 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
       return left.length
     },
 
-    close: keeper.close,
+    async close() {
+      closing.abort()
+      await Promise.allSettled(kept.values())
+    },
   }
 }
 
