@@ -1,8 +1,8 @@
 import { createCaller } from './api.ts'
 import { TourError } from './expect.ts'
 import { createNarrator } from './narrator.ts'
+import { runTour } from './run-tour.ts'
 import { type Stage, setStage } from './stage.ts'
-import { runTour } from './tour.ts'
 
 const INTERRUPTED = 130
 

@@ -2,13 +2,13 @@ import type { Logger } from 'pino'
 
 /** Runs work on many items, a few at a time. */
 export type Lanes = {
-  /** @param name of the job, for the log. An item whose work throws is logged; the others go on. */
+  /** When the work on an item throws, that is logged and the others go on. @param name of the job, for the log. */
   forEach<Item extends { id: string }>(
     items: Item[],
     name: string,
     work: (item: Item) => Promise<unknown>,
   ): Promise<void>
-  /** Starts nothing more, and waits for what is under way: an answer of GitLab may be the only copy of a token. */
+  /** Starts nothing more, and waits for the work under way: an answer of GitLab may be the only copy of a token. */
   stop(): Promise<void>
 }
 

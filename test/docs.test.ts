@@ -8,6 +8,10 @@ const ROOT = join(import.meta.dirname, '..')
 const read = (name: string) => readFile(join(ROOT, name), 'utf8')
 const codeIn = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map(([, name = '']) => name)
 
+/** A lease as a thing that is granted, in its many forms; the column `granted_at` of old is not renamed. */
+const GRANTED_LEASE =
+  /\bleases?\b[^.\n]{0,30}\bgrant(s|ed|ing)?\b|\bgrant(s|ed|ing)?\b(?!_)[^.\n]{0,12}\bleases?\b|lease-?grant/i
+
 const pages = [
   'README.md',
   'CHANGELOG.md',
@@ -67,6 +71,41 @@ t.test('the architecture shows the floors that the import rules assert', async (
     else floors.at(-1)?.push(...rooms)
   }
   t.same(floors, FLOORS)
+})
+
+t.test(
+  'the architecture names the files to read first, and answers each question with files that exist',
+  async (t) => {
+    const text = await read('docs/architecture.md')
+    const section = (title: string) => text.split(`## ${title}\n`)[1]?.split('\n## ')[0] ?? ''
+    const first = codeIn(section('Read these five files first'), /^\| \[`([^`]+)`\]/gm)
+    t.equal(first.length, 5)
+    const rows = section('Where to look')
+      .split('\n')
+      .filter((line) => /^\| .*\?/.test(line))
+    t.ok(rows.length >= 10, `${rows.length} questions`)
+    for (const row of rows) {
+      const files = codeIn(row, /`((?:src|test)\/[^`]+)`/g)
+      t.ok(files.length > 0, row)
+      first.push(...files)
+    }
+    for (const file of first) t.ok(await stat(join(ROOT, file)).catch(() => undefined), file)
+  },
+)
+
+t.test('a lease is called a lease: the word grant is for what OAuth issues', async (t) => {
+  const folders = ['src', 'docs', 'bench', 'demo', 'test', '.github']
+  const names = await Promise.all(
+    folders.map(async (folder) => {
+      const found = await readdir(join(ROOT, folder), { recursive: true })
+      return found.filter((name) => /\.(ts|md|eta)$/.test(name)).map((name) => `${folder}/${name}`)
+    }),
+  )
+  const files = ['README.md', 'CHANGELOG.md', 'openapi.yaml', ...names.flat()].filter(
+    (name) => name !== 'test/docs.test.ts',
+  )
+  t.ok(files.length > 100, `${files.length} files`)
+  for (const file of files) t.notMatch(await read(file), GRANTED_LEASE, file)
 })
 
 t.test('the architecture says of every column that could hold a secret how it is kept', async (t) => {

@@ -1,11 +1,31 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { createTestDatabase } from './support/database.ts'
 import { FLOORS, readImportGraph } from './support/import-rules.ts'
+import { readSources, WRITERS } from './support/source-rules.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const LEAST_MODULES = 50
 const LEAST_IMPORTS = 200
+const LEAST_WRITES = 25
+
+/** Functions that are still longer than 80 lines, and how long they may be at the most. None joins them. */
+const STILL_TOO_LONG: Record<string, number> = {
+  'src/access-keys/routes.ts registerAccessKeyRoutes': 133,
+  'src/connect-page/connect-routes.ts registerConnectRoutes': 200,
+  'src/connect-page/home-routes.ts registerHomeRoutes': 95,
+  'src/connect-page/pages.ts createPages': 119,
+  'src/instances/routes.ts registerInstanceRoutes': 199,
+  'src/oauth-apps/routes.ts registerOAuthAppRoutes': 215,
+  'src/app.ts createApp': 110,
+  'src/token-lifecycle/token-saver.ts createTokenSaver': 150,
+  'simulator/access-token-store.ts createAccessTokenStore': 91,
+  'simulator/api.ts apiRoutes': 100,
+  'simulator/grants.ts createGrants': 108,
+  'simulator/people.ts createPeople': 132,
+  'simulator/places.ts createPresenter': 113,
+}
 
 t.test('imports only go down, and SQL stays in its place', async (t) => {
   const { modules, imports, violations } = await readImportGraph(ROOT)
@@ -19,6 +39,28 @@ t.test('every folder and file of src has a floor', async (t) => {
   t.same(
     (await readdir(join(ROOT, 'src'))).filter((name) => !known.includes(name)),
     [],
+  )
+})
+
+t.test('a table is written by one room, and files and functions are short', async (t) => {
+  const { files, writes, violations, longFunctions } = await readSources(ROOT)
+  t.ok(files > LEAST_MODULES, `saw ${files} files`)
+  t.ok(writes.length > LEAST_WRITES, `saw ${writes.length} writes`)
+  t.same(violations, [])
+  const { db } = await createTestDatabase(t)
+  const tables = (await db.introspection.getTables()).map(({ name }) => name)
+  const written = new Set(writes.map(({ table }) => table))
+  for (const table of tables.filter((name) => !name.startsWith('kysely_')))
+    t.ok(written.has(table) || table === 'match_versions', `saw who writes ${table}`)
+  t.same(
+    Object.entries(longFunctions).filter(([name, lines]) => lines > (STILL_TOO_LONG[name] ?? 0)),
+    [],
+    'no function past 80 lines',
+  )
+  t.same(
+    Object.keys(STILL_TOO_LONG).filter((name) => !(name in longFunctions)),
+    [],
+    'what became short is taken off the list of those that are too long',
   )
 })
 
@@ -58,8 +100,19 @@ const FAULTS: [rule: string, files: Record<string, string>][] = [
     },
   ],
   [
-    'no cycles: src/db/a.ts -> src/db/b.ts',
+    'no circles: src/db/a.ts -> src/db/b.ts',
     { 'src/db/a.ts': `import './b.ts'`, 'src/db/b.ts': `import './a.ts'` },
+  ],
+  [
+    'no circles: src/db/a.ts -> src/db/b.ts',
+    {
+      'src/db/a.ts': `import type { B } from './b.ts'\nexport type A = B`,
+      'src/db/b.ts': `import type { A } from './a.ts'\nexport type B = A | 1`,
+    },
+  ],
+  [
+    'no circles: demo/a.ts -> demo/b.ts',
+    { 'demo/a.ts': `import './b.ts'`, 'demo/b.ts': `import type {} from './a.ts'` },
   ],
   ['everything imported exists: src/db/a.ts -> ./gone.ts', { 'src/db/a.ts': `import './gone.ts'` }],
   [
@@ -79,6 +132,136 @@ for (const [violation, files] of FAULTS) {
     t.ok(violations.includes(violation), violations.join('\n'))
   })
 }
+
+const ONE_WRITER = 'a table is written by one room'
+const IN_LOOKUP = 'src/lookup/queries.ts'
+const IN_CONNECTIONS = 'src/connections/queries.ts'
+const IN_LIFECYCLE = 'src/token-lifecycle/queries.ts'
+const update = (set: string, parameters = '') =>
+  `export const write = (db${parameters}) => db.updateTable('connections').set(${set}).where('id', '=', 1)`
+
+/** Each one source file with one fault, and the rule that has to find it. */
+const FAULTS_IN_SOURCE: [rule: string, path: string, text: string][] = [
+  [
+    `${ONE_WRITER}: leases by leases`,
+    IN_LOOKUP,
+    `export const write = (db) => db.insertInto('leases').values({})`,
+  ],
+  [`${ONE_WRITER}: leases by leases`, IN_LOOKUP, `export const write = (db) => db.deleteFrom('leases as l')`],
+  [
+    `${ONE_WRITER}: leases by leases`,
+    IN_LOOKUP,
+    'export const text = `with a as (insert into leases (id) values (1)) x`',
+  ],
+  [
+    `${ONE_WRITER}: audit_events by audit`,
+    IN_LOOKUP,
+    `export const w = sql\`update audit_events as e set x = \${1}\``,
+  ],
+  [
+    `${ONE_WRITER}: oauth_apps by oauth-apps`,
+    IN_LOOKUP,
+    `export const text = 'delete from "oauth_apps" where true'`,
+  ],
+  [`${ONE_WRITER}: $ by no room that is named`, IN_LOOKUP, `export const text = (a) => \`truncate \${a}\``],
+  [
+    `${ONE_WRITER}: ? by no room that is named`,
+    IN_LOOKUP,
+    'export const write = (db, a) => db.updateTable(a).set({})',
+  ],
+  [
+    `${ONE_WRITER}: match_versions by nobody: its triggers write it`,
+    IN_LOOKUP,
+    `export const write = (db) => db.updateTable('match_versions').set({ version: 1 })`,
+  ],
+  [
+    `${ONE_WRITER}: connections by connections and token-lifecycle`,
+    'src/leases/queries.ts',
+    update('{ name: 1 }'),
+  ],
+  ['connections changes only a name and settings: status', IN_CONNECTIONS, update('{ name: 1, status: 2 }')],
+  [
+    'connections changes only a name and settings: scopes',
+    IN_CONNECTIONS,
+    update('{ ...a, updated_at: 1 }', `, a: Partial<Pick<Row, 'name' | 'scopes'>>`),
+  ],
+  [
+    'connections changes only a name and settings: what cannot be told',
+    IN_CONNECTIONS,
+    update('a', ', a: Row'),
+  ],
+  [
+    'connections changes only a name and settings: what cannot be told',
+    IN_CONNECTIONS,
+    update('{ ...a }', ', a: Row'),
+  ],
+  [
+    'connections changes only a name and settings: access_token',
+    IN_CONNECTIONS,
+    `export const write = (db) => db.insertInto('connections').values({}).onConflict((c) => c.doUpdateSet({ access_token: 1 }))`,
+  ],
+  [
+    'connections changes only a name and settings: status',
+    IN_CONNECTIONS,
+    'export const w = sql`insert into connections (id) values (1) on conflict (id) do update set status = 1`',
+  ],
+  [
+    'token-lifecycle leaves the identity alone: organization',
+    IN_LIFECYCLE,
+    update('{ organization: 1, status: 2 }'),
+  ],
+  [
+    'token-lifecycle changes connections only: insert',
+    IN_LIFECYCLE,
+    `export const write = (db) => db.insertInto('connections').values({})`,
+  ],
+  ['no file past 300 lines', 'src/lookup/routes.ts', '\n'.repeat(301)],
+]
+
+for (const [rule, path, text] of FAULTS_IN_SOURCE) {
+  t.test(`finds a fault: ${rule}: ${text.trim().slice(0, 60)}`, async (t) => {
+    const { violations } = await readSources(t.testdir(nest({ [path]: text })))
+    t.same(violations, [`${rule}: ${path}`])
+  })
+}
+
+t.test('finds a function that is too long, by whatever it is written', async (t) => {
+  const lines = (count: number) => '\n'.repeat(count - 1)
+  const folder = t.testdir(
+    nest({
+      'simulator/a.ts': `/* ä */\nexport const arrow = () => {${lines(81)}}\nexport function declared() {${lines(82)}}`,
+      'bench/b.ts': `export const answers = { method() {${lines(83)}} }\nexport const short = () => {${lines(80)}}`,
+      'test/c.ts': `export const measuredElsewhere = () => {${lines(90)}}`,
+    }),
+  )
+  t.same((await readSources(folder)).longFunctions, {
+    'simulator/a.ts arrow': 81,
+    'simulator/a.ts declared': 82,
+    'bench/b.ts answers': 83,
+  })
+})
+
+t.test('finds no fault in sources that have none', async (t) => {
+  const folder = t.testdir(
+    nest({
+      [IN_CONNECTIONS]: `${update('{ ...a, updated_at: 1 }', `, a: Partial<Pick<Row, 'name' | 'auto_rotate'>>`)}
+        export const add = (db) => db.insertInto('connections').values({ status: 1 })`,
+      [IN_LIFECYCLE]: update('a'),
+      'src/leases/queries.ts':
+        'export const text = `insert into leases (id) select id from connections for update`',
+      'src/connect-page/texts.en.ts': '\n'.repeat(400),
+    }),
+  )
+  const { violations, writes } = await readSources(folder)
+  t.same(violations, [])
+  t.equal(writes.length, 4)
+})
+
+t.test('each table has its room among the floors', (t) => {
+  for (const [table, room] of Object.entries(WRITERS))
+    t.ok(FLOORS.flat().includes(room) || table === 'match_versions', `${table}: ${room}`)
+  t.end()
+})
 
 t.test('finds no fault in a tree that has none', async (t) => {
   const folder = t.testdir(

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { createReader, type Environment } from './environment.ts'
 import { decodeMasterKey } from './master-key.ts'
 
 export type Config = {
@@ -38,8 +38,6 @@ export class ConfigError extends Error {
   }
 }
 
-type Environment = Record<string, string | undefined>
-
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
 const DEFAULT_SCOPES = 'read_user read_api read_repository'
 const MINIMUM_KEY_LENGTH = 32
@@ -57,62 +55,9 @@ const isProxy = (text: string): boolean => {
   return prefix === undefined || (/^\d+$/.test(prefix) && Number(prefix) <= longest)
 }
 
-/**
- * Reads the configuration from environment variables, each as `NAME` or as `NAME_FILE` (a file that holds it).
- * @throws {ConfigError} naming every fault.
- */
-export const readConfig = (env: Environment): Config => {
-  const faults: string[] = []
-
-  const read = (name: string): string | undefined => {
-    const value = env[name] || undefined
-    const file = env[`${name}_FILE`] || undefined
-    if (value !== undefined && file !== undefined)
-      faults.push(`${name} and ${name}_FILE are both set: set one`)
-    if (value !== undefined || file === undefined) return value
-    try {
-      return readFileSync(file, 'utf8').trim() || undefined
-    } catch (error) {
-      faults.push(`${name}_FILE cannot be read (${(error as NodeJS.ErrnoException).code ?? 'error'})`)
-      return undefined
-    }
-  }
-
-  const readInteger = (name: string, fallback: number, least: number, most: number): number => {
-    const text = read(name)
-    if (text === undefined) return fallback
-    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
-    if (value >= least && value <= most) return value
-    faults.push(`${name} must be a whole number from ${least} to ${most}`)
-    return fallback
-  }
-
-  const readUrl = (name: string, protocols: string[]): URL | undefined => {
-    const text = read(name)
-    if (text === undefined) return undefined
-    const url = URL.canParse(text) ? new URL(text) : undefined
-    if (url && protocols.includes(url.protocol)) return url
-    faults.push(
-      `${name} must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
-    )
-    return undefined
-  }
-
-  const readWebUrl = (name: string): string | undefined => {
-    const url = readUrl(name, ['http:', 'https:'])
-    if (url && (url.username || url.password || url.search || url.hash))
-      faults.push(`${name} must be a plain URL, without credentials, query or fragment`)
-    return url?.href.replace(/\/+$/, '')
-  }
-
-  const databaseUrl = readUrl('DATABASE_URL', ['postgres:', 'postgresql:'])?.href
-  const port = readInteger('PORT', 8080, 0, 65535)
-  const host = read('HOST') ?? (databaseUrl ? '0.0.0.0' : '127.0.0.1')
-  const publicUrl = readWebUrl('PUBLIC_URL') ?? `http://127.0.0.1:${port}`
-
+const readMasterKeys = (text: string | undefined, faults: string[]): Uint8Array[] => {
   const masterKeys: Uint8Array[] = []
-  const masterKeyText = read('MASTER_KEY')
-  for (const [index, part] of (masterKeyText?.split(',') ?? []).entries()) {
+  for (const [index, part] of (text?.split(',') ?? []).entries()) {
     const key = decodeMasterKey(part.trim())
     if (key) masterKeys.push(key)
     else
@@ -120,6 +65,25 @@ export const readConfig = (env: Environment): Config => {
         `MASTER_KEY: key ${index + 1} is not 32 bytes in base64 or base64url (openssl rand -base64 32 makes one)`,
       )
   }
+  return masterKeys
+}
+
+/**
+ * Reads the configuration from environment variables, each as `NAME` or as `NAME_FILE` (a file that holds it).
+ * @throws {ConfigError} naming every fault.
+ */
+export const readConfig = (env: Environment): Config => {
+  const faults: string[] = []
+
+  const { read, readInteger, readUrl, readWebUrl } = createReader(env, faults)
+
+  const databaseUrl = readUrl('DATABASE_URL', ['postgres:', 'postgresql:'])?.href
+  const port = readInteger('PORT', 8080, 0, 65535)
+  const host = read('HOST') ?? (databaseUrl ? '0.0.0.0' : '127.0.0.1')
+  const publicUrl = readWebUrl('PUBLIC_URL') ?? `http://127.0.0.1:${port}`
+
+  const masterKeyText = read('MASTER_KEY')
+  const masterKeys = readMasterKeys(masterKeyText, faults)
   const reported = faults.some((fault) => fault.startsWith('MASTER_KEY'))
   if (databaseUrl && masterKeyText === undefined && !reported) {
     faults.push(

@@ -1,6 +1,7 @@
 import { type SqlBool, sql } from 'kysely'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, ConnectSessionRow } from '../db/tables.ts'
+import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 
 /** What a list shows; no ciphertext is read for it. */
 const COLUMNS = [
@@ -32,7 +33,7 @@ export type ListedConnection = Pick<ConnectionRow, (typeof COLUMNS)[number]> & {
 
 export type ConnectionScope = { organizations: string[] | undefined; now: Date; soon: Date }
 
-const refreshable = sql<boolean>`(connections.refresh_token is not null and connections.oauth_app_id is not null)`
+const refreshable = sql.raw<boolean>(IS_REFRESHABLE('connections'))
 
 /** The rule of needsPerson in connection-card.ts: no longer active, or near its end with nothing that renews it. */
 const needsPerson = (soon: Date) => sql<SqlBool>`(connections.status <> 'active' or (not ${refreshable}

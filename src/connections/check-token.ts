@@ -7,7 +7,7 @@ import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { resolveInstance } from '../instances/resolve-instance.ts'
 
-/** What a scanner needs at least: to clone. */
+/** The least that a scanner needs: to clone. */
 const REQUIRED_SCOPES = ['read_repository']
 
 export type CheckDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'>
@@ -18,7 +18,7 @@ export type TokenToCheck = {
   token: string
   /** Path of the group or project that the token must reach, as a person wrote it; undefined = any. */
   group?: string | undefined
-  /** What else the place demands of the token, such as its kind. @returns why not; undefined = accepted. */
+  /** Checks what else the caller demands, such as the kind of token. @returns why not; undefined = accepted. */
   refuse?: (facts: TokenFacts) => Problem | undefined
 }
 
@@ -35,8 +35,8 @@ export type TokenFinding =
   | { accepted: false; problem: Problem; facts: TokenFacts | undefined }
 
 /**
- * Whether a token may be connected here, and as what: asks GitLab what the token is, and checks in this order that the
- * place accepts it, that its scopes are enough, and that it reaches the group. Stores nothing.
+ * Whether a token may be connected here, and as what. Asks GitLab what the token is, then checks in this order:
+ * `refuse`, the scopes, and that the token reaches the group. Stores nothing.
  * @throws {Problem} invalid_request when baseUrl is not the URL of a server
  */
 export const checkToken = async (

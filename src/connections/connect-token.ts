@@ -57,14 +57,14 @@ export const connectAccessToken = async (
   })
 }
 
-/** Path of the group or project that a token belongs to; '' = of none, or GitLab does not tell. */
+/** The path of the group or project that a token belongs to. '' = it belongs to none, or GitLab does not tell. */
 const findHomePath = async (
   { instanceClients }: GitLabAccess,
   { instance, facts }: CheckedToken,
   token: string,
 ): Promise<string> => {
   const home = await findHome(instanceClients.for(instance), token, facts.kind)
-  // Without its home the connection would cover the whole instance: the person tries again later instead.
+  // A connection without its home would cover the whole instance. So the person has to try again later.
   if (home.refusal) throw refusalProblem(home.refusal)
   return home.path ?? ''
 }
@@ -78,7 +78,7 @@ export type PastedOAuthToken = {
   oauthApp?: string | undefined
 }
 
-/** Connects an OAuth access token that was obtained elsewhere; without refresh token and app it lives until its end. */
+/** Connects an OAuth access token that was obtained elsewhere. Without refresh token and app it cannot be refreshed. */
 export const connectOAuthToken = async (
   access: GitLabAccess,
   { organization, name, baseUrl, accessToken, refreshToken, oauthApp }: PastedOAuthToken,

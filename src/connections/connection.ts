@@ -70,7 +70,7 @@ export const Connection = Type.Object(
 
 export const ConnectionPage = pageOf('ConnectionPage', Connection)
 
-/** A token that cannot be refreshed is expired past its end, whatever the row still says. */
+/** A token that cannot be refreshed is expired past its end, even while the row still says active. */
 export const statusAt = (row: ConnectionRow, now: Date): ConnectionStatus =>
   row.status === 'active' &&
   !isRefreshable(row) &&

@@ -17,8 +17,9 @@ export type DisconnectDeps = GitLabAccess & { tokenSaver: Pick<TokenSaver, 'forg
 export type Disconnected = { leftToRevoke: { reason: string; where: string } | undefined }
 
 /**
- * Revokes at GitLab, then forgets the secrets. The claim keeps a refresh from issuing a new pair in between. A GitLab
- * that does not answer does not keep us from forgetting: what is left to revoke is said instead.
+ * Revokes the token at GitLab, then deletes the connection. The claim keeps a refresh from issuing a new pair in
+ * between. When GitLab does not revoke the token, the connection is deleted all the same, and the answer says what is
+ * left to do.
  * @throws {Problem} not_found
  */
 export const disconnect = async (
@@ -47,7 +48,7 @@ export const disconnect = async (
   return { leftToRevoke: { reason: failure, where: pageFor(row, instance) } }
 }
 
-/** Where a person revokes what is left. */
+/** The page of GitLab on which a person revokes the token. */
 const pageFor = ({ method, token_kind, group_path }: ConnectionRow, { base_url }: InstanceRow): string => {
   if (method === 'oauth') return `${base_url}/-/user_settings/applications`
   if (token_kind === 'group_access_token') return `${base_url}/groups/${group_path}/-/settings/access_tokens`
@@ -62,7 +63,7 @@ const whatIsLeft = async (
   instance: InstanceRow,
 ): Promise<string | undefined> => {
   const failure = await revokeAtGitLab(deps, row, instance).catch((error: unknown) => {
-    // A secret that does not open keeps nobody from forgetting it.
+    // A connection whose secret does not open can be deleted too.
     if (error instanceof VaultError) return `${error.message}: the token could not be revoked.`
     throw error
   })
@@ -72,7 +73,7 @@ const whatIsLeft = async (
 
 const ANSWER_LOST: ReadonlySet<string> = new Set(['refresh_answer_lost', 'rotation_answer_lost'])
 
-/** @returns why it did not work; undefined when the token is revoked, or was dead already. */
+/** @returns why the token could not be revoked. undefined = it is revoked, or was dead already. */
 const revokeAtGitLab = async (
   { db, vault, instanceClients }: DisconnectDeps,
   row: ConnectionRow,

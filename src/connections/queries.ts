@@ -50,7 +50,7 @@ export const lockConnectionByIdentity = (
     .forUpdate()
     .executeTakeFirst()
 
-/** @returns false when another transaction inserted the same identity first. */
+/** @returns false when another transaction was first with the same identity. */
 export const insertConnection = async (transaction: Database, row: NewConnectionRow): Promise<boolean> => {
   const inserted = await transaction
     .insertInto('connections')
@@ -63,7 +63,7 @@ export const insertConnection = async (transaction: Database, row: NewConnection
   return inserted !== undefined
 }
 
-/** What a person may change: the name, and whether the token is rotated by itself. */
+/** Changes what a person may change: the name, and whether the broker rotates the token by itself. */
 export const updateSettings = async (
   db: Database,
   id: string,

@@ -10,7 +10,7 @@ import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
 import { requireAcceptable } from './check-token.ts'
 
 /**
- * Puts a new token in the place of the stored one: of the same account and method, verified first.
+ * Replaces the stored token by a new one of the same account and method. GitLab verifies the new one first.
  * @throws {Problem} not_found, different_identity, group_out_of_reach, and the other problems of check-token.ts
  */
 export const replaceToken = async (

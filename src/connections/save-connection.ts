@@ -30,10 +30,14 @@ export type ConnectedToken = {
 export type SavedConnection = { id: string; created: boolean }
 
 /**
- * Stores a token that a person just gave us. The same identity again is the same connection with a newer token
- * version; the very same token again changes nothing but what is known of it. A pasted OAuth token that could not be
- * refreshed never replaces a token that can be refreshed.
- * @param alongside what has to happen together with it, or not at all.
+ * Stores a token that a person just gave us.
+ *
+ * - A new identity: a new connection.
+ * - A known identity with another token: the same connection with a newer token version.
+ * - A known identity with the same token: only what GitLab says of the token is updated.
+ * - A token that cannot be refreshed never replaces one that can.
+ *
+ * @param alongside runs in the same transaction: both happen, or neither.
  */
 export const saveConnection = (
   db: Database,
@@ -58,7 +62,7 @@ export const saveConnection = (
         await record(transaction, 'connection.created', id, token, event)
         return { id, created: true }
       }
-      // Another request was first with the same identity.
+      // Another request inserted the same identity first.
       existing = await lockConnectionByIdentity(transaction, identity)
       if (!existing) throw new Error('A connection was inserted and deleted in one moment')
     }

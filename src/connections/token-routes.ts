@@ -126,7 +126,7 @@ const replacement = {
   },
 }
 
-/** @throws {Problem} gitlab_unavailable and others, when GitLab does not say whether the token works */
+/** @throws {Problem} gitlab_unavailable and others when GitLab does not say whether the token works */
 const requireKnown = (verdict: StoredTokenVerdict): Exclude<StoredTokenVerdict, { kind: 'unknown' }> => {
   if (verdict.kind !== 'unknown') return verdict
   throw verdict.refusal
@@ -174,7 +174,7 @@ export const registerTokenRoutes = (app: App, deps: Deps): void => {
     '/v1/connections/:id/rotate',
     {
       onRequest,
-      // Nothing has to be said: no body is an empty one.
+      // A missing body counts as an empty one.
       preValidation: async (request) => {
         request.body ??= {}
       },

@@ -9,7 +9,7 @@ import type { Tables } from './tables.ts'
 export const openEmbedded = (dataDir: string): OpenDatabase => {
   const folder = join(dataDir, 'pglite')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  // Loaded only here: whoever has a PostgreSQL does not pay for a second one.
+  // Loaded only here: a process with a real PostgreSQL does not pay for a second one.
   let opened: Promise<PGlite> | undefined
   const open = () => {
     opened ??= import('@electric-sql/pglite').then(({ PGlite }) => PGlite.create(folder))

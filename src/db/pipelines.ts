@@ -3,19 +3,22 @@ import type { PreparedStatement, RunPrepared } from './database.ts'
 
 /** Statements in flight on one connection. */
 const PIPELINE_DEPTH = 2
-/** Behind a statement that has taken this long no other is sent. */
+/** A statement that has taken this long gets no other behind it. */
 const SLOW_MS = 5
 
 /**
- * Sends a statement behind one that PostgreSQL is at work on, so that it finds the next without waiting for us. Not
- * behind one that takes long, such as on a slow disk: then another connection is better.
+ * Sends a statement on a connection whose statement PostgreSQL is still running. PostgreSQL then finds the next one
+ * without waiting for us. When the running statement takes long (the disk is slow), another connection is used.
  */
 export const createPipelines = (pool: pg.Pool): RunPrepared => {
   type Pipeline = {
     client: Promise<pg.PoolClient>
     inFlight: number
     startedAt: number
-    /** Of any statement on it: the connection may be broken, or have a plan that no longer fits. */
+    /**
+     * The error of any statement on this connection: the connection may be broken, or have a plan that no longer
+     * fits.
+     */
     failure?: Error
   }
   let last: Pipeline | undefined
@@ -37,7 +40,7 @@ export const createPipelines = (pool: pg.Pool): RunPrepared => {
     const pipeline = join()
     try {
       const client = await pipeline.client
-      // With a callback: the promises of pg keep every row alive until the next full collection of garbage.
+      // A callback, because the promises of pg keep every row alive until the next full collection of garbage.
       return await new Promise<Row[]>((resolve, reject) => {
         client.query({ name, text, values }, (error: Error | undefined, result: pg.QueryResult) => {
           if (error) reject(error)

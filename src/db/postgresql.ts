@@ -5,24 +5,30 @@ import type { DatabaseOptions, JobStore, OpenDatabase } from './database.ts'
 import { createPipelines } from './pipelines.ts'
 import type { Tables } from './tables.ts'
 
-/** Of the pool, connections kept for the statements of the hot path: lists and pages never make lookups wait. */
+/** Connections of the pool that only lookups use: lists and pages never make a lookup wait. */
 const MOST_PREPARED = 4
 const CONNECT_TIMEOUT_MS = 5_000
 /** A statement that runs this long is a fault: the longest of ours takes milliseconds. */
 const STATEMENT_TIMEOUT_MS = 10_000
-/** Ours hold a row for milliseconds: who waits longer takes a connection from others, and had better come again. */
+/**
+ * Our statements hold a row for milliseconds. One that waits longer keeps a connection from others: it fails, and the
+ * caller tries again.
+ */
 const LOCK_TIMEOUT_MS = 3_000
-/** A fault is also a transaction that does nothing for this long: its process is gone, and its row locks are to go too. */
+/**
+ * The process of a transaction that does nothing for this long is gone. PostgreSQL ends the transaction and frees its
+ * rows.
+ */
 const IDLE_TRANSACTION_TIMEOUT_MS = 10_000
-/** A network that swallows the answer, which the server's limit does not see. */
+/** For a network that swallows the answer: the server's own limit does not see that. */
 const SILENCE_LIMIT_MS = 15_000
-/** Shorter than the silence limit: who is closed for silence was waiting. */
+/** Shorter than the silence limit: a connection that is closed for silence was waiting for an answer. */
 const IDLE_TIMEOUT_MS = 10_000
 
 /**
- * A socket that is given up when it hears nothing for this long. Not `query_timeout` of pg: its timers keep the rows
- * of every statement alive until the next full collection of garbage, and a connection whose answer did not come
- * would go back to the pool.
+ * A socket that closes when it hears nothing for this long. `query_timeout` of pg is not used: its timers keep the rows
+ * of every statement alive until the next full collection of garbage, and it puts a connection whose answer did not
+ * come back into the pool.
  */
 const createImpatientSocket = (silenceLimitMs: number): Socket => {
   const socket = new Socket()
@@ -48,8 +54,8 @@ export const openPostgresql = ({
       ...options,
     })
     pool.on('error', (error) => onIdleError?.(error))
-    // The pool listens to idle connections only. One that breaks between two statements of a transaction tells its
-    // user with the next statement; without a listener it would end the process.
+    // The pool listens to idle connections only. When a connection breaks between two statements of a transaction, the
+    // next statement fails; without this listener the process would end before that.
     pool.on('connect', (client) => client.on('error', () => undefined))
     return pool
   }
@@ -61,13 +67,13 @@ export const openPostgresql = ({
   }
   const prepared = Math.min(MOST_PREPARED, Math.max(1, Math.floor(poolSize / 2)))
   const pool = openPool(Math.max(1, poolSize - prepared), limits)
-  // Planned once a connection: planning anew for each call, as PostgreSQL would, costs as much as running them.
+  // Each statement is planned once a connection: planning for each call costs as much as running it.
   const preparedPool = openPool(prepared, {
     ...limits,
     pipeline: true,
     options: '-c plan_cache_mode=force_generic_plan',
   })
-  // Waiting long is its purpose; a network that is gone without a word ends it all the same.
+  // Migrations may wait long. A network that is gone without a word still ends them.
   const patientPool = openPool(1, { keepAlive: true, keepAliveInitialDelayMillis: SILENCE_LIMIT_MS })
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   const patientDb = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: patientPool }) })

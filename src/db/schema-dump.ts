@@ -8,7 +8,7 @@ type Column = {
   table: string
   name: string
   type: string
-  /** null = that of the type. */
+  /** null = the collation of the type. */
   collation: string | null
   required: boolean
   default: string | null
@@ -35,7 +35,7 @@ const listColumns = async (db: Database): Promise<Column[]> => {
   return rows
 }
 
-/** Without "not null", which the column says; PostgreSQL 18 counts it among the constraints, 17 does not. */
+/** All but "not null", which stands at the column: PostgreSQL 18 lists it as a constraint, 17 does not. */
 const listConstraints = async (db: Database): Promise<Constraint[]> => {
   const { rows } = await sql<Constraint>`
     select relname as table, conname as name, pg_get_constraintdef(pg_constraint.oid) as definition
@@ -47,7 +47,7 @@ const listConstraints = async (db: Database): Promise<Constraint[]> => {
   return rows
 }
 
-/** Those that no constraint brings with it. */
+/** The indexes that no constraint brings with it. */
 const listIndexes = async (db: Database): Promise<Index[]> => {
   const { rows } = await sql<Index>`
     select relname as table, pg_get_indexdef(indexrelid) as definition
@@ -59,7 +59,7 @@ const listIndexes = async (db: Database): Promise<Index[]> => {
   return rows
 }
 
-/** Those of our own, each with the function that it calls. */
+/** Our own triggers, each with the function that it calls. */
 const listTriggers = async (db: Database): Promise<Trigger[]> => {
   const { rows } = await sql<Trigger>`
     select relname as table, pg_get_triggerdef(pg_trigger.oid) as definition, pg_get_functiondef(tgfoid) as called
@@ -68,14 +68,14 @@ const listTriggers = async (db: Database): Promise<Trigger[]> => {
     where not tgisinternal and ${ours}
     order by relname, tgname
   `.execute(db)
-  // What "current" was is not the same in every database.
+  // `search_path from current` reads differently in each database.
   return rows.map((row) => ({
     ...row,
     called: row.called.replace(/SET search_path TO .*/, 'SET search_path FROM CURRENT'),
   }))
 }
 
-/** The schema as the catalog of PostgreSQL has it, the same for the same schema: one table after the other. */
+/** The schema from the catalog of PostgreSQL, table by table. The same schema gives the same text. */
 export const dumpSchema = async (db: Database): Promise<string> => {
   const columns = await listColumns(db)
   const constraints = Map.groupBy(await listConstraints(db), ({ table }) => table)

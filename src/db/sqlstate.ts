@@ -1,8 +1,11 @@
 /** SQLSTATE codes by meaning (PostgreSQL documentation, appendix A). */
 const UNIQUE_VIOLATION = '23505'
 const FOREIGN_KEY_VIOLATION = '23503'
-/** Class 08: connection exceptions; 57P01..03: the server shuts down, crashed, or starts; 53: out of resources; 57014:
- * the limit of a statement; 55P03: of waiting for a lock; 25P03: of a transaction that does nothing. */
+/**
+ * 08: connection exceptions. 57P01..03: the server shuts down, crashed, or starts. 53: out of resources. 25006: the
+ * server is read-only. 57014: a statement took too long. 55P03: a lock took too long. 25P03: a transaction did nothing
+ * for too long.
+ */
 const UNAVAILABLE = /^(08...|57P0[1-3]|53...|25006|57014|55P03|25P03)$/
 const UNAVAILABLE_SYSTEM_ERRORS = new Set([
   'ECONNREFUSED',
@@ -14,7 +17,7 @@ const UNAVAILABLE_SYSTEM_ERRORS = new Set([
   'ENOENT',
   'EAI_AGAIN',
 ])
-/** node-postgres reports these without a code. */
+/** Messages of node-postgres that come without a code. */
 const UNAVAILABLE_MESSAGES =
   /Connection terminated|timeout exceeded when trying to connect|Query read timeout|not queryable|Client was closed|the database system is/i
 

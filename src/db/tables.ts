@@ -16,7 +16,7 @@ type Instances = {
   name: string
   allow_private_network: boolean
   ca_certificate: string | null
-  /** Counts up with every change; names a client in the caches of a process. */
+  /** Counts up with every change. Id and version name a client in the caches of a process. */
   version: number
   created_at: Date
   updated_at: Date
@@ -65,7 +65,10 @@ type AuthorizationRequests = {
   created_at: Date
   expires_at: Date
   consumed_at: Date | null
-  /** What GitLab issued, sealed and saved before anything else is asked of it; null again once a connection has it. */
+  /**
+   * The tokens that GitLab issued, sealed, and saved before any other question to GitLab. null again once a
+   * connection has them.
+   */
   grant_jwe: string | null
   granted_at: Date | null
 }
@@ -100,7 +103,7 @@ type Connections = {
   attempt_id: string | null
   attempt_kind: AttemptKind | null
   attempt_deadline: Date | null
-  /** Written before the request leaves: set = GitLab may have acted. */
+  /** Written before the request leaves. Set = GitLab may have acted. */
   attempt_sent_at: Date | null
   /** No refresh is sent before this time. */
   retry_after: Date | null
@@ -162,7 +165,7 @@ type DatabaseHistory = {
   went_back_at: Date
 }
 
-/** Kept by triggers (migrations/0003_match_versions.ts). */
+/** Written by triggers alone (migrations/0003_match_versions.ts). */
 type MatchVersions = {
   scope: string
   version: string

@@ -41,7 +41,7 @@ export const CATALOGUE = {
   needs_reauthorization: [409, 'A person has to reconnect'],
   connection_expired: [409, 'The token of the connection has expired'],
   connection_revoked: [409, 'The token of the connection was revoked'],
-  token_in_use: [409, 'The token is in use and lives too short'],
+  token_in_use: [409, 'The token is in use and expires too soon'],
   token_works: [409, 'GitLab accepts this token'],
   not_refreshable: [409, 'The token cannot be refreshed'],
   min_ttl_unattainable: [422, 'No token of this connection lives that long'],

@@ -13,27 +13,27 @@ import type { TransportFailure } from './transport-failure.ts'
 /** Anything that tells how a call to GitLab went. */
 type Result = { kind: string; status?: number | undefined; retryAfterSeconds?: number | undefined }
 
-/** Runs a call to one instance, or tells at once that it would be of no use now. */
+/** Runs a call to one instance, or answers at once that GitLab is not to be called now. */
 export type Guard = <Answer extends Result>(call: () => Promise<Answer>) => Promise<Answer | TransportFailure>
 
 export type GuardOptions = {
   clock: Clock
-  /** How long an open circuit stays so at first; it doubles up to ten times that. */
+  /** How long the circuit stays open at first. The time doubles with each failed trial, up to ten times this. */
   circuitOpenMs?: number | undefined
   /** How long a call may wait for its turn before it is turned away. */
   longestWaitMs?: number | undefined
 }
 
-/** As many as the agent has sockets: a call never waits inside the agent, where its timeout would run. */
+/** As many as the agent has sockets: a call never waits inside the agent, where its time limit would run already. */
 export const CALLS_AT_ONCE = 32
 const CALLS_WAITING = 1_000
 const FAILURES_TO_OPEN = 10
 const CIRCUIT_OPEN_MS = 1_000
 const OVERLOADED_RETRY_SECONDS = 2
 const DEFAULT_PAUSE_SECONDS = 10
-/** A pause that GitLab asks for in error does not shut it out for good. */
+/** The longest pause that is kept: GitLab may ask for an absurd one by mistake. */
 const LONGEST_PAUSE_SECONDS = 120
-/** Whoever waits longer may have lost its claim (connections/claim.ts) to another replica: it must not be sent. */
+/** A call that waits longer is not sent: its claim (token-lifecycle/claim.ts) may have gone to another replica. */
 const LONGEST_WAIT_MS = 5_000
 
 const isOutage = (result: unknown): boolean => {
@@ -73,7 +73,7 @@ export const createGuard = ({
     try {
       return await calls.execute(() => {
         const pause = pausedUntil - clock()
-        // Before the breaker: what is not sent tells it nothing.
+        // Checked before the breaker: a call that is not sent tells the breaker nothing.
         if (pause > 0) return turnedAway('rate_limited', Math.ceil(pause / 1000))
         return breaker.execute(async () => {
           if (performance.now() > latest) return turnedAway('overloaded', OVERLOADED_RETRY_SECONDS)

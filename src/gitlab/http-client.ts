@@ -17,7 +17,7 @@ export type TrustProfile = {
 export type GitLabAnswer = {
   kind: 'answer'
   status: number
-  /** Parsed JSON, or undefined when the body is something else. */
+  /** The parsed JSON. undefined = the body is no JSON. */
   body: unknown
   text: string
   retryAfterSeconds: number | undefined
@@ -50,7 +50,7 @@ export type GitLabHttpClient = {
 }
 
 export type GitLabClientOptions = GuardOptions & {
-  /** For an answer to begin, and again for it to end. */
+  /** How long an answer may take to begin, and then how long it may take to end. */
   timeoutMs?: number | undefined
   /** The same for an answer that holds a token which exists nowhere else. */
   issuingTimeoutMs?: number | undefined
@@ -135,7 +135,7 @@ export const createHttpClient = (
           const bytes = await Wreck.read(response, { maxBytes: MAX_ANSWER_BYTES, timeout })
           return toAnswer(response, bytes.toString('utf8'))
         } catch (error) {
-          // Wreck ends an answer over maxBytes by cutting it, and reports the cut.
+          // Wreck cuts an answer over maxBytes, and reports the cut.
           if (received > MAX_ANSWER_BYTES)
             return { kind: 'failure', reason: 'answer_too_large', mayHaveActed: true }
           return classifyTransportError(error)

@@ -14,7 +14,7 @@ export type TokenFacts = {
   /** null = it does not expire. */
   expiresAt: Date | null
   issuedAt: Date | null
-  /** client_id of the OAuth app that it was issued to. */
+  /** client_id of the OAuth app that the token was issued to. */
   clientId: string | null
 }
 
@@ -61,7 +61,7 @@ export const inspectToken = async (
   const self = await client.send({ path: '/api/v4/personal_access_tokens/self', token })
   const isOAuthToken = self.kind === 'answer' && self.status === 400
   const refusal = refusalOf(self, baseUrl)
-  // Older servers answer an OAuth token here like one they do not know: the OAuth side has the last word on it.
+  // Older servers do not know an OAuth token here: /oauth/token/info decides about it.
   if (isOAuthToken || refusal?.code === 'token_unknown') {
     const inspection = await inspectOAuthToken(client, token, now)
     return refusal && !inspection.valid && inspection.refusal.code === 'token_unknown'
@@ -103,7 +103,7 @@ export const inspectToken = async (
 
 /**
  * What GitLab says of an OAuth access token (`GET /oauth/token/info`, doorkeeper).
- * @param now before it is asked: from then on the life that it names is counted.
+ * @param now the time before GitLab is asked: the token's life is counted from there.
  */
 export const inspectOAuthToken = async (
   client: GitLabHttpClient,

@@ -33,7 +33,7 @@ export const checkReach = async (client: GitLabHttpClient, token: string, path: 
   return { reached: false, refusal: undefined }
 }
 
-/** undefined = GitLab does not tell; a refusal = it could not be asked now. */
+/** path undefined = GitLab does not tell. A refusal = GitLab could not be asked now. */
 export type Home = { path: string | undefined; refusal?: never } | { refusal: Refusal }
 
 /** The group or project that a group or project access token belongs to. */

@@ -35,8 +35,8 @@ const unavailable = (what: string, retryAfterSeconds = DEFAULT_RETRY_SECONDS): R
 })
 
 /**
- * Tells from the answer to a call with a token why it was refused. GitLab tells unknown, expired and revoked tokens
- * apart by the body of its 401 (lib/api/api_guard.rb); a blocked user is a 403 with a message.
+ * Why GitLab refused a call with a token. GitLab tells unknown, expired and revoked tokens apart by the body of its
+ * 401 (lib/api/api_guard.rb); a blocked user is a 403 with a message.
  * @returns undefined when the answer is no refusal of the token: 2xx, or a 4xx about something else.
  */
 export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | undefined => {
@@ -106,7 +106,7 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
   if (status === 403 && error?.error === 'insufficient_scope') {
     return { code: 'missing_scopes', detail: description }
   }
-  // Any other 403 is somebody else's: a proxy in between, or a rule of the instance.
+  // Any other 403 is about something else: a proxy in between, or a rule of the instance.
   if (status === 403 && /^403 Forbidden - /.test(String(error?.message ?? ''))) {
     return {
       code: 'user_blocked',
@@ -116,7 +116,7 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
   return undefined
 }
 
-/** The same as an answer of ours. */
+/** The refusal as the problem that we answer with. */
 export const refusalProblem = ({ code, detail, retryAfterSeconds }: Refusal): Problem =>
   new Problem(
     code,

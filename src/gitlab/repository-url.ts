@@ -1,8 +1,8 @@
 /** A repository or group, as a scanner names it by URL. */
 export type ResourceUrl = {
-  /** What its instance could be, and the path below it as it was written; longest base URL first: a GitLab may live under a path. */
+  /** Each way to read the URL as base URL and path, longest base URL first: a GitLab may live under a path. */
   readings: { baseUrl: string; path: string }[]
-  /** SSH names the same server by another port: the base URLs stand for an instance on any port of their host. */
+  /** true: the base URLs stand for an instance on any port of their host, since SSH has another port than HTTP. */
   anyPort: boolean
 }
 
@@ -11,8 +11,8 @@ const SCP_LIKE = /^(?:[^@/\s:]+@)?([^@/\s:]+):(?!\/\/)(.+)$/
 const PAGE_SEPARATOR = /\/-(\/.*)?$/
 const CONTROL_CHARACTERS = /\p{Cc}/u
 const LONGEST_URL = 2048
-/** Deeper no GitLab is installed, and 20 levels of groups with a project are what GitLab allows (docs, subgroups):
- * without these limits a long URL would stand for a million pairs of base URL and group. */
+/** GitLab allows 20 levels of groups above a project (docs, subgroups), and is installed a few folders deep at most.
+ * Without these limits a long URL would stand for a million pairs of base URL and group. */
 const DEEPEST_INSTANCE_PATH = 4
 const DEEPEST_GROUP_PATH = 22
 
@@ -47,7 +47,7 @@ const decode = (path: string): string | undefined => {
 
 /**
  * Reads `https://host/group/project(.git)`, `git@host:group/project.git` and `ssh://git@host:22/group/project.git`.
- * Credentials, query and fragment in it are dropped.
+ * Credentials, query and fragment are dropped.
  * @returns undefined when it is none of these.
  */
 export const parseResourceUrl = (text: string): ResourceUrl | undefined => {
@@ -63,7 +63,7 @@ export const parseResourceUrl = (text: string): ResourceUrl | undefined => {
     .filter(Boolean)
   if (segments.some((segment) => segment === '.' || segment === '..')) return undefined
 
-  // The last segment is never the instance's own path: something has to be left to look up.
+  // At least one segment is left to look up: the last one never belongs to the instance's own path.
   const deepest = Math.max(0, Math.min(segments.length - 1, DEEPEST_INSTANCE_PATH))
   const depths = Array.from({ length: deepest + 1 }, (_, index) => deepest - index)
   const readings = parsed.protocols.flatMap((protocol) =>
@@ -75,7 +75,7 @@ export const parseResourceUrl = (text: string): ResourceUrl | undefined => {
   return { readings, anyPort: parsed.anyPort }
 }
 
-/** `group` and every group above it, deepest first, then '' for "everything": what may cover the path. */
+/** The groups that may cover a path: the path itself and every group above it, deepest first, then '' (everything). */
 export const coveringPaths = (path: string): string[] => {
   const segments = path.toLowerCase().split('/').filter(Boolean).slice(0, DEEPEST_GROUP_PATH)
   return [...segments.map((_, index) => segments.slice(0, segments.length - index).join('/')), '']

@@ -10,7 +10,7 @@ const INCLUDES: Record<string, string[]> = {
 export const hasScope = (scopes: readonly string[], wanted: string): boolean =>
   scopes.some((scope) => scope === wanted || INCLUDES[scope]?.includes(wanted))
 
-/** The wanted scopes that are neither there nor included in one that is. */
+/** The wanted scopes that a token has neither by name nor as part of another scope. */
 export const missingScopes = (scopes: readonly string[], wanted: readonly string[]): string[] =>
   wanted.filter((scope) => !hasScope(scopes, scope))
 

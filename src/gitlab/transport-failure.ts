@@ -1,4 +1,4 @@
-/** No usable answer came back. */
+/** GitLab gave no usable answer. */
 export type TransportFailure = {
   kind: 'failure'
   reason:
@@ -19,7 +19,7 @@ export type TransportFailure = {
 
 const TLS_ERRORS =
   /^(UNABLE_TO_|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED|CERT_|ERR_TLS_CERT|ERR_SSL_|HOSTNAME_MISMATCH|EPROTO)/
-/** Before a connection stands nothing has been sent. */
+/** Errors before a connection stands: nothing has been sent. */
 const NOT_CONNECTED = new Set([
   'ECONNREFUSED',
   'ENOTFOUND',
@@ -31,7 +31,7 @@ const NOT_CONNECTED = new Set([
 
 type Cause = { code?: unknown; message?: unknown; syscall?: unknown; cause?: unknown; errors?: unknown[] }
 
-/** The chain of what an error wraps: Boom's data, causes, and the parts of an AggregateError. */
+/** An error and everything that it wraps: Boom's data, causes, and the parts of an AggregateError. */
 const causesOf = (error: unknown, depth = 0): Cause[] => {
   if (typeof error !== 'object' || error === null || depth > 5) return []
   const { cause, data, errors } = error as Cause & { data?: unknown }

@@ -2,20 +2,20 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock/clock.ts'
 import type { Lanes } from '../lanes.ts'
 
-/** What the service does without being asked. Each can be run at any time, by any replica, more than once. */
+/** What the service does without being asked. Any replica may run each job at any time, more than once. */
 export type Jobs = {
   mendConnections(): Promise<void>
   rotateDue(): Promise<void>
   completeGrants(): Promise<void>
   deleteOld(): Promise<void>
-  /** Starts nothing more, and waits for what is at GitLab. */
+  /** Starts nothing more, and waits for the calls to GitLab that are under way. */
   stop(): Promise<void>
 }
 
 const EVERY_MINUTE = '* * * * *'
 const EVERY_HOUR = '17 * * * *'
 
-/** Which job runs when. The queue is the name of the job in the database. */
+/** Which job runs when. `queue` is the job's name in the database. */
 export const TIMETABLE: { queue: string; cron: string; job: Exclude<keyof Jobs, 'stop'> }[] = [
   { queue: 'mend-connections', cron: EVERY_MINUTE, job: 'mendConnections' },
   { queue: 'complete-grants', cron: EVERY_MINUTE, job: 'completeGrants' },
@@ -32,7 +32,7 @@ export type JobDeps = {
   rotateDue(lanes: Lanes): Promise<void>
   /** oauth-flow/complete-due.ts */
   completeDue(lanes: Lanes): Promise<void>
-  /** Of each room that has rows to delete. @returns how many rows went. */
+  /** One function for each room that has old rows to delete. @returns how many rows went. */
   deleteOld: ((now: Date) => Promise<number>)[]
 }
 

@@ -8,7 +8,7 @@ const JOB_LIMIT_SECONDS = 120
 const KEPT_SECONDS = 3_600
 const STOP_LIMIT_MS = 10_000
 const FIRST_RETRY_MS = 250
-/** Short: a shutdown waits for the end of a pause. */
+/** Short, because a shutdown waits for the end of a pause. */
 const LONGEST_RETRY_MS = 2_000
 
 export type Schedule = { stop(): Promise<void> }
@@ -16,8 +16,9 @@ export type Schedule = { stop(): Promise<void> }
 type Options = { db: JobStore; backend: 'postgres' | 'pglite' }
 
 /**
- * Runs the jobs by pg-boss: each once a time, by whichever replica takes it. Its tables are in the schema pgboss.
- * Tries until it has begun: a database that fails at that moment must not leave the process without background work.
+ * Runs the jobs by pg-boss: each time one replica takes the job. The tables of pg-boss are in the schema pgboss. The
+ * start is tried again until it succeeds: a database that fails at that moment must not leave the process without
+ * jobs.
  */
 export const startSchedule = (options: Options, jobs: Jobs, logger: Logger): Schedule => {
   const stopping = new AbortController()
@@ -39,7 +40,7 @@ export const startSchedule = (options: Options, jobs: Jobs, logger: Logger): Sch
 }
 
 const begin = async ({ db, backend }: Options, jobs: Jobs, logger: Logger): Promise<PgBoss> => {
-  // Loaded when serving has begun: it is a tenth of all code.
+  // Loaded after serving has begun: pg-boss is a tenth of all code.
   const { PgBoss } = await import('pg-boss')
   const boss = new PgBoss({ db, backend, schema: 'pgboss', monitorVacuum: false, reindex: false })
   boss.on('error', (error) => logger.warn({ err: error }, 'background work failed'))

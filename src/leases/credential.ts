@@ -3,7 +3,7 @@ import { secondsUntil } from '../clock/clock.ts'
 import { Id, isoTimeOrNull, NullableInteger, NullableTime, Organization, TokenKind } from '../http/schemas.ts'
 import type { LeasedToken } from './lease-token.ts'
 
-/** A day: GitLab's OAuth tokens live two hours by default, and no scan should need more. */
+/** A day. GitLab's OAuth tokens live two hours by default, and no scan should need more. */
 const LONGEST_MIN_TTL = 86_400
 const GIT_USERNAME = 'oauth2'
 

@@ -14,5 +14,8 @@ const nextRandomBytes = (): Uint8Array => {
   return pool.subarray(used - ID_BYTES, used)
 }
 
-/** A UUIDv7 (RFC 9562, section 5.7). Asking for random bytes for each alone would take a tenth of a lookup. */
+/**
+ * A UUIDv7 (RFC 9562, section 5.7). Random bytes are drawn for many at once: drawing them one by one would take a
+ * tenth of a lookup.
+ */
 export const newLeaseId = (): string => uuidv7({ rng: nextRandomBytes })

@@ -34,7 +34,7 @@ export type LeasedToken = { row: LeasedRow; token: string }
 
 /** A refresh that goes on is soon over, most of the time. */
 const PENDING_RETRY_SECONDS = 5
-/** A connection that changes more often than this under one lookup is asked for later. */
+/** When a connection changes more often than this during one lookup, the caller has to ask again later. */
 const MOST_ROUNDS = 6
 
 export const toLeaseRequest = (
@@ -49,7 +49,7 @@ export const toLeaseRequest = (
 })
 
 /**
- * Leases a token of a connection that works and lives as long as asked for; refreshes it first where that is due.
+ * Leases a token that works and lives as long as asked for. Refreshes the token first when that is due.
  * @throws {Problem} not_found, unauthorized (the key was deleted a moment ago), needs_reauthorization,
  *   connection_expired, connection_revoked, token_in_use, min_ttl_unattainable, gitlab_unavailable, oauth_app_rejected,
  *   database_unavailable

@@ -1,14 +1,14 @@
 import type { ConnectionStatus, TokenKind } from '../db/tables.ts'
 import type { LeaseConditions } from './serving-decision.ts'
 
-/** One lease that is asked for, before it is known of which connection. */
+/** A request for one lease. Which connection it is for comes with the statement. */
 export type LeaseRequest = LeaseConditions & {
   leaseId: string
   accessKeyId: string
   purpose: string | null
 }
 
-/** The connection as the statement found it, and its token if the lease was given. */
+/** The connection as the statement found it, with its token if the lease was written. */
 export type LeaseRow = {
   lease_id: string
   connection_id: string
@@ -32,7 +32,7 @@ export type RefusedRow = Exclude<LeaseRow, LeasedRow>
 
 export const isLeased = (row: LeaseRow): row is LeasedRow => row.access_token !== null
 
-/** What there is to know of a connection whose token does not meet the conditions. */
+/** The state of a connection whose token does not meet the conditions. */
 export type RefusedState = {
   status: ConnectionStatus
   status_reason: string | null

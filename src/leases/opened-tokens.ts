@@ -12,16 +12,16 @@ const KEPT_TOKENS = 10_000
 const KEPT_MS = 60_000
 
 /**
- * Opens a ciphertext once a minute instead of once a lookup. What is kept counts only for the same version and
- * ciphertext, which the database gives out only with a lease: a token that was replaced, moved or tampered
- * with is opened anew, and what does not open is not kept.
+ * Opens a ciphertext once a minute instead of once a lookup. A kept token counts only for the same version and
+ * ciphertext, which the database gives out only with a lease. So a token that was replaced, moved or tampered with is
+ * opened anew. A ciphertext that does not open is not kept.
  */
 export const createOpenedTokens = (vault: Vault): OpenedTokens => {
   type Opened = { version: number; jwe: string; token: Promise<string> }
   const kept = new LRUCache<string, Opened>({
     max: KEPT_TOKENS,
     ttl: KEPT_MS,
-    // How late it may notice: the clock is not asked for each.
+    // The end of an entry may be noticed this late: the clock is not read for each look-up.
     ttlResolution: 1_000,
     perf: { now: () => performance.now() },
   })

@@ -15,7 +15,7 @@ export const MAY_USE = (organization: string) =>
 
 export const KEY_IS_VALID = '(access_keys.expires_at is null or access_keys.expires_at > $1::timestamptz)'
 
-/** A time as a number: to write it as text and read that again would cost more than all else of a column. */
+/** A time as a number: writing it as text and reading the text would cost more than the rest of the column. */
 const MILLISECONDS = (time: string) => `date_part('epoch', ${time}) * 1000`
 
 /** Parameters $2 to $7, one array for each field of a LeaseRequest. */
@@ -27,8 +27,8 @@ export const REQUEST_COLUMNS =
 export type LeaseStatement = {
   name: string
   /**
-   * Common table expressions, the last of which is `request`: REQUEST_COLUMNS and the `connection_id` that each is about.
-   * Its parameters begin at $8.
+   * Common table expressions, the last of which is `request`: REQUEST_COLUMNS and the `connection_id` that each is
+   * about. Its parameters begin at $8.
    */
   request: string
   /** The array of the connection ids. */
@@ -47,8 +47,8 @@ export type LeaseStatement = {
  *   counts the leases after it has the lock.
  * - A request has no row in the answer when its access key is deleted or expired, when there is no such connection, or
  *   when the connection is outside the key's organizations.
- * - Nor has one for a connection that is locked at the moment. A statement that waited would hold up all that share it,
- *   and then judge by the time and the keys of before.
+ * - A request for a connection that is locked has no row either. A statement that waited for the lock would hold up all
+ *   lookups that share it, and would then judge by an old time and old keys.
  */
 export const leaseStatement = ({
   name,
@@ -134,7 +134,7 @@ const toLeaseRow = (raw: RawLeaseRow): LeaseRow => {
   }) as unknown as LeaseRow
 }
 
-/** An array as text, of values that need no quotes: pg would quote each element. */
+/** An array as text, for values that need no quotes: pg would quote each element. */
 export const arrayOf = (values: (string | number | boolean)[]): string => `{${values.join(',')}}`
 
 /** @param values from $8 on. */
@@ -192,7 +192,7 @@ export const isVisible = async (
   now: Date,
 ): Promise<boolean> => (await run(IS_VISIBLE, [now, accessKeyId, connectionId])).length > 0
 
-/** A lease as it was given. */
+/** A lease as it was written. */
 export type GivenLease = {
   id: string
   connection_id: string
@@ -227,7 +227,7 @@ export const releaseLease = async (
   return (await query.executeTakeFirstOrThrow()).numUpdatedRows > 0n
 }
 
-/** Nobody counts on a token that GitLab refused: the lease no longer stands in the way of a refresh. */
+/** Marks a lease as rejected: nobody counts on a token that GitLab refused, so the lease no longer delays a refresh. */
 export const markLeaseRejected = async (db: Database, id: string, now: Date): Promise<void> => {
   await db
     .updateTable('leases')

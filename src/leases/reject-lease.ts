@@ -35,7 +35,7 @@ export const createRejectLease = (deps: Deps) => {
       const connection = isDead ? await findConnection(db, connectionId) : undefined
       let failure: unknown
       if (connection && isRefreshable(connection)) {
-        // The leases that others hold on it protect nothing.
+        // The leases of others on a dead token protect nothing.
         const request = {
           knownVersion: tokenVersion,
           onConflict: 'preempt',
@@ -65,7 +65,7 @@ export const createRejectLease = (deps: Deps) => {
 
     const reported = { connectionId: connection.id, tokenVersion: lease.token_version }
     const { verdict, failure } = await settle(reported)
-    // Somebody else's report had it replaced meanwhile: what GitLab said is about the newer version.
+    // Another report had the token replaced meanwhile: GitLab's answer is about the newer version.
     if (verdict.tokenVersion > lease.token_version) {
       await markLeaseRejected(db, lease.id, new Date(clock()))
       return newest()

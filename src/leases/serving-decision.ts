@@ -47,7 +47,7 @@ export type LeaseOptions = {
   purpose?: string | undefined
 }
 
-/** What a token has to meet, so that the statement leases it. */
+/** The conditions under which the statement leases a token. */
 export type LeaseConditions = {
   /** Seconds that it must live at least. */
   minRemaining: number
@@ -65,7 +65,7 @@ export type Served =
   /** Past half its life, and the last refresh failed not long ago. */
   | 'gitlab_backing_off'
   | 'past_half_life_accepted'
-/** Why it does not meet them. */
+/** Why a token does not meet the conditions. */
 export type NotServed = 'inactive' | 'claimed' | 'in_doubt' | 'too_short' | 'past_half_life'
 
 export type Judgement = { served: true; reason: Served } | { served: false; reason: NotServed }
@@ -94,7 +94,7 @@ export const judge = (
 ): Judgement => {
   if (state.status !== 'active') return notServed('inactive')
   if (isClaimed(state, now)) return notServed('claimed')
-  // An attempt past its deadline: its writer died, and GitLab may have acted.
+  // The writer of an attempt past its deadline died, and GitLab may have acted.
   if (state.attempt_id !== null || state.unanswered_since !== null) return notServed('in_doubt')
   const remaining = remainingSeconds(state.token_expires_at, now)
   if (remaining <= minRemaining) return notServed('too_short')
@@ -173,7 +173,7 @@ const decideRefreshable = (
   const first = firstConditions(options)
   if (options.minTtl !== undefined && options.minTtl > attainable)
     return { action: 'refuse', reason, code: 'min_ttl_unattainable' }
-  // An instance may issue tokens that live shorter than what is preferred: half of their life has to do.
+  // Tokens of this instance may live shorter than what is preferred: then half of their life is enough.
   const minRemaining = Math.floor(attainable / 2)
   const isShortLived = options.minTtl === undefined && attainable / 2 < first.minRemaining
   const isCertain = reason === 'too_short' || reason === 'past_half_life'

@@ -16,7 +16,7 @@ import { type CoveringGroup, findCandidates } from './queries.ts'
 import { readUrl, type Search, type SearchReader, searchedIn } from './search.ts'
 import { type Choice, chooseConnection, type RankedCandidate } from './url-match.ts'
 
-/** What a caller names a repository or group by. */
+/** How a caller names a repository or group. */
 export type ByUrl = { url: string; organization?: string | undefined }
 
 export type FindByUrlDeps = LeaseDeps & {
@@ -27,7 +27,8 @@ export type FindByUrlDeps = LeaseDeps & {
 }
 
 /**
- * Leases a token for a URL: of the remembered connection, or by one statement, or by the rules of url-match.ts.
+ * Leases a token for a URL. Tries in this order: the remembered connection, one statement that finds and leases, the
+ * rules of url-match.ts.
  * @throws {Problem} invalid_request, not_found (organization), no_connection_for_url, ambiguous_connection, and those of
  *   leaseToken
  */
@@ -49,7 +50,7 @@ export const leaseTokenByUrl = async (
 /** The rules of url-match.ts prefer a token that lives a little longer than such a min_ttl. */
 const isShort = ({ minTtl }: LeaseOptions): boolean => minTtl !== undefined && minTtl < OUTAGE_MINIMUM_SECONDS
 
-/** @returns undefined when one statement cannot tell, or the token cannot be handed out as it is. */
+/** @returns undefined when one statement cannot find the connection, or its token cannot be handed out as it is. */
 const leaseAtOnce = async (
   { knownMatches, leasesByUrl, openedTokens }: FindByUrlDeps,
   principal: Principal,
@@ -67,7 +68,7 @@ const leaseAtOnce = async (
   // The remembered connection no longer matches: another was leased. Had it only been locked, nothing would have been
   // leased.
   if (match && !known) knownMatches.forget(search, match)
-  // What is learned serves the next lookup. This lookup does not fail with it.
+  // Learning serves the next lookup. When it fails, this lookup goes on.
   const learned = knownMatches.learn(search).catch(() => undefined)
   const [token] = await Promise.all([openedTokens.open(row), learned])
   return { row, token }

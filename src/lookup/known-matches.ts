@@ -6,9 +6,9 @@ import { findDirectory, type Match } from './queries.ts'
 import { bytesOf, type Search } from './search.ts'
 
 /**
- * A directory: which connections there are below a group of the first level, by group path. Learned with the first URL
- * that has a connection there. The statement that leases checks that a match still holds (queries.ts), so a directory
- * may be of any age, and other processes may have changed what they like since.
+ * A directory: which connections there are below a group of the first level, by group path. It is learned with the
+ * first URL that has a connection there. A directory may be out of date: the statement that leases checks that the
+ * match still holds (leasing/queries.ts).
  */
 type Directory = {
   /** null = more than one connection has this path. undefined = nothing can be learned of this group. */
@@ -25,7 +25,7 @@ export type KnownMatches = {
 
 /** Some 10,000 groups of the first level. */
 const DIRECTORY_BYTES = 20_000_000
-/** What an entry takes beside its text, and each connection in it. */
+/** What an entry takes beside its text, and what each connection in it takes. */
 const ENTRY_BYTES = 500
 /** After this time a directory that was too large or ambiguous is learned again. */
 const AMBIGUOUS_MS = 600_000
@@ -52,7 +52,7 @@ export const createKnownMatches = ({
     directories.set(directoryName, { matches }, isWhole ? {} : { ttl: AMBIGUOUS_MS })
   }
 
-  /** A group that has a connection, and none in the directory: the connection came later. */
+  /** false: the group has a connection that the directory does not know, because it came later. */
   const isKnown = ({ directoryName, groupPaths }: Search): boolean => {
     const directory = directories.get(directoryName)
     return (

@@ -7,9 +7,9 @@ import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 export const MOST_IN_GROUP = 1000
 
 /**
- * The connections of one group. The planner goes by averages, by which an instance, an organization or a group looks
- * small enough to be read as a whole, and the largest ones are not. One value for each column, the order of the index
- * and a limit leave the planner nothing cheaper than the index.
+ * The connections of one group. By the averages that the planner uses, an instance, an organization or a group looks
+ * small enough to be read as a whole; the largest ones are not. With one value for each column, the order of the
+ * index and a limit, nothing is cheaper for the planner than the index.
  */
 export const IN_GROUP = (columns: string, isWithin: string) => `lateral (
     select ${columns} from connections
@@ -17,7 +17,7 @@ export const IN_GROUP = (columns: string, isWithin: string) => `lateral (
     order by connections.organization limit ${MOST_IN_GROUP}
   ) as connections`
 
-/** A group that covers a URL, on what may be its instance. */
+/** A group that covers a URL, on an instance that the URL may mean. */
 export type CoveringGroup = {
   baseUrl: string
   /** The base URL stands for an instance on any port of its host. */
@@ -96,12 +96,15 @@ export const findCandidates = (
   ])
 
 /**
- * Which connection a URL gets, as long as the version of what is watched is still this one. Triggers renew the version
- * when something comes that could change the match (migrations/0003_match_versions.ts).
+ * Which connection a URL gets, as long as `watched` still has this version. Triggers renew the version when a row comes
+ * that could change the match (migrations/0003_match_versions.ts).
  */
 export type Match = {
   connectionId: string
-  /** The group of the first level, and '/' with the name of each organization in which connections without a group count. */
+  /**
+   * The group of the first level, and '/' with the name of each organization in which connections without a group
+   * count.
+   */
   watched: string[]
   version: number
 }
@@ -116,7 +119,7 @@ export type DirectoryQuery = {
   baseUrl: string
   /** First segment of the group paths. */
   topGroup: string
-  /** What the version is of: see Match. */
+  /** What the version belongs to: see Match. */
   watched: string[]
   limit: number
   now: Date

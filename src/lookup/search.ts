@@ -4,8 +4,8 @@ import { invalidField } from '../errors/problem.ts'
 import { coveringPaths, parseResourceUrl, type ResourceUrl } from '../gitlab/repository-url.ts'
 
 /**
- * A search: where the connection of a URL is looked for, when there is one way to read the URL.
- * Made from the URL and the access key, and kept, since the same text always gives the same search.
+ * A search: where to look for the connection of a URL that can be read in one way only.
+ * Made from the URL and the access key. Searches are kept: the same text always gives the same one.
  */
 export type Search = {
   accessKeyId: string
@@ -22,11 +22,14 @@ export type Search = {
   directoryName: string
 }
 
-/** A key with more organizations searches all and filters by key. Up to this many: one index look-up for each organization and group. */
+/**
+ * A key with more organizations searches all and filters by key. Up to this many: one index look-up for each
+ * organization and group.
+ */
 const MOST_ORGANIZATIONS = 10
 /**
- * Above a thousand URLs. More searches would live longer before they are dropped, and what lives long costs a full
- * collection of garbage.
+ * More than a thousand URLs. With more space a search would live longer, and what lives long costs a full collection of
+ * garbage.
  */
 const SEARCH_BYTES = 2_000_000
 /** What an entry takes beside its text. */

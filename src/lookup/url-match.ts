@@ -1,10 +1,10 @@
 import { OUTAGE_MINIMUM_SECONDS, remainingSeconds } from '../leases/serving-decision.ts'
 import type { CandidateRow } from './queries.ts'
 
-/** Pure rules of choosing a connection by URL: no I/O, the time is passed in. */
+/** The rules by which a URL gets its connection. Pure: no I/O, the time is passed in. */
 
 export type RankedCandidate = CandidateRow & {
-  /** Whether it can be served for min_ttl without breaking a lease. */
+  /** Whether the connection can be served for min_ttl without breaking a lease. */
   undisturbed: boolean
   eligible: boolean
   won: boolean
@@ -43,8 +43,8 @@ const INELIGIBLE: Record<CandidateRow['status'], string> = {
 }
 
 /**
- * Ranks what covers a URL: longest group, then "can live min_ttl without disturbing a lease", then latest verified,
- * then id. The last two only order connections within one organization: between organizations they would be chance.
+ * Ranks the connections that cover a URL by: longest group, can live min_ttl without disturbing a lease, latest
+ * verified, id. The last two decide within one organization only: between organizations they would be chance.
  */
 export const chooseConnection = (rows: CandidateRow[], minTtl: number, now: Date): Choice => {
   const ranked: RankedCandidate[] = rows

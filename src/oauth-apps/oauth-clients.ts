@@ -50,23 +50,20 @@ const uncloneable = (agent: object): object =>
     },
   })
 
-const build = async (
+const pluginOptions = async (
   app: OAuthAppRow,
   instance: InstanceRow,
   deps: Deps,
-): Promise<{ client: OAuthClient; close(): Promise<void> }> => {
+  {
+    stateCookie,
+    isStateOfBrowser,
+  }: { stateCookie: string; isStateOfBrowser(request: FastifyRequest): boolean },
+): Promise<FastifyOAuth2Options> => {
   const client = deps.instanceClients.for(instance)
   const { pathname } = new URL(instance.base_url)
   const below = pathname === '/' ? '' : pathname
-  const stateCookie = cookieName(`oauth-state-${app.slug}`, deps.publicUrl)
-  const verifierCookie = cookieName(`oauth-verifier-${app.slug}`, deps.publicUrl)
   const callback = callbackUrl(deps.publicUrl, app.slug)
-  const isStateOfBrowser = (request: FastifyRequest): boolean => {
-    const { state } = request.query as { state?: string }
-    return state !== undefined && state !== '' && request.cookies[stateCookie] === state
-  }
-
-  const options: FastifyOAuth2Options = {
+  return {
     name: 'gitlab',
     credentials: {
       client: { id: app.client_id, secret: await openClientSecret(deps.vault, app) },
@@ -87,7 +84,7 @@ const build = async (
     callbackUri: callback,
     pkce: 'S256',
     redirectStateCookieName: stateCookie,
-    verifierCookieName: verifierCookie,
+    verifierCookieName: cookieName(`oauth-verifier-${app.slug}`, deps.publicUrl),
     userAgent: 'gitlab-token-broker',
     cookie: {
       path: new URL(callback).pathname.replace(/\/callback$/, ''),
@@ -102,6 +99,20 @@ const build = async (
       else done(new InvalidStateError('The state is not the one of this browser'))
     }) as NonNullable<FastifyOAuth2Options['checkStateFunction']>,
   }
+}
+
+const build = async (
+  app: OAuthAppRow,
+  instance: InstanceRow,
+  deps: Deps,
+): Promise<{ client: OAuthClient; close(): Promise<void> }> => {
+  const client = deps.instanceClients.for(instance)
+  const stateCookie = cookieName(`oauth-state-${app.slug}`, deps.publicUrl)
+  const isStateOfBrowser = (request: FastifyRequest): boolean => {
+    const { state } = request.query as { state?: string }
+    return state !== undefined && state !== '' && request.cookies[stateCookie] === state
+  }
+  const options = await pluginOptions(app, instance, deps, { stateCookie, isStateOfBrowser })
   // Never listens: it only carries the plugin, which takes one fixed client per instance.
   const carrier = Fastify() as unknown as FastifyInstance & { gitlab: OAuth2Namespace }
   await carrier.register(cookie)

@@ -32,7 +32,7 @@ export const claimIf = <Decision>(
       await releaseClaim(transaction, row.id, row.attempt_id)
       row = { ...row, ...NO_ATTEMPT }
     }
-    // A statement of its own, after the lock: it sees the leases that were granted while we waited for the lock.
+    // A statement of its own, after the lock: it sees the leases that were given while we waited for the lock.
     const leasedUntil = await findLeaseEnd(transaction, { id: row.id, tokenVersion: row.token_version, now })
     const decision = decide({ row, leasedUntil, now })
     if (decision !== 'claim') return { decision }

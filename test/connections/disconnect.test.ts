@@ -2,7 +2,7 @@ import t from 'tap'
 import { SEEDED_APP } from '../../simulator/seed.ts'
 import { setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
-import { connect, lookUp, OUT, REFRESH, rowOf, until } from '../support/lifecycle.ts'
+import { connect, lookUp, OUT, REFRESH, rowOf, until, untilItWaits } from '../support/lifecycle.ts'
 
 const REVOKE = { path: '/oauth/revoke' }
 const REVOKE_PASTED = { method: 'DELETE', path: '/api/v4/personal_access_tokens/self' }
@@ -133,7 +133,7 @@ t.test('to disconnect', async (t) => {
     const asking = lookUp(stage, id)
     await until(() => held.fired() > 0)
     const disconnecting = disconnect(id)
-    await new Promise((wait) => setTimeout(wait, 150))
+    await untilItWaits(stage)
     resolve()
     const credential = await asking
     t.equal((await disconnecting).status, 204)

@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import t from 'tap'
 import { CALLS_AT_ONCE, createGuard } from '../../src/gitlab/guard.ts'
 import type { TransportFailure } from '../../src/gitlab/transport-failure.ts'
@@ -5,6 +6,8 @@ import { createFakeClock } from '../support/clock.ts'
 
 /** The breaker goes by the real clock, and varies this at random. */
 const OPEN_MS = 200
+/** By the real clock too. Long enough to ask for all turns at once. */
+const LONGEST_WAIT_MS = 400
 
 type Answer = { kind: string; status?: number; retryAfterSeconds?: number } | TransportFailure
 
@@ -115,6 +118,8 @@ t.test('a pause without a time is ten seconds, and none is longer than two minut
 })
 
 t.test('what a pause turns away closes no circuit', async (t) => {
+  mock.timers.enable({ apis: ['Date'] })
+  t.teardown(() => mock.timers.reset())
   const clock = createFakeClock()
   const gitlab = createGitLab()
   const guard = createGuard({ clock, circuitOpenMs: 20 })
@@ -125,7 +130,7 @@ t.test('what a pause turns away closes no circuit', async (t) => {
   for (let call = 0; call < 10; call += 1) await ask()
   late.resolve({ kind: 'answer', status: 429, retryAfterSeconds: 60 })
   await limited
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  mock.timers.tick(300)
   t.match(await ask(), { reason: 'rate_limited' }, 'the circuit may be tried by now, but the pause holds')
   clock.advance(60)
   const answers = [await ask(), await ask()]
@@ -134,7 +139,7 @@ t.test('what a pause turns away closes no circuit', async (t) => {
 })
 
 t.test('a limited number is under way at once; who had to wait too long is never sent', async (t) => {
-  const guard = createGuard({ clock: createFakeClock(), longestWaitMs: 400 })
+  const guard = createGuard({ clock: createFakeClock(), longestWaitMs: LONGEST_WAIT_MS })
   const gate = Promise.withResolvers<Answer>()
   let sent = 0
   const slow = () => {
@@ -144,7 +149,8 @@ t.test('a limited number is under way at once; who had to wait too long is never
   const first = Array.from({ length: CALLS_AT_ONCE }, () => guard(slow))
   const impatient = Array.from({ length: 20 }, () => guard(slow))
   t.equal(sent, CALLS_AT_ONCE)
-  await new Promise((resolve) => setTimeout(resolve, 450))
+  const begun = performance.now()
+  while (performance.now() <= begun + LONGEST_WAIT_MS) await new Promise((resolve) => setTimeout(resolve, 5))
   const patient = guard(slow)
   gate.resolve(OK)
   t.equal(await patient, OK, 'who came later was in time')

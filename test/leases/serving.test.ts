@@ -9,10 +9,13 @@ import { createLeasesById } from '../../src/leases/shared-statements.ts'
 import { claimIf } from '../../src/token-lifecycle/claim.ts'
 import { NO_ATTEMPT } from '../../src/token-lifecycle/queries.ts'
 import { decideRefresh } from '../../src/token-lifecycle/refresh-decision.ts'
+import { createRandom } from '../chaos/random.ts'
 import { type Answer, type Stage, setStage, startTestBroker } from '../support/broker.ts'
 import { connect, lookUp, REFRESH, until } from '../support/lifecycle.ts'
 
 const served = (version: number) => ({ status: 200, body: { token_version: version } })
+/** Of the pauses before each of those who race. */
+const SEED = 20_261_126
 const IN_USE = { status: 409, body: { code: 'token_in_use' } }
 
 const release = async ({ broker }: Pick<Stage, 'broker'>, ...answers: Answer[]): Promise<void> => {
@@ -187,7 +190,8 @@ t.test('a lookup and a claim that race: never a lease on a token that is being r
   const id = await connect(stage)
   const { id: accessKeyId } = await db.selectFrom('access_keys').select('id').executeTakeFirstOrThrow()
   const lookups = Array.from({ length: 4 }, () => createLeasesById({ runPrepared, clock }))
-  const soon = () => new Promise((resolve) => setTimeout(resolve, Math.random() * 4))
+  const random = createRandom(SEED)
+  const soon = () => new Promise((resolve) => setTimeout(resolve, random.between(0, 4)))
   const outcomes = { claimed: 0, leased: 0 }
 
   for (let round = 0; round < 150; round += 1) {
@@ -200,16 +204,16 @@ t.test('a lookup and a claim that race: never a lease on a token that is being r
         return decideRefresh(state, request, now).action === 'claim' ? 'claim' : 'left alone'
       }),
     )
-    const granting = lookups.map(async (grants) => {
+    const leasing = lookups.map(async (leasesById) => {
       await soon()
-      const terms = { minRemaining: 300, leaseSeconds: 300, acceptPastHalfLife: true, purpose: null }
-      const row = await grants.lease({ leaseId: uuidv7(), connectionId: id, accessKeyId, ...terms })
+      const conditions = { minRemaining: 300, leaseSeconds: 300, acceptPastHalfLife: true, purpose: null }
+      const row = await leasesById.lease({ leaseId: uuidv7(), connectionId: id, accessKeyId, ...conditions })
       return typeof row?.access_token === 'string'
     })
-    const [claimed, ...granted] = await Promise.all([claiming, ...granting])
+    const [claimed, ...leased] = await Promise.all([claiming, ...leasing])
     const wasClaimed = claimed !== undefined && 'claim' in claimed
-    const leases = granted.filter(Boolean).length
-    if (wasClaimed && leases > 0) t.fail(`round ${round}: claimed, and ${leases} leases granted`)
+    const leases = leased.filter(Boolean).length
+    if (wasClaimed && leases > 0) t.fail(`round ${round}: claimed, and ${leases} leases given`)
     if (!wasClaimed && leases === 0) t.fail(`round ${round}: neither claimed nor leased`)
     outcomes[wasClaimed ? 'claimed' : 'leased'] += 1
   }

@@ -67,6 +67,15 @@ export const until = async (isSo: () => boolean | Promise<boolean>): Promise<voi
   }
 }
 
+/** More than any request reads the clock before it waits. */
+const READINGS_OF_TWO_LOOKS = 6
+
+/** Until what waits for a change of a row has looked at the row, and has looked again: nothing else may be going on. */
+export const untilItWaits = async ({ clock }: Pick<Stage, 'clock'>): Promise<void> => {
+  const enough = clock.readings() + READINGS_OF_TWO_LOOKS
+  await until(() => clock.readings() >= enough)
+}
+
 /** What refreshes in a replica, without the rest of it: a process of its own on the same database. */
 export const createReplica = async (
   t: Test,

@@ -13,7 +13,7 @@ import {
 import { afterFailure, CLAIM_SECONDS } from '../../src/token-lifecycle/refresh-decision.ts'
 import { setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
-import { connect, lookUp, NO_TROUBLE, rowOf } from '../support/lifecycle.ts'
+import { connect, lookUp, NO_TROUBLE, rowOf, untilItWaits } from '../support/lifecycle.ts'
 
 t.test('a claim', async (t) => {
   const stage = await setStage(t)
@@ -125,7 +125,7 @@ t.test('a claim', async (t) => {
     const { id } = await connectToken(stage)
     const first = await claim(id)
     const waiting = claimForPerson(deps, id, 'rotate', { drained: true })
-    await new Promise((resolve) => setTimeout(resolve, 150))
+    await untilItWaits(stage)
     t.match(await rowOf(stage, id), { attempt_id: first.attemptId })
     await releaseClaim(db, id, first.attemptId)
     const { attemptId } = await waiting

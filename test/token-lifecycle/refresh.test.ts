@@ -12,6 +12,7 @@ import {
   OUT,
   REFRESH,
   rowOf,
+  untilItWaits,
 } from '../support/lifecycle.ts'
 
 const UNAVAILABLE = { status: 503, body: { code: 'gitlab_unavailable' } }
@@ -127,7 +128,7 @@ t.test('an answer to a refresh that is none', async (t) => {
       status_detail: /no answer.*cut/,
     })
     const leases = await broker.db.selectFrom('leases').select('id').where('connection_id', '=', id).execute()
-    t.same(leases, [], 'no lease was granted on the dead token')
+    t.same(leases, [], 'no lease was given on the dead token')
   })
 
   t.test('refused for a while, as by a lagging replica: served meanwhile, and no harm is left', async (t) => {
@@ -322,7 +323,7 @@ t.test('a writer that died', async (t) => {
     clock.advance(HALF_LIFE)
     await leaveBehind(id, { sent: false })
     const waiting = lookUp(stage, id)
-    await new Promise((resolve) => setTimeout(resolve, 150))
+    await untilItWaits(stage)
     clock.advance(30)
     t.match(await waiting, served(2))
     t.match(await rowOf(stage, id), NO_TROUBLE)

@@ -156,13 +156,20 @@ t.test('a database that fails between the answer of GitLab and its saving', asyn
   })
 })
 
+/** A broker that is closing takes no new request. */
+const hasBegunToClose = ({ broker }: Stage): Promise<boolean> =>
+  broker.get('/healthz').then(
+    ({ status }) => status === 503,
+    () => true,
+  )
+
 t.test('a shutdown', async (t) => {
   const closes = async (t: Test, stage: Stage, release: () => void): Promise<void> => {
     let closed = false
     const closing = stage.broker.close().then(() => {
       closed = true
     })
-    await new Promise((resolve) => setTimeout(resolve, 200))
+    await until(() => hasBegunToClose(stage))
     t.notOk(closed, 'it waits')
     release()
     await closing

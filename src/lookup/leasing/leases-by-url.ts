@@ -9,14 +9,14 @@ import {
 } from './queries.ts'
 
 export type LeasesByUrl = {
-  /** undefined, or no lease: the match may hold no longer, or the connection is locked. */
+  /** No row, or no lease in it: the match may no longer hold, or the connection is locked. */
   leaseByMatch(request: MatchLeaseRequest): Promise<MatchLeaseRow | undefined>
-  /** undefined, or no lease: the rules of url-match.ts have to decide. */
+  /** No row, or no lease in it: the rules of url-match.ts have to decide. */
   leaseByUrl(request: UrlLeaseRequest): Promise<LeaseRow | undefined>
 }
 
 export const createLeasesByUrl = (deps: SharingDeps): LeasesByUrl => {
-  // Two statements: each takes requests with organizations, or without.
+  // One statement takes requests with organizations, the other those without.
   const withinOrganizations = shareStatements(leaseByUrl, deps)
   const anywhere = shareStatements(leaseByUrl, deps)
   return {

@@ -12,7 +12,7 @@ import {
 import { IS_REFRESHABLE } from '../../token-lifecycle/queries.ts'
 import { IN_GROUP, MATCH_VERSION, type Match, MOST_IN_GROUP } from '../queries.ts'
 
-/** Between the elements of a list in one text: no element has it. */
+/** Separates the elements of a list in one text: no element contains it. */
 const SEPARATOR = '\n'
 const LIST = (text: string) => `string_to_array(${text}, E'\\n')`
 
@@ -28,7 +28,7 @@ export type MatchLeaseRow = LeaseRow & {
   match_version: number
 }
 
-/** By id, as long as the match holds. */
+/** Leases by id, as long as the match holds. */
 const LEASE_BY_MATCH = leaseStatement({
   name: 'lease-by-match',
   request: `request as materialized (
@@ -68,9 +68,9 @@ export type UrlLeaseRequest = LeaseRequest & {
 }
 
 /**
- * By URL, by the rules of url-match.ts as far as they need no more than the row: of the servable connections that cover
- * the longest part of the URL the latest verified, if all of these belong to one organization. Where this one cannot be
- * leased, url-match.ts decides.
+ * Leases by URL, by those rules of url-match.ts that need no more than the row. Takes the servable connections that
+ * cover the longest part of the URL. If all of these belong to one organization, the latest verified is leased. If
+ * the latest verified cannot be leased, there is no lease, and url-match.ts decides.
  */
 const leaseByUrlStatement = (name: string, isWithin: string): PreparedStatement =>
   leaseStatement({
@@ -112,7 +112,7 @@ const LEASE_BY_URL_WITHIN = leaseByUrlStatement(
 )
 const LEASE_BY_URL_ANYWHERE = leaseByUrlStatement('lease-by-url-anywhere', 'true')
 
-/** @param requests with organizations all of them, or none. */
+/** @param requests either all name organizations, or none does. */
 export const leaseByUrl = (run: RunPrepared, requests: UrlLeaseRequest[], now: Date): Promise<LeaseRow[]> => {
   const isWithin = requests[0]?.organizations !== undefined
   const covering = requests.flatMap(({ leaseId, organizations = [null], groupPaths }) =>
