@@ -1,0 +1,55 @@
+import { X509Certificate } from 'node:crypto'
+import { type Static, Type } from 'typebox'
+import type { InstanceRow } from '../db/tables.ts'
+import { invalidField } from '../errors/problem.ts'
+import { isSchemeAllowed } from '../gitlab/http-client.ts'
+import { pageOf } from '../http/page.ts'
+import { Id, isoTime, NullableText, Time } from '../http/schemas.ts'
+
+export const Instance = Type.Object(
+  {
+    id: Id('Of the instance.'),
+    base_url: Type.String(),
+    name: Type.String(),
+    allow_private_network: Type.Boolean(),
+    ca_certificate: NullableText('PEM of the private certificate authority.'),
+    created_at: Time('When it was added'),
+    updated_at: Time('When it was last changed'),
+  },
+  { $id: 'Instance', description: 'A GitLab server, and how far it is trusted.' },
+)
+
+export const InstancePage = pageOf('InstancePage', Instance)
+
+export const toInstance = (row: InstanceRow): Static<typeof Instance> => ({
+  id: row.id,
+  base_url: row.base_url,
+  name: row.name,
+  allow_private_network: row.allow_private_network,
+  ca_certificate: row.ca_certificate,
+  created_at: isoTime(row.created_at),
+  updated_at: isoTime(row.updated_at),
+})
+
+/** What the record tells of an instance. */
+export const auditDetails = ({ base_url, allow_private_network }: InstanceRow) => ({
+  base_url,
+  allow_private_network,
+})
+
+/** @throws {Problem} invalid_request */
+export const requireCertificate = (pem: string | null | undefined): void => {
+  if (pem === null || pem === undefined) return
+  try {
+    new X509Certificate(pem)
+  } catch {
+    throw invalidField('ca_certificate', 'is not a certificate in PEM form')
+  }
+}
+
+/** @throws {Problem} invalid_request */
+export const requireAllowedScheme = (baseUrl: string, allowPrivateNetwork: boolean): void => {
+  if (!isSchemeAllowed({ baseUrl, allowPrivateNetwork, caCertificate: null })) {
+    throw invalidField('base_url', 'must be https; plain http takes allow_private_network')
+  }
+}
