@@ -8,15 +8,19 @@ import { Id, isoTime, NullableText, Time } from '../http/schemas.ts'
 
 export const Instance = Type.Object(
   {
-    id: Id('Of the instance.'),
-    base_url: Type.String(),
-    name: Type.String(),
-    allow_private_network: Type.Boolean(),
-    ca_certificate: NullableText('PEM of the private certificate authority.'),
+    id: Id('Id of the instance.'),
+    base_url: Type.String({ description: 'Where the instance is.', examples: ['https://gitlab.com'] }),
+    name: Type.String({ description: 'What people call it.', examples: ['GitLab.com'] }),
+    allow_private_network: Type.Boolean({
+      description: 'Whether the service may call private addresses and plain http there.',
+    }),
+    ca_certificate: NullableText(
+      'Certificate of the private authority (PEM). null: the public authorities only.',
+    ),
     created_at: Time('When it was added'),
     updated_at: Time('When it was last changed'),
   },
-  { $id: 'Instance', description: 'A GitLab server, and how far it is trusted.' },
+  { $id: 'Instance', description: 'A GitLab server, and how far the service trusts it.' },
 )
 
 export const InstancePage = pageOf('InstancePage', Instance)

@@ -6,7 +6,7 @@ import type { Database } from '../db/database.ts'
 import { notFound } from '../errors/problem.ts'
 import { pageQuery, readCursor, toPage } from '../http/page.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
-import { BaseUrl, IdParams, Name, refTo } from '../http/schemas.ts'
+import { BaseUrl, idParams, Name, refTo } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import { changeInstance } from './change-instance.ts'
 import { createInstance } from './create-instance.ts'
@@ -15,6 +15,7 @@ import { Instance, InstancePage, toInstance } from './instance.ts'
 import { findInstance, listInstances } from './queries.ts'
 
 const tags = ['Instances']
+const params = idParams('Id of the instance: `id` of `GET /v1/instances`.')
 
 /** Without defaults: a change of one of them leaves the others as they are. */
 const settings = {
@@ -22,13 +23,13 @@ const settings = {
   allow_private_network: Type.Optional(
     Type.Boolean({
       description:
-        'Whether private addresses and plain http are allowed. Off when left out of a new instance; switch it on for a GitLab inside your own network only.',
+        'Whether the service may call private addresses and plain http there. false when a new instance leaves it out. Switch it on only for a GitLab inside your own network.',
     }),
   ),
   ca_certificate: Type.Optional(
     Type.Union([Type.String({ maxLength: 50_000 }), Type.Null()], {
       description:
-        'PEM of the private certificate authority, trusted for this instance in addition to the public ones.',
+        'Certificate of a private authority (PEM). The service trusts it for this instance, in addition to the public authorities.',
     }),
   ),
 }
@@ -37,7 +38,7 @@ const list = {
   operationId: 'listInstances',
   tags,
   summary: 'List GitLab instances',
-  description: 'https://gitlab.com is there from the start.',
+  description: 'https://gitlab.com is in the list from the start.',
   querystring: Type.Object(pageQuery, { additionalProperties: false }),
   response: { 200: refTo(InstancePage), ...problems() },
 }
@@ -47,7 +48,7 @@ const create = {
   tags,
   summary: 'Add a GitLab instance',
   description:
-    'Needed for a GitLab with a private address, plain http or a private certificate authority. Any other is added by itself when the first account on it is connected.',
+    'A GitLab with a private address, plain http or a private certificate authority has to be added. The service adds any other GitLab itself when somebody connects the first account on it.',
   body: Type.Object(
     { base_url: BaseUrl, ...settings },
     {
@@ -62,8 +63,8 @@ const read = {
   operationId: 'getInstance',
   tags,
   summary: 'Read a GitLab instance',
-  description: 'Where it is and how far it is trusted.',
-  params: IdParams,
+  description: 'Where the instance is, and how far the service trusts it.',
+  params,
   response: { 200: refTo(Instance), ...problems('not_found') },
 }
 
@@ -71,8 +72,8 @@ const change = {
   operationId: 'updateInstance',
   tags,
   summary: 'Change a GitLab instance',
-  description: 'Its name and trust profile; the base URL is what it is.',
-  params: IdParams,
+  description: 'Changes the name and how far the service trusts it. The base URL cannot change.',
+  params,
   body: Type.Object(settings, {
     additionalProperties: false,
     minProperties: 1,
@@ -85,9 +86,12 @@ const remove = {
   operationId: 'deleteInstance',
   tags,
   summary: 'Delete a GitLab instance',
-  description: 'Only one without OAuth apps and connections.',
-  params: IdParams,
-  response: { 204: Type.Null({ description: 'Deleted.' }), ...problems('not_found', 'instance_in_use') },
+  description: 'Deletes an instance that no OAuth app and no connection uses.',
+  params,
+  response: {
+    204: Type.Null({ description: 'The instance is deleted.' }),
+    ...problems('not_found', 'instance_in_use'),
+  },
 }
 
 type Deps = { db: Database; clock: Clock; authenticator: Authenticator }

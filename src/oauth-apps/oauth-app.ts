@@ -6,13 +6,13 @@ import { callbackUrl } from './callback-url.ts'
 
 export const OAuthApp = Type.Object(
   {
-    id: Id('Of the OAuth app.'),
-    slug: Type.String(),
-    instance_id: Type.String({ format: 'uuid' }),
-    client_id: Type.String(),
-    scopes: Type.Array(Type.String()),
+    id: Id('Id of the OAuth app.'),
+    slug: Type.String({ description: 'Name of the app in URLs.', examples: ['gitlab-com'] }),
+    instance_id: Id('Id of the instance on which the app is registered.'),
+    client_id: Type.String({ description: '"Application ID" at GitLab.' }),
+    scopes: Type.Array(Type.String(), { description: 'What the service asks people to grant.' }),
     callback_url: Type.String({
-      description: 'Enter this as the redirect URI of the application at GitLab, to the letter.',
+      description: 'Enter exactly this as the redirect URI of the application at GitLab.',
     }),
     created_at: Time('When it was added'),
     updated_at: Time('When it was last changed'),

@@ -6,7 +6,7 @@ import type { Database } from '../db/database.ts'
 import { notFound } from '../errors/problem.ts'
 import { pageQuery, readCursor, toPage } from '../http/page.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
-import { IdParams, refTo } from '../http/schemas.ts'
+import { Id, idParams, refTo } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import type { Vault } from '../vault/vault.ts'
 import { changeOAuthApp } from './change-oauth-app.ts'
@@ -17,30 +17,32 @@ import { findOAuthApp, listOAuthApps } from './queries.ts'
 
 const DEFAULT_SCOPES = ['read_user', 'read_api', 'read_repository']
 const tags = ['OAuth apps']
+const params = idParams('Id of the OAuth app: `id` of `GET /v1/oauth-apps`.')
 
 const Slug = Type.String({
   pattern: '^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$',
-  description: 'Its name in URLs; it cannot change, since the callback URL holds it.',
+  description: 'Name of the app in URLs. It cannot change, because the callback URL contains it.',
   examples: ['gitlab-com'],
 })
 const ClientId = Type.String({ minLength: 1, maxLength: 500, description: '"Application ID" at GitLab.' })
 const ClientSecret = Type.String({
   minLength: 1,
   maxLength: 500,
-  description: '"Secret" at GitLab. Stored encrypted, never shown again.',
+  description: '"Secret" at GitLab. The service stores it encrypted and never shows it.',
 })
 const Scopes = Type.Array(Type.String({ pattern: '^[a-z_]{2,64}$' }), {
   minItems: 1,
   maxItems: 50,
   uniqueItems: true,
-  description: 'What people are asked to grant: those that the application has at GitLab, or fewer.',
+  description:
+    'What the service asks people to grant: the scopes that the application has at GitLab, or fewer.',
 })
 
 const list = {
   operationId: 'listOAuthApps',
   tags,
   summary: 'List OAuth apps',
-  description: 'Of all instances. No secret is in the answer.',
+  description: 'Lists the apps of all instances. The answer contains no secret.',
   querystring: Type.Object(pageQuery, { additionalProperties: false }),
   response: { 200: refTo(OAuthAppPage), ...problems() },
 }
@@ -50,11 +52,11 @@ const create = {
   tags,
   summary: 'Add an OAuth app',
   description:
-    'The application that you registered at GitLab (confidential, with the answered callback_url as its redirect URI).',
+    'Tells the service about an application that you registered at GitLab as confidential. The answer contains the callback_url: enter it at GitLab as the redirect URI.',
   body: Type.Object(
     {
       slug: Slug,
-      instance_id: Type.String({ format: 'uuid' }),
+      instance_id: Id('Id of the instance on which you registered it: `id` of `GET /v1/instances`.'),
       client_id: ClientId,
       client_secret: ClientSecret,
       scopes: Type.Optional({ ...Scopes, default: DEFAULT_SCOPES }),
@@ -79,8 +81,8 @@ const read = {
   operationId: 'getOAuthApp',
   tags,
   summary: 'Read an OAuth app',
-  description: 'With the callback_url to register at GitLab; its secret is not in the answer.',
-  params: IdParams,
+  description: 'Shows the callback_url to register at GitLab. The answer does not contain the secret.',
+  params,
   response: { 200: refTo(OAuthApp), ...problems('not_found') },
 }
 
@@ -88,8 +90,9 @@ const change = {
   operationId: 'updateOAuthApp',
   tags,
   summary: 'Change an OAuth app',
-  description: 'For a renewed client secret, for example. Connections made through it stay.',
-  params: IdParams,
+  description:
+    'Changes the client secret after you renewed it, for example. Connections that people made through the app stay.',
+  params,
   body: Type.Object(
     {
       client_id: Type.Optional(ClientId),
@@ -109,9 +112,12 @@ const remove = {
   operationId: 'deleteOAuthApp',
   tags,
   summary: 'Delete an OAuth app',
-  description: 'Only one without connections: without it they could not be refreshed.',
-  params: IdParams,
-  response: { 204: Type.Null({ description: 'Deleted.' }), ...problems('not_found', 'oauth_app_in_use') },
+  description: 'Deletes an app that no connection uses. A connection needs its app to be refreshed.',
+  params,
+  response: {
+    204: Type.Null({ description: 'The app is deleted.' }),
+    ...problems('not_found', 'oauth_app_in_use'),
+  },
 }
 
 type Deps = { db: Database; clock: Clock; vault: Vault; publicUrl: string; authenticator: Authenticator }
