@@ -9,6 +9,7 @@ export const CATALOGUE = {
   forbidden: [403, 'The access key may not do this'],
   not_found: [404, 'Not found'],
   payload_too_large: [413, 'The request body is too large'],
+  unknown_host: [421, 'The service is not known under this host name'],
   unsupported_media_type: [415, 'The request body has an unsupported media type'],
 
   // What is already there

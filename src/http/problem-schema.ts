@@ -96,7 +96,12 @@ const MEMBERS: Partial<Record<ProblemCode, object>> = {
 }
 
 /** Every operation can answer these. */
-const EVERYWHERE: ProblemCode[] = ['invalid_request', 'internal_error', 'database_unavailable']
+const EVERYWHERE: ProblemCode[] = [
+  'invalid_request',
+  'unknown_host',
+  'internal_error',
+  'database_unavailable',
+]
 const WITH_ACCESS_KEY: ProblemCode[] = ['unauthorized', 'forbidden']
 const WITH_BODY: ProblemCode[] = ['payload_too_large', 'unsupported_media_type']
 /** These answers say when asking again makes sense. */

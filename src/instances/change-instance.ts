@@ -4,7 +4,8 @@ import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { InstanceRow } from '../db/tables.ts'
 import { notFound } from '../errors/problem.ts'
-import { auditDetails, requireAllowedScheme, requireCertificate } from './instance.ts'
+import { requireCertificates } from './ca-certificate.ts'
+import { auditDetails, requireAllowedScheme } from './instance.ts'
 import { updateInstance } from './queries.ts'
 
 /** What is left out stays as it is. */
@@ -17,7 +18,7 @@ export const changeInstance = (
   changes: InstanceChanges,
   actor: Actor,
 ): Promise<InstanceRow> => {
-  requireCertificate(changes.ca_certificate)
+  requireCertificates(changes.ca_certificate)
   return recordChange(deps, actor, {
     action: 'instance.updated',
     async change(transaction, now) {

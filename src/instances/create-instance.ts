@@ -5,9 +5,9 @@ import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { isUniqueViolation } from '../db/sqlstate.ts'
 import type { InstanceRow } from '../db/tables.ts'
-import { invalidField, Problem } from '../errors/problem.ts'
-import { canonicalBaseUrl } from '../gitlab/base-url.ts'
-import { auditDetails, requireAllowedScheme, requireCertificate } from './instance.ts'
+import { Problem } from '../errors/problem.ts'
+import { requireCertificates } from './ca-certificate.ts'
+import { auditDetails, requireAllowedScheme, requireBaseUrl } from './instance.ts'
 import { insertInstance } from './queries.ts'
 
 export type NewInstance = {
@@ -23,11 +23,9 @@ export const createInstance = (
   { base_url, name, allow_private_network = false, ca_certificate = null }: NewInstance,
   actor: Actor,
 ): Promise<InstanceRow> => {
-  const baseUrl = canonicalBaseUrl(base_url)
-  if (baseUrl === undefined)
-    throw invalidField('base_url', 'is not the URL of a server, such as https://gitlab.example.com')
+  const baseUrl = requireBaseUrl(base_url)
   requireAllowedScheme(baseUrl, allow_private_network)
-  requireCertificate(ca_certificate)
+  requireCertificates(ca_certificate)
   return recordChange(deps, actor, {
     action: 'instance.created',
     change: (transaction, now) =>

@@ -1,10 +1,11 @@
-import { X509Certificate } from 'node:crypto'
 import { type Static, Type } from 'typebox'
 import type { InstanceRow } from '../db/tables.ts'
 import { invalidField } from '../errors/problem.ts'
+import { canonicalBaseUrl } from '../gitlab/base-url.ts'
 import { isSchemeAllowed } from '../gitlab/http-client.ts'
 import { pageOf } from '../http/page.ts'
 import { Id, isoTime, NullableText, Time } from '../http/schemas.ts'
+import { onlyCertificates } from './ca-certificate.ts'
 
 export const Instance = Type.Object(
   {
@@ -30,7 +31,7 @@ export const toInstance = (row: InstanceRow): Static<typeof Instance> => ({
   base_url: row.base_url,
   name: row.name,
   allow_private_network: row.allow_private_network,
-  ca_certificate: row.ca_certificate,
+  ca_certificate: row.ca_certificate && onlyCertificates(row.ca_certificate),
   created_at: isoTime(row.created_at),
   updated_at: isoTime(row.updated_at),
 })
@@ -42,18 +43,19 @@ export const auditDetails = ({ base_url, allow_private_network }: InstanceRow) =
 })
 
 /** @throws {Problem} invalid_request */
-export const requireCertificate = (pem: string | null | undefined): void => {
-  if (pem === null || pem === undefined) return
-  try {
-    new X509Certificate(pem)
-  } catch {
-    throw invalidField('ca_certificate', 'is not a certificate in PEM form')
-  }
-}
-
-/** @throws {Problem} invalid_request */
 export const requireAllowedScheme = (baseUrl: string, allowPrivateNetwork: boolean): void => {
   if (!isSchemeAllowed({ baseUrl, allowPrivateNetwork, caCertificate: null })) {
     throw invalidField('base_url', 'must be https; plain http takes allow_private_network')
   }
+}
+
+/** How the tokens of GitLab begin: one that was pasted as a URL would be shown wherever the instance is named. */
+const TOKEN = /gl[a-z]{2,10}-[\w-]{8,}/i
+
+/** @throws {Problem} invalid_request */
+export const requireBaseUrl = (text: string): string => {
+  const baseUrl = canonicalBaseUrl(text)
+  if (baseUrl === undefined || TOKEN.test(baseUrl))
+    throw invalidField('base_url', 'is not the URL of a server, such as https://gitlab.example.com')
+  return baseUrl
 }

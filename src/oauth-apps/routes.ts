@@ -24,10 +24,19 @@ const Slug = Type.String({
   description: 'Name of the app in URLs. It cannot change, because the callback URL contains it.',
   examples: ['gitlab-com'],
 })
-const ClientId = Type.String({ minLength: 1, maxLength: 500, description: '"Application ID" at GitLab.' })
+/** What OAuth allows in an id and a secret (RFC 6749, appendix A). */
+const VISIBLE = '^[\\x20-\\x7e]+$'
+
+const ClientId = Type.String({
+  minLength: 1,
+  maxLength: 500,
+  pattern: VISIBLE,
+  description: '"Application ID" at GitLab.',
+})
 const ClientSecret = Type.String({
   minLength: 1,
   maxLength: 500,
+  pattern: VISIBLE,
   description: '"Secret" at GitLab. The service stores it encrypted and never shows it.',
 })
 const Scopes = Type.Array(Type.String({ pattern: '^[a-z_]{2,64}$' }), {
