@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import cookie from '@fastify/cookie'
+import formbody from '@fastify/formbody'
 import type { Logger } from 'pino'
 import { createAccessKeyIdentification } from './access-keys/identify.ts'
 import { registerAccessKeyRoutes } from './access-keys/routes.ts'
@@ -57,7 +58,13 @@ export type AppDeps = {
   logger: Logger
   config: Pick<
     Config,
-    'publicUrl' | 'returnOrigins' | 'trustProxy' | 'dataDir' | 'leaseRetentionDays' | 'spoolRetentionHours'
+    | 'publicUrl'
+    | 'allowedHosts'
+    | 'returnOrigins'
+    | 'trustProxy'
+    | 'dataDir'
+    | 'leaseRetentionDays'
+    | 'spoolRetentionHours'
   >
   /** How patient to be with GitLab; the defaults are what production has. */
   gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
@@ -85,8 +92,8 @@ export const createApp = async ({
   config,
   gitlab,
 }: AppDeps): Promise<WiredApp> => {
-  const { publicUrl, returnOrigins, trustProxy, dataDir } = config
-  const app = await createServer({ logger, trustProxy })
+  const { publicUrl, allowedHosts, returnOrigins, trustProxy, dataDir } = config
+  const app = createServer({ logger, trustProxy, publicUrl, allowedHosts })
   await registerApiDocs(app, publicUrl)
 
   const vault = createVault(keyRing)
@@ -156,6 +163,7 @@ export const createApp = async ({
     registerLookupRoutes(routes as App, { ...finding, authenticator })
     await routes.register(async (browser) => {
       await browser.register(cookie)
+      await browser.register(formbody)
       registerOAuthFlowRoutes(browser as App, { ...flow, publicUrl })
       await browser.register((page) =>
         registerConnectPage(page as App, {

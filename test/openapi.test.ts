@@ -16,7 +16,7 @@ type Property = { examples?: unknown[]; enum?: unknown[]; default?: unknown }
 type Content = {
   example?: unknown
   examples?: Record<string, { value: Problem }>
-  schema: { required?: string[]; properties?: Record<string, Property> }
+  schema: { $ref?: string; required?: string[]; properties?: Record<string, Property> }
 }
 type Operation = {
   operationId?: string
@@ -24,14 +24,19 @@ type Operation = {
   tags?: string[]
   security?: Record<string, unknown>[]
   description?: string
-  parameters?: { name: string; description?: string }[]
+  parameters?: { name: string; in: string; description?: string; example?: unknown }[]
   requestBody?: { content: Record<string, Content> }
-  responses: Record<string, { description: string; content?: Record<string, Content> }>
+  responses: Record<
+    string,
+    { description: string; headers?: Record<string, unknown>; content?: Record<string, Content> }
+  >
 }
 type Description = {
   paths: Record<string, Record<string, Operation>>
   security: unknown[]
-  components: { schemas: { Problem: { properties: { code: { enum: string[] } } } } }
+  components: {
+    schemas: Record<string, object> & { Problem: { properties: { code: { enum: string[] } } } }
+  }
 }
 
 const committed = await readFile(join(ROOT, 'openapi.yaml'), 'utf8')
@@ -46,6 +51,28 @@ const problemsOf = ({ responses }: Operation): { status: string; key: string; va
   Object.entries(responses).flatMap(([status, { content }]) =>
     Object.entries(content?.[PROBLEM]?.examples ?? {}).map(([key, { value }]) => ({ status, key, value })),
   )
+
+/** Problems that can say when to ask again. */
+const RETRYABLE: ProblemCode[] = [
+  'token_in_use',
+  'gitlab_unavailable',
+  'oauth_app_rejected',
+  'database_unavailable',
+]
+
+/** Members that a problem has beside those that all have. */
+const FURTHER_MEMBERS: [ProblemCode, string[]][] = [
+  ['invalid_request', ['errors']],
+  ['token_in_use', ['leased_until']],
+  ['missing_scopes', ['missing_scopes']],
+  ['ambiguous_connection', ['candidates']],
+  ['no_connection_for_url', ['candidates']],
+  ['needs_reauthorization', ['connection_id', 'status_reason']],
+  ['connection_expired', ['connection_id', 'status_reason']],
+  ['connection_revoked', ['connection_id', 'status_reason']],
+  ['min_ttl_unattainable', ['connection_id', 'expires_at']],
+  ['token_works', ['connection_id', 'scopes']],
+]
 
 /** Of the whole body, or of each field that it must have: Swagger UI fills in either. */
 const hasExample = ({ example, schema: { required = [], properties = {} } }: Content): boolean =>
@@ -128,4 +155,41 @@ t.test('every operation says what it does and how it fails', async (t) => {
     for (const [status, { content }] of Object.entries(operation.responses))
       if (Number(status) >= 400) t.same(Object.keys(content ?? {}), [PROBLEM], `${name}: ${status}`)
   }
+})
+
+t.test('every answer has a schema with a name, and every id an example', async (t) => {
+  const { schemas } = description.components
+  for (const { name, operation } of operations) {
+    for (const [status, { content, description }] of Object.entries(operation.responses)) {
+      t.ok(description && description !== 'Default Response', `${name}: what ${status} means`)
+      const json = content?.['application/json']
+      if (!json) continue
+      const [, schema = ''] = /^#\/components\/schemas\/(\w+)$/.exec(json.schema.$ref ?? '') ?? []
+      t.ok(schemas[schema], `${name}: ${status} is ${schema}`)
+    }
+    for (const parameter of operation.parameters ?? [])
+      if (parameter.name === 'id')
+        t.match(parameter, { in: 'path', description: /id/, example: /^[0-9a-f-]{36}$/ }, name)
+  }
+  t.notMatch(committed, /[:-] [&*]a\d+$/m, 'no anchors: some readers refuse them')
+})
+
+t.test('problems say what else they have, and when to ask again', async (t) => {
+  const { properties } = description.components.schemas.Problem
+  const all = operations.flatMap(({ operation }) => problemsOf(operation))
+  for (const [code, members] of FURTHER_MEMBERS) {
+    const found = all.find(({ value }) => value.code === code)
+    for (const member of members) {
+      t.ok(found && member in found.value, `${code} has ${member}`)
+      t.match(properties, { [member]: { description: String } }, `${member} is described`)
+    }
+  }
+  for (const { name, operation } of operations)
+    for (const { status, value } of problemsOf(operation))
+      if (RETRYABLE.includes(value.code))
+        t.match(
+          operation.responses[status]?.headers?.['Retry-After'],
+          { schema: { type: 'integer' }, description: /Seconds/ },
+          `${name}: ${value.code}`,
+        )
 })

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { createReader, type Environment } from './environment.ts'
+import { isLoopback, parseHosts } from './hosts.ts'
 import { decodeMasterKey } from './master-key.ts'
 
 export type Config = {
@@ -7,6 +8,8 @@ export type Config = {
   host: string
   /** Origin (and path) under which browsers reach us, without a trailing slash. */
   publicUrl: string
+  /** Under which host names it answers beside that of publicUrl and those of this machine; undefined = any. */
+  allowedHosts: string[] | undefined
   /** undefined = embedded PGlite in `dataDir`. */
   databaseUrl: string | undefined
   databasePoolSize: number
@@ -80,7 +83,11 @@ export const readConfig = (env: Environment): Config => {
   const databaseUrl = readUrl('DATABASE_URL', ['postgres:', 'postgresql:'])?.href
   const port = readInteger('PORT', 8080, 0, 65535)
   const host = read('HOST') ?? (databaseUrl ? '0.0.0.0' : '127.0.0.1')
-  const publicUrl = readWebUrl('PUBLIC_URL') ?? `http://127.0.0.1:${port}`
+  const writtenPublicUrl = readWebUrl('PUBLIC_URL')
+  const publicUrl = writtenPublicUrl ?? `http://127.0.0.1:${port}`
+  const allowedHosts = parseHosts(read('ALLOWED_HOSTS'), faults)
+  // Without PUBLIC_URL its name is unknown; where only this machine reaches it, no other name is needed.
+  const namesAreKnown = writtenPublicUrl !== undefined || allowedHosts.length > 0 || isLoopback(host)
 
   const masterKeyText = read('MASTER_KEY')
   const masterKeys = readMasterKeys(masterKeyText, faults)
@@ -131,6 +138,7 @@ export const readConfig = (env: Environment): Config => {
     port,
     host,
     publicUrl,
+    allowedHosts: namesAreKnown ? allowedHosts : undefined,
     databaseUrl,
     databasePoolSize: readInteger('DATABASE_POOL_SIZE', 10, 1, 1000),
     dataDir: read('DATA_DIR') ?? './data',

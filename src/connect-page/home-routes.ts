@@ -101,10 +101,10 @@ export const registerHomeRoutes = (app: App, context: PageContext): void => {
         security: [],
         summary: 'The GitLab Integration page',
         description:
-          'For people: connect GitLab with a connect link or signed in with an access key, and look after what is connected. The OAuth flow ends here, with `status` and `connection_id` or `code`, when its session has no return_url. Also at `/`.',
+          'A page for people. They connect GitLab with a connect link or signed in with an access key, and look after what is connected. The OAuth flow ends here, with `status` and `connection_id` or `code`, when its connect link has no return_url. The page is also at `/`.',
         response: {
           200: { description: 'The page.', content: { 'text/html': { schema: Type.String() } } },
-          303: Type.Null({ description: 'A connect link: its token moves into a cookie.' }),
+          303: Type.Null({ description: 'The token of a connect link moves into a cookie.' }),
           ...publicProblems(),
         },
       },

@@ -5,7 +5,7 @@ import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { invalidField } from '../errors/problem.ts'
 import { problemsWithBody } from '../http/problem-schema.ts'
-import { isoTime, Organization, Time } from '../http/schemas.ts'
+import { isoTime, Organization, refTo, Time } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import { allowedReturnUrl, METHODS } from './connect-session.ts'
 import { createConnectSession } from './create-session.ts'
@@ -13,6 +13,14 @@ import { createConnectSession } from './create-session.ts'
 const DEFAULT_SECONDS = 3_600
 const SHORTEST_SECONDS = 60
 const LONGEST_SECONDS = 86_400
+
+const ConnectSession = Type.Object(
+  {
+    url: Type.String({ description: 'The link for the person. The service shows it once.' }),
+    expires_at: Time('When the link ends'),
+  },
+  { $id: 'ConnectSession', description: 'A link with which a person connects one organization.' },
+)
 
 type Deps = {
   db: Database
@@ -26,6 +34,7 @@ export const registerConnectSessionRoutes = (
   app: App,
   { db, clock, authenticator, publicUrl, returnOrigins }: Deps,
 ): void => {
+  app.addSchema(ConnectSession)
   app.post(
     '/v1/connect-sessions',
     {
@@ -35,21 +44,22 @@ export const registerConnectSessionRoutes = (
         tags: ['Connections'],
         summary: 'Create a connect link',
         description:
-          'For a person without an access key: the link connects one organization, once. The same token starts OAuth directly: `/oauth/{slug}/start?session=`.',
+          'Makes a link for a person without an access key. The link connects one organization, once. The token in the link also starts OAuth directly: `/oauth/{slug}/start?session=`.',
         body: Type.Object(
           {
             organization: Organization,
             return_url: Type.Optional(
               Type.String({
                 maxLength: 2000,
-                description: 'Where the browser goes afterwards; RETURN_ORIGINS must hold its origin.',
+                description: 'Where the browser goes afterwards. RETURN_ORIGINS has to contain the origin.',
               }),
             ),
             methods: Type.Optional(
               Type.Array(Type.Union([Type.Literal('oauth'), Type.Literal('token')]), {
                 minItems: 1,
                 uniqueItems: true,
-                description: 'What the person may use; both when left out.',
+                description:
+                  'How the person may connect: by OAuth, with a token, or both. Both when you leave it out.',
               }),
             ),
             expires_in: Type.Optional(
@@ -57,17 +67,14 @@ export const registerConnectSessionRoutes = (
                 minimum: SHORTEST_SECONDS,
                 maximum: LONGEST_SECONDS,
                 default: DEFAULT_SECONDS,
-                description: 'Seconds.',
+                description: 'Seconds until the link ends.',
               }),
             ),
           },
           { additionalProperties: false, examples: [{ organization: 'acme' }] },
         ),
         response: {
-          201: Type.Object({
-            url: Type.String({ description: 'Give it to the person; it is shown once.' }),
-            expires_at: Time('When the link ends'),
-          }),
+          201: refTo(ConnectSession),
           ...problemsWithBody('not_found'),
         },
       },

@@ -62,7 +62,7 @@ export const checkToken = async (
       ? refusalProblem(reach.refusal)
       : new Problem(
           'group_out_of_reach',
-          `The token does not reach "${group}": misspelt, or its owner is not a member.`,
+          'The token does not reach this group: it is misspelt, or the owner of the token is not a member.',
         ),
   }
 }

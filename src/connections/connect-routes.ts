@@ -2,7 +2,7 @@ import { type Static, Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { actorOf, requireOrganization } from '../callers/principal.ts'
 import { missingScopesOf } from '../gitlab/scopes.ts'
-import { problemsWithBody } from '../http/problem-schema.ts'
+import { NullableProblemCode, problemsWithBody } from '../http/problem-schema.ts'
 import {
   BaseUrl,
   isoTimeOrNull,
@@ -42,14 +42,16 @@ export const TOKEN_REFUSALS = [
 
 const Verification = Type.Object(
   {
-    valid: Type.Boolean({ description: 'GitLab knows the token, and it has what a scanner needs.' }),
-    token_kind: Type.Union([TokenKind, Type.Null()]),
-    user: Type.Union([refTo(GitLabUser), Type.Null()]),
-    scopes: Type.Array(Type.String()),
-    missing_scopes: Type.Array(Type.String()),
-    expires_at: NullableTime('When the token ends; null = never, or unknown'),
-    reason: NullableText('Why it is not valid: a code of the problem catalogue.'),
-    detail: NullableText('The same as a sentence that helps.'),
+    valid: Type.Boolean({ description: 'Whether GitLab knows the token, and it has what a scanner needs.' }),
+    token_kind: Type.Union([TokenKind, Type.Null()], { description: 'null: GitLab did not say.' }),
+    user: Type.Union([refTo(GitLabUser), Type.Null()], { description: 'null: GitLab did not say.' }),
+    scopes: Type.Array(Type.String(), { description: 'Scopes of the token at GitLab.' }),
+    missing_scopes: Type.Array(Type.String(), {
+      description: 'Scopes that a scanner needs and the token lacks.',
+    }),
+    expires_at: NullableTime('When the token ends; null: never, or unknown'),
+    reason: NullableProblemCode('Why the token is not valid. null: it is valid.'),
+    detail: NullableText('The reason as a sentence for people. null: the token is valid.'),
   },
   { $id: 'TokenVerification', description: 'What GitLab says of a token.' },
 )
@@ -73,7 +75,7 @@ const verify = {
   operationId: 'verifyToken',
   tags,
   summary: 'Verify a token',
-  description: 'Asks GitLab what a token is and whether a scanner can use it. Stores nothing.',
+  description: 'Asks GitLab what a token is and whether a scanner can use it. The service stores nothing.',
   body: Type.Object(
     { base_url: Type.Optional(BaseUrl), token: Token('Any kind of GitLab token.', FAKE_TOKEN) },
     { additionalProperties: false, examples: [{ token: FAKE_TOKEN }] },
@@ -86,7 +88,7 @@ const accessToken = {
   tags,
   summary: 'Connect by a personal, group or project access token',
   description:
-    'GitLab verifies the token before it is stored. 201 for a new connection. 200 when the same account was connected already: its token is replaced.',
+    'The service asks GitLab about the token before it stores it. 201: a new connection. 200: this account was connected already, and the new token replaces the old one.',
   body: Type.Object(
     {
       organization: Organization,
@@ -96,7 +98,7 @@ const accessToken = {
       group: Type.Optional(
         Type.String({
           maxLength: 1000,
-          description: 'Limits the connection to a group (or project); the token must reach it.',
+          description: 'Limits the connection to a group or project. The token must reach it.',
           examples: ['acme/platform'],
         }),
       ),
@@ -116,15 +118,22 @@ const oauthToken = {
   tags,
   summary: 'Connect by an OAuth access token obtained elsewhere',
   description:
-    'With refresh_token and oauth_app (the app to which GitLab issued it) the service keeps it alive. Without them `refreshable` is false, and the token lives until its end.',
+    'With refresh_token and oauth_app (the app to which GitLab issued the token) the service keeps the token alive. Without them `refreshable` is false, and the token lives until it expires.',
   body: Type.Object(
     {
       organization: Organization,
       name: Type.Optional(Name),
       base_url: Type.Optional(BaseUrl),
       access_token: Token('An OAuth 2.0 access token.', FAKE_OAUTH_TOKEN),
-      refresh_token: Type.Optional(Token('Its refresh token.', 'FAKE-oauth-refresh-token-0123456789')),
-      oauth_app: Type.Optional(Type.String({ maxLength: 64, description: 'Slug of the OAuth app.' })),
+      refresh_token: Type.Optional(
+        Token('The refresh token that GitLab issued with it.', 'FAKE-oauth-refresh-token-0123456789'),
+      ),
+      oauth_app: Type.Optional(
+        Type.String({
+          maxLength: 64,
+          description: 'Slug of the OAuth app to which GitLab issued the token.',
+        }),
+      ),
     },
     { additionalProperties: false, examples: [{ organization: 'acme', access_token: FAKE_OAUTH_TOKEN }] },
   ),

@@ -3,13 +3,16 @@ import type { ConnectionRow, ConnectionStatus } from '../db/tables.ts'
 import { pageOf } from '../http/page.ts'
 import {
   Id,
+  idParams,
   isoTime,
   isoTimeOrNull,
   NullableCode,
   NullableText,
   NullableTime,
   refTo,
+  STATUS_REASONS,
   Status,
+  type StatusReason,
   Time,
   TokenKind,
 } from '../http/schemas.ts'
@@ -18,55 +21,55 @@ import { isRefreshable, TOKEN_REACHED_ITS_END } from '../token-lifecycle/refresh
 
 export const GitLabUser = Type.Object(
   {
-    id: Type.Integer({ description: 'At GitLab.' }),
-    username: NullableText('null when the scopes do not allow to ask.'),
-    name: NullableText('null when the scopes do not allow to ask.'),
+    id: Type.Integer({ description: 'Id of the account at GitLab.' }),
+    username: NullableText('null: the scopes of the token do not let the service ask.'),
+    name: NullableText('null: the scopes of the token do not let the service ask.'),
   },
   { $id: 'GitLabUser', description: 'The GitLab account that a token belongs to.' },
 )
 
-/** Why a connection is not active. */
-export const STATUS_REASONS = [
-  'token_unknown',
-  'token_expired',
-  'token_revoked',
-  'user_blocked',
-  'refresh_token_refused',
-  'refresh_answer_lost',
-  'rotation_answer_lost',
-  'database_went_back',
-] as const
-
 /** A connection without its secrets. */
 export const Connection = Type.Object(
   {
-    id: Id('Of the connection.'),
-    organization: Type.String({ examples: ['acme'] }),
-    name: NullableText('What people call it.'),
-    base_url: Type.String({ description: 'Of the GitLab instance.', examples: ['https://gitlab.com'] }),
+    id: Id('Id of the connection.'),
+    organization: Type.String({
+      description: 'Slug of the organization to which the connection belongs.',
+      examples: ['acme'],
+    }),
+    name: NullableText('What people call the connection. null: it has no name.'),
+    base_url: Type.String({
+      description: 'Base URL of the GitLab instance.',
+      examples: ['https://gitlab.com'],
+    }),
     method: Type.Union([Type.Literal('oauth'), Type.Literal('token')], {
-      description: 'How it was connected.',
+      description: 'How a person connected it: by OAuth, or with a token.',
     }),
     token_kind: TokenKind,
     user: refTo(GitLabUser),
     group: NullableText(
-      'Full path of the group or project that it is limited to; null = everything that the token reaches.',
+      'Full path of the group or project to which the connection is limited. null: everything that the token reaches.',
     ),
-    oauth_app: NullableText('Slug of the OAuth app through which it is refreshed.'),
-    scopes: Type.Array(Type.String()),
+    oauth_app: NullableText(
+      'Slug of the OAuth app through which the service refreshes the token. null: none.',
+    ),
+    scopes: Type.Array(Type.String(), { description: 'Scopes of the token at GitLab.' }),
     status: Status,
-    status_reason: NullableCode(STATUS_REASONS, 'Why it is not active; null while it is.'),
-    status_detail: NullableText('The first cause, for people.'),
+    status_reason: NullableCode(STATUS_REASONS, 'Why the connection is not active. null while it is active.'),
+    status_detail: NullableText(
+      'The first cause as a sentence for people. null while the connection is active.',
+    ),
     refreshable: Type.Boolean({ description: 'Whether the service can renew the token by itself.' }),
-    auto_rotate: Type.Boolean({ description: 'Whether the token is rotated before it ends.' }),
+    auto_rotate: Type.Boolean({ description: 'Whether the service rotates the token before it ends.' }),
     token_version: Type.Integer({ description: 'Counts up each time the stored token changes.' }),
-    expires_at: NullableTime('When the current token ends; null = never'),
-    last_verified_at: NullableTime('When GitLab last confirmed the token'),
-    created_at: Time('When it was made'),
+    expires_at: NullableTime('When the current token ends; null: never'),
+    last_verified_at: NullableTime('When GitLab last confirmed the token; null: not yet'),
+    created_at: Time('When the connection was made'),
     updated_at: Time('When it was last changed'),
   },
-  { $id: 'Connection', description: 'A GitLab account that was connected, without its secrets.' },
+  { $id: 'Connection', description: 'A GitLab account that somebody connected, without its secrets.' },
 )
+
+export const ConnectionParams = idParams('Id of the connection: `id` of `GET /v1/connections`.')
 
 export const ConnectionPage = pageOf('ConnectionPage', Connection)
 
@@ -94,7 +97,7 @@ export const toConnection = (row: ConnectionWithInstance, now: Date): Static<typ
     oauth_app: row.oauth_app_slug,
     scopes: row.scopes,
     status,
-    status_reason: justExpired ? 'token_expired' : (row.status_reason as (typeof STATUS_REASONS)[number]),
+    status_reason: justExpired ? 'token_expired' : (row.status_reason as StatusReason),
     status_detail: justExpired ? TOKEN_REACHED_ITS_END : row.status_detail,
     refreshable: isRefreshable(row),
     auto_rotate: row.auto_rotate,

@@ -8,10 +8,10 @@ import { notFound } from '../errors/problem.ts'
 import { canonicalBaseUrl } from '../gitlab/base-url.ts'
 import { pageQuery, readCursor, toPage } from '../http/page.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
-import { BaseUrl, IdParams, Name, Organization, refTo, Status } from '../http/schemas.ts'
+import { BaseUrl, Name, Organization, refTo, Status } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import { type ConnectionWithInstance, findConnection } from '../token-lifecycle/queries.ts'
-import { Connection, ConnectionPage, GitLabUser, toConnection } from './connection.ts'
+import { Connection, ConnectionPage, ConnectionParams, GitLabUser, toConnection } from './connection.ts'
 import { type DisconnectDeps, disconnect } from './disconnect.ts'
 import { listConnections } from './queries.ts'
 import { updateConnection } from './update-connection.ts'
@@ -22,6 +22,7 @@ const list = {
   operationId: 'listConnections',
   tags,
   summary: 'List connections',
+  description: 'Lists the connections of your organizations. The answer contains no token.',
   querystring: Type.Object(
     {
       organization: Type.Optional(Organization),
@@ -38,19 +39,22 @@ const read = {
   operationId: 'getConnection',
   tags,
   summary: 'Read a connection',
-  params: IdParams,
+  description: 'Shows how a connection stands. The answer contains no token.',
+  params: ConnectionParams,
   response: { 200: refTo(Connection), ...problems('not_found') },
 }
 
 export const AutoRotate = Type.Boolean({
-  description: 'Rotate the token before it ends; takes the scope api or self_rotate.',
+  description:
+    'Whether the service rotates the token before it ends. The token needs the scope api or self_rotate.',
 })
 
 const update = {
   operationId: 'updateConnection',
   tags,
   summary: 'Change a connection',
-  params: IdParams,
+  description: 'Changes the name, and whether the service rotates the token.',
+  params: ConnectionParams,
   body: Type.Object(
     {
       name: Type.Optional(Type.Union([Name, Type.Null()])),
@@ -64,29 +68,34 @@ const update = {
   },
 }
 
+const Disconnection = Type.Object(
+  {
+    left_to_revoke: Type.Object({
+      reason: Type.String({ description: 'Why the service could not revoke the token, for people.' }),
+      where: Type.String({ description: 'The page at GitLab where a person can revoke it.' }),
+    }),
+  },
+  { $id: 'Disconnection', description: 'What a person still has to revoke at GitLab.' },
+)
+
 const remove = {
   operationId: 'deleteConnection',
   tags,
   summary: 'Disconnect',
   description:
-    'Revokes the token at GitLab and forgets it. 204 when both are done. 200 when it is forgotten here, and something is left to revoke at GitLab by hand.',
-  params: IdParams,
+    'Revokes the token at GitLab and deletes the connection. 204: both are done. 200: the connection is deleted, and a person has to revoke the token at GitLab.',
+  params: ConnectionParams,
   querystring: Type.Object(
     {
       revoke: Type.Optional(
-        Type.Boolean({ default: true, description: 'false keeps the token alive at GitLab.' }),
+        Type.Boolean({ default: true, description: 'false: the token stays valid at GitLab.' }),
       ),
     },
     { additionalProperties: false },
   ),
   response: {
-    200: Type.Object({
-      left_to_revoke: Type.Object({
-        reason: Type.String(),
-        where: Type.String({ description: 'The page at GitLab where a person can revoke it.' }),
-      }),
-    }),
-    204: Type.Null({ description: 'Revoked and forgotten.' }),
+    200: refTo(Disconnection),
+    204: Type.Null({ description: 'The token is revoked and the connection deleted.' }),
     ...problems('not_found', 'gitlab_unavailable'),
   },
 }
@@ -114,7 +123,7 @@ type Deps = DisconnectDeps & { authenticator: Authenticator }
 export const registerConnectionRoutes = (app: App, deps: Deps): void => {
   const { db, clock, authenticator } = deps
   const onRequest = authenticator.requireRole('manager')
-  for (const schema of [GitLabUser, Connection, ConnectionPage]) app.addSchema(schema)
+  for (const schema of [GitLabUser, Connection, ConnectionPage, Disconnection]) app.addSchema(schema)
 
   app.get('/v1/connections', { onRequest, schema: list }, async (request) => {
     const { organization, status, base_url, limit = 20, cursor } = request.query

@@ -3,14 +3,14 @@ import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { actorOf } from '../callers/principal.ts'
 import { Problem } from '../errors/problem.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
-import { problems, problemsWithBody } from '../http/problem-schema.ts'
-import { IdParams, NullableText, refTo, Token } from '../http/schemas.ts'
+import { NullableProblemCode, problems, problemsWithBody } from '../http/problem-schema.ts'
+import { NullableText, refTo, Token } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import type { Refresher } from '../token-lifecycle/refresh.ts'
 import { type RotateDeps, rotate } from '../token-lifecycle/rotate.ts'
 import type { StoredTokenVerdict, StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
 import { TOKEN_REFUSALS } from './connect-routes.ts'
-import { Connection } from './connection.ts'
+import { Connection, ConnectionParams } from './connection.ts'
 import { refreshNow } from './refresh-now.ts'
 import { replaceToken } from './replace-token.ts'
 import { requireOwnConnection, showConnection } from './routes.ts'
@@ -20,9 +20,9 @@ const tags = ['Connections']
 
 const ConnectionVerification = Type.Object(
   {
-    works: Type.Boolean(),
-    reason: NullableText('Why not: a code of the problem catalogue.'),
-    detail: NullableText('The same as a sentence that helps.'),
+    works: Type.Boolean({ description: 'Whether GitLab accepts the token.' }),
+    reason: NullableProblemCode('Why GitLab does not accept it. null: it does.'),
+    detail: NullableText('The reason as a sentence for people. null: the token works.'),
     connection: refTo(Connection),
   },
   { $id: 'ConnectionVerification', description: 'What GitLab says of a stored token.' },
@@ -32,8 +32,9 @@ const verify = {
   operationId: 'verifyConnection',
   tags,
   summary: 'Verify a connection',
-  description: 'Asks GitLab about the stored token now, and writes down what it says.',
-  params: IdParams,
+  description:
+    'Asks GitLab about the stored token now. The status of the connection follows what GitLab says.',
+  params: ConnectionParams,
   response: {
     200: refTo(ConnectionVerification),
     ...problems('not_found', 'gitlab_unavailable', 'tls_not_trusted', 'address_not_allowed', 'not_a_gitlab'),
@@ -45,14 +46,15 @@ const refresh = {
   tags,
   summary: 'Refresh a connection now',
   description:
-    'Replaces the OAuth token by a new one. Does not wait: while scanners hold leases the answer is 409 token_in_use.',
-  params: IdParams,
+    'Replaces the OAuth token by a new one. The call does not wait for scanners: while they hold leases, the answer is 409 token_in_use.',
+  params: ConnectionParams,
   querystring: Type.Object(
     {
       on_conflict: Type.Optional(
         Type.Union([Type.Literal('respect'), Type.Literal('preempt')], {
           default: 'respect',
-          description: 'preempt: refresh although scanners hold leases, and break them.',
+          description:
+            'What happens while scanners hold leases. respect: the answer is 409 token_in_use. preempt: the service refreshes, and their token stops working.',
         }),
       ),
     },
@@ -76,15 +78,16 @@ const rotation = {
   tags,
   summary: 'Rotate an access token now',
   description:
-    'GitLab makes a successor of the personal, group or project access token and revokes the old one. Takes the scope api or self_rotate, and that no scanner holds a lease.',
-  params: IdParams,
+    'GitLab makes a successor of the personal, group or project access token and revokes the old one. The token needs the scope api or self_rotate, and no scanner may hold a lease.',
+  params: ConnectionParams,
   body: Type.Optional(
     Type.Object(
       {
         expires_on: Type.Optional(
           Type.String({
             format: 'date',
-            description: 'The end of the new token. Left out: it lives as long as the one before.',
+            description:
+              'Last day of the new token. When you leave it out, the new token lives as long as the old one did.',
           }),
         ),
       },
@@ -114,8 +117,8 @@ const replacement = {
   tags,
   summary: 'Replace the token',
   description:
-    'By a new one of the same account, verified first. Tokens handed out before stay valid at GitLab.',
-  params: IdParams,
+    'Stores a new token of the same account, after GitLab confirmed it. Tokens that scanners hold stay valid at GitLab.',
+  params: ConnectionParams,
   body: Type.Object(
     { token: Token('The new token.', FAKE_TOKEN) },
     { additionalProperties: false, examples: [{ token: FAKE_TOKEN }] },

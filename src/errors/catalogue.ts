@@ -9,6 +9,7 @@ export const CATALOGUE = {
   forbidden: [403, 'The access key may not do this'],
   not_found: [404, 'Not found'],
   payload_too_large: [413, 'The request body is too large'],
+  unknown_host: [421, 'The service is not known under this host name'],
   unsupported_media_type: [415, 'The request body has an unsupported media type'],
 
   // What is already there
@@ -24,7 +25,7 @@ export const CATALOGUE = {
   user_blocked: [422, 'The owner of the token is blocked'],
   missing_scopes: [422, 'The token lacks scopes'],
   group_out_of_reach: [422, 'The token does not reach the group'],
-  wrong_token_kind: [422, 'This kind of token does not belong here'],
+  wrong_token_kind: [422, 'This operation does not take this kind of token'],
   different_identity: [409, 'The token belongs to another account'],
   rotation_refused: [422, 'GitLab did not rotate the token'],
   dpop_required: [422, 'The owner of the token requires DPoP'],

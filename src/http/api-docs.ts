@@ -1,6 +1,6 @@
-import swagger, { type FastifyDynamicSwaggerOptions } from '@fastify/swagger'
+import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
-import { PROBLEM_MEDIA_TYPE } from './problem-schema.ts'
+import { polishDescription } from './description.ts'
 import type { App } from './server.ts'
 
 const DESCRIPTION = `Holds the GitLab credentials of a scanning platform and hands a scanner a token that works, now and until its scan ends.
@@ -8,25 +8,6 @@ const DESCRIPTION = `Holds the GitLab credentials of a scanning platform and han
 Start here: an **instance** (gitlab.com is there already), an **OAuth app** on it, then **access keys** for your backends. Press *Authorize* and paste an access key.
 
 Errors are \`application/problem+json\` (RFC 9457); branch on \`code\`. Times are RFC 3339 in UTC, durations are seconds.`
-
-type Operation = { responses?: Record<string, { content?: Record<string, { schema?: object }> }> }
-type Document = Extract<
-  Parameters<NonNullable<FastifyDynamicSwaggerOptions['transformObject']>>[0],
-  { openapiObject: unknown }
->['openapiObject']
-
-/** Gives every problem answer the schema that all of them share. */
-const nameProblems = (document: Document): Document => {
-  for (const operations of Object.values(document.paths ?? {})) {
-    for (const operation of Object.values(operations ?? {})) {
-      for (const response of Object.values((operation as Operation).responses ?? {})) {
-        const problem = response.content?.[PROBLEM_MEDIA_TYPE]
-        if (problem) problem.schema = { $ref: '#/components/schemas/Problem' }
-      }
-    }
-  }
-  return document
-}
 
 /** Swagger UI draws with inline styles and data: pictures; scripts and requests are ours alone. */
 const CONTENT_SECURITY_POLICY = [
@@ -57,38 +38,39 @@ export const registerApiDocs = async (app: App, publicUrl: string): Promise<void
         {
           name: 'Instances',
           description:
-            'Start here: GitLab servers and how far each is trusted. gitlab.com is there from the start.',
+            'Start here. GitLab servers, and how far the service trusts each. gitlab.com is there from the start.',
         },
         {
           name: 'OAuth apps',
           description:
-            'Then: the applications, registered at GitLab, through which people authorize. Without one, people connect by token.',
+            'Second step. Applications that you registered at GitLab, and through which people authorize. Without one, people connect with a token.',
         },
         {
           name: 'Access keys',
-          description: 'Then: what each of your programs presents, with no more rights than it needs.',
+          description:
+            'Third step. Each of your programs presents an access key, with no more rights than the program needs.',
         },
         {
           name: 'Connections',
           description:
-            'GitLab accounts that were connected, and links with which people connect them. For people there is a page: /connect.',
+            'GitLab accounts that people connected, and links with which people connect them. People use the page at /connect.',
         },
         {
           name: 'Credentials',
-          description: 'What scanners ask for: a token that works until the scan ends.',
+          description: 'Scanners ask for a token that works until the scan ends.',
         },
-        { name: 'Browser', description: 'Pages and redirects; for people, not for programs.' },
-        { name: 'Service', description: 'Health and this description.' },
+        { name: 'Browser', description: 'Pages and redirects, for people and not for programs.' },
+        { name: 'Service', description: 'Health, and this description.' },
       ],
       components: {
         securitySchemes: {
-          access_key: { type: 'http', scheme: 'bearer', description: 'An access key: gtb_...' },
+          access_key: { type: 'http', scheme: 'bearer', description: 'An access key, such as gtb_adm_....' },
         },
       },
       security: [{ access_key: [] }],
     },
     transformObject: (document) =>
-      'openapiObject' in document ? nameProblems(document.openapiObject) : document.swaggerObject,
+      'openapiObject' in document ? polishDescription(document.openapiObject) : document.swaggerObject,
     refResolver: {
       buildLocalReference: (json, _baseUri, _fragment, index) =>
         typeof json.$id === 'string' ? json.$id : `def-${index}`,

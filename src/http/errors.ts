@@ -3,40 +3,33 @@ import { isDatabaseUnavailable } from '../db/database.ts'
 import { statusOf, titleOf } from '../errors/catalogue.ts'
 import { type FieldError, Problem } from '../errors/problem.ts'
 import { PROBLEM_MEDIA_TYPE } from './problem-schema.ts'
+import type { InputFault } from './validator.ts'
 
 const DATABASE_RETRY_SECONDS = 5
 
-type ValidationFault = {
-  instancePath?: string
-  keyword?: string
-  message?: string
-  params?: {
-    missingProperty?: string
-    additionalProperty?: string
-    allowedValues?: unknown[]
-    allowedValue?: unknown
-  }
-}
+/** How messages call a part of the request. */
+const PARTS: Record<string, string> = { params: 'path', querystring: 'query' }
 
-/** Names the field and what is wrong with it; never repeats the value, which may be a secret. */
-const toFieldError = (
-  { instancePath = '', keyword, message, params }: ValidationFault,
-  part: string,
-): FieldError => {
-  const path = instancePath.split('/').filter(Boolean)
-  if (keyword === 'required' && params?.missingProperty) {
+const pathOf = ({ instancePath }: InputFault): string[] => instancePath.split('/').filter(Boolean)
+
+/** Names the field and what is wrong with it. Never repeats the value, nor a name that is unknown: either may be a secret. */
+const toFieldError = (fault: InputFault, part: string): FieldError => {
+  const { keyword, message, params, known = [] } = fault
+  const path = pathOf(fault)
+  if (keyword === 'required' && params.missingProperty)
     return { field: [...path, params.missingProperty].join('.'), message: 'is required' }
-  }
-  if (keyword === 'additionalProperties' && params?.additionalProperty !== undefined) {
-    return { field: [...path, params.additionalProperty].join('.'), message: 'is not known here' }
-  }
   const field = path.join('.') || part
-  if (keyword === 'enum') return { field, message: `must be one of ${params?.allowedValues?.join(', ')}` }
+  if (keyword === 'additionalProperties') {
+    const names = known.length > 0 ? `known are ${known.join(', ')}` : 'none is known'
+    return { field, message: `has an unknown field; ${names}` }
+  }
+  if (keyword === 'enum') return { field, message: `must be one of ${params.allowedValues?.join(', ')}` }
   return { field, message: message ?? 'is not valid' }
 }
 
 /** A choice between literals fails once for each, and once as a whole: one message says what is possible. */
-const toFieldErrors = (faults: ValidationFault[], part: string): FieldError[] => {
+const toFieldErrors = (faults: InputFault[], part: string): FieldError[] => {
+  const unknown = new Set<string>()
   const literals = Map.groupBy(
     faults.filter(({ keyword }) => keyword === 'const'),
     ({ instancePath }) => instancePath,
@@ -44,6 +37,8 @@ const toFieldErrors = (faults: ValidationFault[], part: string): FieldError[] =>
   return faults.flatMap((fault) => {
     const { keyword, instancePath } = fault
     const choices = literals.get(instancePath) ?? []
+    // One message for all unknown names of an object.
+    if (keyword === 'additionalProperties' && unknown.size === unknown.add(instancePath).size) return []
     if (keyword === 'anyOf' || (keyword === 'type' && choices.length > 1)) return []
     if (keyword !== 'const') return [toFieldError(fault, part)]
     if (fault !== choices[0]) return []
@@ -61,8 +56,9 @@ export const toProblem = (error: FastifyError | Problem): Problem | undefined =>
     })
   }
   if (error.validation) {
-    const faults = error.validation as ValidationFault[]
-    const errors = toFieldErrors(faults, error.validationContext ?? 'request')
+    const faults = error.validation as unknown as InputFault[]
+    const context = error.validationContext ?? 'request'
+    const errors = toFieldErrors(faults, PARTS[context] ?? context)
     const detail = errors.map(({ field, message }) => `${field} ${message}`).join('; ')
     return new Problem('invalid_request', `${detail}.`, { errors })
   }
@@ -70,7 +66,7 @@ export const toProblem = (error: FastifyError | Problem): Problem | undefined =>
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new Problem('payload_too_large')
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return new Problem('unsupported_media_type', 'Send application/json.')
+      return new Problem('unsupported_media_type', 'Send the body as application/json.')
   }
   if (typeof error.statusCode === 'number' && error.statusCode >= 400 && error.statusCode < 500) {
     // Fastify's own 4xx: a body that is no JSON, a URL that cannot be decoded, a wrong length.

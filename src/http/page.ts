@@ -9,12 +9,17 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 export const pageQuery = {
   limit: Type.Optional(
-    Type.Integer({ minimum: 1, maximum: MAX_LIMIT, default: DEFAULT_LIMIT, description: 'Items per page.' }),
+    Type.Integer({
+      minimum: 1,
+      maximum: MAX_LIMIT,
+      default: DEFAULT_LIMIT,
+      description: 'How many items a page has at most.',
+    }),
   ),
   cursor: Type.Optional(
     Type.String({
       maxLength: 200,
-      description: 'next_cursor of the page before; leave out for the first page.',
+      description: 'next_cursor of the previous page. Leave it out for the first page.',
     }),
   ),
 }
@@ -24,7 +29,7 @@ export const pageOf = <Item extends TSchema>(name: string, item: Item) =>
   Type.Object(
     {
       items: Type.Array(refTo(item)),
-      next_cursor: NullableText('null on the last page.'),
+      next_cursor: NullableText('Send it as `cursor` to get the next page. null: this is the last page.'),
     },
     { $id: name, description: 'One page of a list.' },
   )

@@ -1,35 +1,129 @@
-import { Type } from 'typebox'
+import { type TSchema, Type } from 'typebox'
 import { CATALOGUE, type ProblemCode, statusOf, titleOf } from '../errors/catalogue.ts'
+import {
+  Id,
+  isoTime,
+  NullableCode,
+  NullableText,
+  NullableTime,
+  Organization,
+  STATUS_REASONS,
+  Status,
+  Time,
+} from './schemas.ts'
 
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
-const EXAMPLE_REQUEST_ID = '019ab1c0-5a2e-7c3b-9b1e-0d4c1f2a3b4c'
+const EXAMPLE_ID = '019ab1c0-5a2e-7c3b-9b1e-0d4c1f2a3b4c'
+const EXAMPLE_TIME = isoTime(new Date(Date.UTC(2026, 0, 31, 12, 30)))
+const CODES = Object.keys(CATALOGUE) as ProblemCode[]
 
-/** RFC 9457, with our stable `code` as what programs branch on. */
+export const NullableProblemCode = (description: string) => NullableCode(CODES, description)
+
+const FieldFault = Type.Object({
+  field: Type.String({
+    description: 'Path of the field. It ends where the path would repeat what you sent.',
+  }),
+  message: Type.String({ description: 'For people.' }),
+})
+
+const CoveringConnection = Type.Object({
+  connection_id: Id('Id of the connection.'),
+  organization: Organization,
+  group: NullableText('Group or project to which the connection is limited.'),
+  status: Status,
+})
+
+/** RFC 9457, with our stable `code` as what programs branch on, and the members that only some codes have. */
 export const problemSchema = Type.Object(
   {
-    type: Type.String({ description: 'Always about:blank: the code says what it is.' }),
-    title: Type.String(),
-    status: Type.Integer(),
-    detail: Type.String({ description: 'For people; it may change.' }),
-    code: Type.String({ enum: Object.keys(CATALOGUE), description: 'Stable: branch on this.' }),
-    request_id: Type.String({ description: 'Find it in the log of the service.' }),
+    type: Type.String({ description: 'Always about:blank: the code says what the problem is.' }),
+    title: Type.String({ description: 'The code as a sentence.' }),
+    status: Type.Integer({ description: 'The status of the answer.' }),
+    detail: Type.String({ description: 'For people. The text may change.' }),
+    code: Type.String({ enum: CODES, description: 'Stable: programs branch on the code.' }),
+    request_id: Type.String({ description: 'The log of the service has this id, too.' }),
     errors: Type.Optional(
-      Type.Array(Type.Object({ field: Type.String(), message: Type.String() }), {
-        description: 'What is wrong with which field of the input.',
+      Type.Array(FieldFault, { description: '`invalid_request`: which field is wrong, and how.' }),
+    ),
+    leased_until: Type.Optional(Time('`token_in_use`: when the last lease on the token ends')),
+    missing_scopes: Type.Optional(
+      Type.Array(Type.String(), { description: '`missing_scopes`: which scopes the token lacks.' }),
+    ),
+    candidates: Type.Optional(
+      Type.Array(CoveringConnection, {
+        description:
+          '`ambiguous_connection`: the connections that fit equally well. `no_connection_for_url`: the connections that cover the URL and cannot be used.',
       }),
     ),
+    connection_id: Type.Optional(
+      Id(
+        'Of `needs_reauthorization`, `connection_expired`, `connection_revoked`, `min_ttl_unattainable` and `token_works`: id of the connection.',
+      ),
+    ),
+    status_reason: Type.Optional(
+      NullableCode(
+        STATUS_REASONS,
+        '`needs_reauthorization`, `connection_expired`, `connection_revoked`: why the connection is not active.',
+      ),
+    ),
+    expires_at: Type.Optional(NullableTime('`min_ttl_unattainable`: when the token ends; null: never')),
+    scopes: Type.Optional(Type.Array(Type.String(), { description: '`token_works`: scopes of the token.' })),
   },
-  { $id: 'Problem', additionalProperties: true },
+  {
+    $id: 'Problem',
+    additionalProperties: true,
+    description: 'Why a request was refused (RFC 9457). Some codes have further members.',
+  },
 )
 
+const ENDED = { connection_id: EXAMPLE_ID, status_reason: 'token_revoked' }
+const CANDIDATES = [
+  { connection_id: EXAMPLE_ID, organization: 'acme', group: 'acme/platform', status: 'active' },
+]
+
+/** The further members of a problem, as an example. */
+const MEMBERS: Partial<Record<ProblemCode, object>> = {
+  invalid_request: { errors: [{ field: 'limit', message: 'must be <= 100' }] },
+  token_in_use: { leased_until: EXAMPLE_TIME },
+  missing_scopes: { missing_scopes: ['read_repository'] },
+  ambiguous_connection: { candidates: CANDIDATES },
+  no_connection_for_url: { candidates: [] },
+  needs_reauthorization: ENDED,
+  connection_expired: { ...ENDED, status_reason: 'token_expired' },
+  connection_revoked: ENDED,
+  min_ttl_unattainable: { connection_id: EXAMPLE_ID, expires_at: EXAMPLE_TIME },
+  token_works: { connection_id: EXAMPLE_ID, scopes: ['read_api', 'read_repository'] },
+}
+
 /** Every operation can answer these. */
-const EVERYWHERE: ProblemCode[] = ['invalid_request', 'internal_error', 'database_unavailable']
+const EVERYWHERE: ProblemCode[] = [
+  'invalid_request',
+  'unknown_host',
+  'internal_error',
+  'database_unavailable',
+]
 const WITH_ACCESS_KEY: ProblemCode[] = ['unauthorized', 'forbidden']
 const WITH_BODY: ProblemCode[] = ['payload_too_large', 'unsupported_media_type']
+/** These answers say when asking again makes sense. */
+const WITH_RETRY_AFTER: ReadonlySet<ProblemCode> = new Set<ProblemCode>([
+  'token_in_use',
+  'gitlab_unavailable',
+  'oauth_app_rejected',
+  'database_unavailable',
+])
+
+const RETRY_AFTER = Type.Integer({ minimum: 1, description: 'Seconds after which to ask again.' })
+const WWW_AUTHENTICATE = Type.String({ description: 'The scheme: Bearer.' })
 
 export type ProblemResponse = {
   description: string
+  headers?: Record<string, TSchema>
   content: Record<string, { schema: object; examples?: object }>
+}
+
+const headersOf = (codes: ProblemCode[]): Pick<ProblemResponse, 'headers'> => {
+  if (codes.includes('unauthorized')) return { headers: { 'WWW-Authenticate': WWW_AUTHENTICATE } }
+  return codes.some((code) => WITH_RETRY_AFTER.has(code)) ? { headers: { 'Retry-After': RETRY_AFTER } } : {}
 }
 
 const toResponses = (codes: ProblemCode[]): Record<number, ProblemResponse> => {
@@ -39,6 +133,7 @@ const toResponses = (codes: ProblemCode[]): Record<number, ProblemResponse> => {
       status,
       {
         description: group.map((code) => `\`${code}\`: ${titleOf(code)}.`).join(' '),
+        ...headersOf(group),
         content: {
           [PROBLEM_MEDIA_TYPE]: {
             // Not the schema of a problem: a serializer for each answer of each route would take half of the start.
@@ -58,7 +153,8 @@ const example = (code: ProblemCode) => ({
   status: statusOf(code),
   detail: `${titleOf(code)}.`,
   code,
-  request_id: EXAMPLE_REQUEST_ID,
+  request_id: EXAMPLE_ID,
+  ...MEMBERS[code],
 })
 
 /** The problem answers of an operation behind an access key. */

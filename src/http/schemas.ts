@@ -3,9 +3,10 @@ import { type Static, type TSchema, type TSchemaOptions, Type } from 'typebox'
 export const Id = (description: string) =>
   Type.String({ format: 'uuid', description, examples: ['019ab1c0-5a2e-7c3b-9b1e-0d4c1f2a3b4c'] })
 
-export const IdParams = Type.Object({
-  id: Type.String({ format: 'uuid', description: 'As the answer that created it, or a list, gives it.' }),
-})
+/** @param description where a caller gets the id from. */
+export const idParams = (description: string) => Type.Object({ id: Id(description) })
+
+export const IdParams = idParams('The `id` that the answer of the creation and the list contain.')
 
 export const Time = (description: string) =>
   Type.String({ format: 'date-time', description: `${description} (RFC 3339, UTC).` })
@@ -18,6 +19,20 @@ export const NullableTime = (description: string) =>
 export const NullableText = (description: string) => nullable<string>('string', { description })
 export const NullableInteger = (description: string) => nullable<number>('integer', { description })
 
+/** Why a connection is not active. */
+export const STATUS_REASONS = [
+  'token_unknown',
+  'token_expired',
+  'token_revoked',
+  'user_blocked',
+  'refresh_token_refused',
+  'refresh_answer_lost',
+  'rotation_answer_lost',
+  'database_went_back',
+] as const
+
+export type StatusReason = (typeof STATUS_REASONS)[number]
+
 /** One of some codes, or null. */
 export const NullableCode = <Code extends string>(codes: readonly Code[], description: string) =>
   Type.Unsafe<Code | null>({ type: ['string', 'null'], enum: [...codes, null], description })
@@ -26,7 +41,7 @@ export const NullableCode = <Code extends string>(codes: readonly Code[], descri
 export const Organization = Type.String({
   pattern: '^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$',
   maxLength: 64,
-  description: 'Slug of a tenant of your platform.',
+  description: 'Slug of an organization: a tenant of your platform.',
   examples: ['acme'],
 })
 
@@ -34,7 +49,7 @@ export const BaseUrl = Type.String({
   minLength: 1,
   maxLength: 500,
   description:
-    'Base URL of a GitLab instance; its path, when it lives under one, belongs to it. A trailing slash or /api/v4 is forgiven.',
+    'Base URL of a GitLab instance. The path belongs to it when GitLab is installed under one. The service ignores a trailing slash and /api/v4.',
   examples: ['https://gitlab.com'],
 })
 
@@ -60,7 +75,10 @@ export const TokenKind = Type.Union(
     Type.Literal('group_access_token'),
     Type.Literal('project_access_token'),
   ],
-  { description: 'A group or project token with neither read_user nor read_api looks like a personal one.' },
+  {
+    description:
+      'The kind of the token. A group or project token with neither read_user nor read_api looks like a personal one.',
+  },
 )
 
 export const Status = Type.Union(
@@ -70,7 +88,7 @@ export const Status = Type.Union(
     Type.Literal('revoked'),
     Type.Literal('expired'),
   ],
-  { description: 'Only `active` ones hand out tokens.' },
+  { description: 'Only an `active` connection hands out tokens.' },
 )
 
 /** A schema that openapi.yaml names; the room that has it registers it with `addSchema`. */

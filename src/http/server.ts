@@ -1,5 +1,4 @@
 import type { Server } from 'node:http'
-import formbody from '@fastify/formbody'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, {
   type FastifyBaseLogger,
@@ -10,8 +9,11 @@ import Fastify, {
 import type { Logger } from 'pino'
 import { v7 as uuidv7 } from 'uuid'
 import { answerError, answerNotFound } from './errors.ts'
+import { refuseForeignHosts } from './hosts.ts'
+import { acceptJsonOnly } from './json-body.ts'
 import { problemSchema } from './problem-schema.ts'
-import { createCompilersFactory, refuseNul } from './validator.ts'
+import { refuseUnstorableTexts } from './texts.ts'
+import { createCompilersFactory } from './validator.ts'
 
 export type App = FastifyInstance<
   Server,
@@ -21,12 +23,19 @@ export type App = FastifyInstance<
   TypeBoxTypeProvider
 >
 
-export type ServerOptions = { logger: Logger; trustProxy: boolean | string }
+export type ServerOptions = {
+  logger: Logger
+  trustProxy: boolean | string
+  publicUrl: string
+  /** Under which host names it answers beside that of publicUrl and those of this machine; undefined = any. */
+  allowedHosts: string[] | undefined
+}
 
 const BODY_LIMIT_BYTES = 65_536
 const REQUEST_TIMEOUT_MS = 30_000
 /** Longer than a load balancer keeps an idle connection (60 s by custom), so that it never meets a closed one. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
+const A_YEAR_SECONDS = 31_536_000
 
 /** The property of a request for who calls; access-keys/authenticate.ts fills it. */
 export const CALLER = 'caller'
@@ -39,15 +48,15 @@ const nextRequestId = (): string => {
   return `${PROCESS_ID}-${requests.toString(36)}`
 }
 
-/** A request for the log: never its query, which may hold a session token or an authorization code. */
+/** A request for the log: its route, never what the caller wrote into path or query, which may be a secret. */
 const serializeRequest = (request: FastifyRequest) => ({
   method: request.method,
-  path: request.url?.split('?', 1)[0],
+  route: request.routeOptions?.url,
   remoteAddress: request.ip,
 })
 
 /** The Fastify server with our rules for input, errors and logs; no routes of its own. */
-export const createServer = async ({ logger, trustProxy }: ServerOptions): Promise<App> => {
+export const createServer = ({ logger, trustProxy, publicUrl, allowedHosts }: ServerOptions): App => {
   const app = Fastify({
     loggerInstance: logger.child({}, { serializers: { req: serializeRequest } }) as FastifyBaseLogger,
     trustProxy,
@@ -61,6 +70,8 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     return503OnClosing: true,
     routerOptions: { ignoreTrailingSlash: true },
+    // HEAD would run what GET runs: grant a lease, say.
+    exposeHeadRoutes: false,
     frameworkErrors: answerError,
     schemaController: { compilersFactory: createCompilersFactory() },
   }).withTypeProvider<TypeBoxTypeProvider>()
@@ -69,12 +80,17 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
   app.addSchema(problemSchema)
   app.setErrorHandler(answerError)
   app.setNotFoundHandler(answerNotFound)
+  const isHttps = new URL(publicUrl).protocol === 'https:'
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
     reply.header('x-content-type-options', 'nosniff')
     reply.header('referrer-policy', 'no-referrer')
+    if (isHttps) reply.header('strict-transport-security', `max-age=${A_YEAR_SECONDS}`)
+    if (request.routeOptions.url?.startsWith('/v1/')) reply.header('cache-control', 'no-store')
     done()
   })
+  if (allowedHosts)
+    app.addHook('onRequest', refuseForeignHosts([new URL(publicUrl).hostname, ...allowedHosts]))
   // A connection that its client keeps open would hold up the end of the process for longer than anyone waits.
   let closing = false
   app.addHook('preClose', (done) => {
@@ -85,7 +101,7 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     if (closing) reply.header('connection', 'close')
     done(null, payload)
   })
-  app.addHook('preValidation', refuseNul)
+  app.addHook('preValidation', refuseUnstorableTexts)
   // Its fields are ours alone, none of them a secret: to look for some would cost more than the line.
   const requestLog = logger.child({}, { redact: [] })
   app.addHook('onResponse', (request, reply, done) => {
@@ -102,6 +118,6 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     )
     done()
   })
-  await app.register(formbody)
+  acceptJsonOnly(app as unknown as App)
   return app as unknown as App
 }

@@ -1,13 +1,18 @@
 import { Type } from 'typebox'
 import { Problem } from '../errors/problem.ts'
 import { publicProblems } from './problem-schema.ts'
+import { refTo } from './schemas.ts'
 import type { App } from './server.ts'
 
 const tags = ['Service']
-const Ok = Type.Object({ status: Type.Literal('ok') })
+const ServiceStatus = Type.Object(
+  { status: Type.Literal('ok') },
+  { $id: 'ServiceStatus', description: 'The service is well.' },
+)
 
 /** @param isReady throws, or answers false, while requests could not be served. */
 export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promise<boolean> }): void => {
+  app.addSchema(ServiceStatus)
   app.get(
     '/healthz',
     {
@@ -15,9 +20,9 @@ export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promis
         operationId: 'isAlive',
         tags,
         security: [],
-        summary: 'Is the process alive',
-        description: 'Asks nothing of the database: restart the process when this fails.',
-        response: { 200: Ok, ...publicProblems() },
+        summary: 'Ask whether the process is alive',
+        description: 'Does not ask the database. Restart the process when this fails.',
+        response: { 200: refTo(ServiceStatus), ...publicProblems() },
       },
     },
     async () => ({ status: 'ok' as const }),
@@ -30,9 +35,9 @@ export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promis
         operationId: 'isReady',
         tags,
         security: [],
-        summary: 'Can it serve requests',
-        description: 'Whether the database answers.',
-        response: { 200: Ok, ...publicProblems() },
+        summary: 'Ask whether the service can serve requests',
+        description: 'Asks the database. Send no requests to this process while this fails.',
+        response: { 200: refTo(ServiceStatus), ...publicProblems() },
       },
     },
     async () => {
@@ -50,8 +55,8 @@ export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promis
         operationId: 'getOpenApi',
         tags,
         security: [],
-        summary: 'This description',
-        description: 'OpenAPI 3.1, the same that Swagger UI at /docs shows.',
+        summary: 'Read this description',
+        description: 'OpenAPI 3.1. Swagger UI at /docs shows the same.',
         response: {
           200: { description: 'OpenAPI 3.1', content: { 'application/yaml': { schema: Type.String() } } },
           ...publicProblems(),

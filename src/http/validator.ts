@@ -1,13 +1,21 @@
-import { Ajv } from 'ajv'
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import addFormatsModule from 'ajv-formats'
-import type { FastifySchemaCompiler, FastifyServerOptions, preValidationHookHandler } from 'fastify'
-import { invalidField } from '../errors/problem.ts'
+import type { FastifySchemaCompiler, FastifyServerOptions } from 'fastify'
 
 // ajv-formats is CommonJS: its function is the default export of the default export.
 const addFormats = addFormatsModule as unknown as (ajv: Ajv) => void
 
 /** Without the `urn:uuid:` that the format of ajv-formats takes and PostgreSQL does not. */
 const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i
+
+/**
+ * A leap second (23:59:60) is a time by RFC 3339, and none in JavaScript. Years that do not have four digits in UTC are
+ * written differently by JavaScript and by PostgreSQL.
+ */
+const isStorableTime = (time: number): boolean => {
+  const year = new Date(time).getUTCFullYear()
+  return year >= 1 && year <= 9999
+}
 
 const createAjv = (coerceTypes: boolean): Ajv => {
   const ajv = new Ajv({
@@ -16,13 +24,42 @@ const createAjv = (coerceTypes: boolean): Ajv => {
     removeAdditional: false,
     allErrors: true,
     strict: false,
+    // For the names that an object may have; withoutInput takes the input out again.
+    verbose: true,
   })
   addFormats(ajv)
   ajv.addFormat('uuid', UUID)
-  const dateTime = ajv.formats['date-time'] as { validate(text: string): boolean }
-  // A leap second (23:59:60) is a time by RFC 3339, and none in JavaScript.
-  ajv.addFormat('date-time', (text) => dateTime.validate(text) && !Number.isNaN(Date.parse(text)))
+  for (const name of ['date', 'date-time']) {
+    const format = ajv.formats[name] as { validate(text: string): boolean } | ((text: string) => boolean)
+    const isWellFormed = typeof format === 'function' ? format : format.validate
+    ajv.addFormat(name, (text) => isWellFormed(text) && isStorableTime(Date.parse(text)))
+  }
   return ajv
+}
+
+/** A fault of the input, without the input: no value, and no name that the schema does not have. */
+export type InputFault = Pick<ErrorObject, 'instancePath' | 'keyword' | 'schemaPath'> & {
+  message?: string
+  params: { missingProperty?: string; allowedValues?: unknown[]; allowedValue?: unknown }
+  /** For an unknown name: the names that are known there. */
+  known?: string[]
+}
+
+const toInputFault = (error: ErrorObject): InputFault => {
+  const { instancePath, keyword, schemaPath, message = 'is not valid', params, parentSchema } = error
+  const fault = { instancePath, keyword, schemaPath, message }
+  if (keyword !== 'additionalProperties') return { ...fault, params }
+  return { ...fault, params: {}, known: Object.keys(parentSchema?.properties ?? {}) }
+}
+
+const withoutInput = (validate: ValidateFunction) => {
+  const check = (value: unknown): boolean => {
+    const isValid = validate(value) as boolean
+    check.errors = isValid ? null : (validate.errors ?? []).map(toInputFault)
+    return isValid
+  }
+  check.errors = null as InputFault[] | null
+  return check
 }
 
 type CompilersFactory = NonNullable<NonNullable<FastifyServerOptions['schemaController']>['compilersFactory']>
@@ -36,24 +73,7 @@ export const createCompilersFactory = (): CompilersFactory => {
   const bodies = createAjv(false)
   const texts = createAjv(true)
   const compile: FastifySchemaCompiler<object> = ({ schema, httpPart }) =>
-    (httpPart === 'body' ? bodies : texts).compile(schema)
+    withoutInput((httpPart === 'body' ? bodies : texts).compile(schema))
   // The type describes Ajv's own compile; what Fastify calls is this.
   return { buildValidator: (() => compile) as unknown as NonNullable<CompilersFactory['buildValidator']> }
-}
-
-/** Where in a value of JSON a string holds U+0000: the path to it. */
-const pathToNul = (value: unknown): string[] | undefined => {
-  if (typeof value === 'string') return value.includes('\0') ? [] : undefined
-  if (typeof value !== 'object' || value === null) return undefined
-  for (const [name, member] of Object.entries(value)) {
-    const path = pathToNul(member)
-    if (path) return [name, ...path]
-  }
-  return undefined
-}
-
-/** A preValidation hook: PostgreSQL has no text with U+0000 in it, and no field of ours needs one. */
-export const refuseNul: preValidationHookHandler = ({ params, query, body }, _reply, done) => {
-  const path = pathToNul(params) ?? pathToNul(query) ?? pathToNul(body)
-  done(path && invalidField(path.join('.') || 'body', 'holds the character U+0000'))
 }

@@ -54,7 +54,5 @@ export const updateInstance = (
     .returningAll()
     .executeTakeFirst()
 
-export const deleteInstance = async (db: Database, id: string): Promise<boolean> => {
-  const result = await db.deleteFrom('instances').where('id', '=', id).executeTakeFirst()
-  return result.numDeletedRows > 0n
-}
+export const deleteInstanceRow = (db: Database, id: string): Promise<InstanceRow | undefined> =>
+  db.deleteFrom('instances').where('id', '=', id).returningAll().executeTakeFirst()

@@ -2,8 +2,7 @@ import { v7 as uuidv7 } from 'uuid'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { InstanceRow } from '../db/tables.ts'
-import { invalidField } from '../errors/problem.ts'
-import { canonicalBaseUrl } from '../gitlab/base-url.ts'
+import { requireBaseUrl } from './instance.ts'
 import { UNREGISTERED_ID } from './instance-clients.ts'
 import { findInstanceByBaseUrl, insertInstanceIfAbsent } from './queries.ts'
 
@@ -18,9 +17,7 @@ export const resolveInstance = async (
   baseUrlText: string | undefined,
   clock: Clock,
 ): Promise<InstanceRow> => {
-  const baseUrl = canonicalBaseUrl(baseUrlText ?? DEFAULT_BASE_URL)
-  if (baseUrl === undefined)
-    throw invalidField('base_url', 'is not the URL of a server, such as https://gitlab.example.com')
+  const baseUrl = requireBaseUrl(baseUrlText ?? DEFAULT_BASE_URL)
   const known = await findInstanceByBaseUrl(db, baseUrl)
   if (known) return known
   const now = new Date(clock())

@@ -9,26 +9,34 @@ const GIT_USERNAME = 'oauth2'
 
 export const Credential = Type.Object(
   {
-    lease_id: Id('Of the lease: the promise that this token version stays usable. Release it when done.'),
-    connection_id: Id('Of the connection.'),
+    lease_id: Id(
+      'Id of the lease: the promise that this version of the token stays usable. Release it when the scan is done.',
+    ),
+    connection_id: Id('Id of the connection.'),
     organization: Organization,
-    base_url: Type.String({ description: 'Of the GitLab instance.', examples: ['https://gitlab.com'] }),
+    base_url: Type.String({
+      description: 'Base URL of the GitLab instance.',
+      examples: ['https://gitlab.com'],
+    }),
     token: Type.String({ description: 'The token itself.' }),
     token_kind: TokenKind,
     token_version: Type.Integer({ description: 'Counts up each time the stored token changes.' }),
-    scopes: Type.Array(Type.String(), { examples: [['read_api', 'read_repository']] }),
-    expires_at: NullableTime('When the token ends; null = never'),
-    expires_in: NullableInteger('Seconds until the token ends; null = never.'),
+    scopes: Type.Array(Type.String(), {
+      description: 'Scopes of the token at GitLab.',
+      examples: [['read_api', 'read_repository']],
+    }),
+    expires_at: NullableTime('When the token ends; null: never'),
+    expires_in: NullableInteger('Seconds until the token ends. null: never.'),
     git: Type.Object(
       { username: Type.String(), password: Type.String() },
-      { description: 'For Git over HTTPS (Basic).' },
+      { description: 'User name and password for Git over HTTPS.' },
     ),
     api: Type.Object(
       { header: Type.String(), value: Type.String() },
-      { description: 'The header for calls to the GitLab API.' },
+      { description: 'Name and value of the header for calls to the GitLab API.' },
     ),
   },
-  { $id: 'Credential', description: 'A token that works, with its lease.' },
+  { $id: 'Credential', description: 'A token that works, and its lease.' },
 )
 
 export const CredentialRef = Type.Unsafe<Static<typeof Credential>>({ $ref: 'Credential#' })
@@ -40,17 +48,22 @@ export const credentialQuery = {
       minimum: 1,
       maximum: LONGEST_MIN_TTL,
       description:
-        'Seconds that the token must live at least. Left out: 300 are preferred, and less is accepted while others use the token.',
+        'Seconds that the token has to live. When you leave it out, the service tries for 300 and gives less while others use the token.',
     }),
   ),
   on_conflict: Type.Optional(
     Type.Union([Type.Literal('respect'), Type.Literal('preempt')], {
       default: 'respect',
       description:
-        'When a refresh is needed and others hold leases. respect: 409 token_in_use. preempt: refresh, which breaks them.',
+        'What happens when the token has to be refreshed and others hold leases. respect: the answer is 409 token_in_use. preempt: the service refreshes, and their token stops working.',
     }),
   ),
-  purpose: Type.Optional(Type.String({ maxLength: 200, description: 'For the record, such as a scan id.' })),
+  purpose: Type.Optional(
+    Type.String({
+      maxLength: 200,
+      description: 'Why you ask, such as the id of a scan. The lease records it.',
+    }),
+  ),
 }
 
 export const CREDENTIAL_PROBLEMS = [

@@ -4,7 +4,7 @@ import { hasRole, organizationsOf } from '../callers/principal.ts'
 import type { Database } from '../db/database.ts'
 import { notFound } from '../errors/problem.ts'
 import { problems } from '../http/problem-schema.ts'
-import { IdParams } from '../http/schemas.ts'
+import { idParams } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import {
   CREDENTIAL_PROBLEMS,
@@ -18,6 +18,8 @@ import { releaseLease } from './queries.ts'
 import { createRejectLease } from './reject-lease.ts'
 
 const tags = ['Credentials']
+const connectionParams = idParams('Id of the connection: `id` of `GET /v1/connections`.')
+const leaseParams = idParams('Id of the lease: `lease_id` of the credential.')
 
 type Deps = LeaseDeps & { db: Database; authenticator: Authenticator }
 
@@ -35,8 +37,8 @@ export const registerLeaseRoutes = (app: App, deps: Deps): void => {
         tags,
         summary: 'Get a working token of a connection',
         description:
-          'Refreshes the token first when it expires too soon. The lease is in the database before the token leaves.',
-        params: IdParams,
+          'Refreshes the token first when it expires too soon. The service records the lease before it answers.',
+        params: connectionParams,
         querystring: Type.Object(credentialQuery, { additionalProperties: false }),
         response: { 200: CredentialRef, ...problems(...CREDENTIAL_PROBLEMS) },
       },
@@ -60,9 +62,9 @@ export const registerLeaseRoutes = (app: App, deps: Deps): void => {
         tags,
         summary: 'Release a lease',
         description:
-          'Done with the token: from now on it may be refreshed. By the key that got it, or a manager. Releasing twice is fine.',
-        params: IdParams,
-        response: { 204: Type.Null({ description: 'Released.' }), ...problems('not_found') },
+          'Says that the scan is done: from now on the service may refresh the token. The key that got the lease may release it, and a manager. Releasing it twice does no harm.',
+        params: leaseParams,
+        response: { 204: Type.Null({ description: 'The lease is released.' }), ...problems('not_found') },
       },
     },
     async (request, reply) => {
@@ -87,8 +89,8 @@ export const registerLeaseRoutes = (app: App, deps: Deps): void => {
         tags,
         summary: 'Report that GitLab refused the token',
         description:
-          'Answers with a newer token when there is one or one can be had. Otherwise a problem with the verified reason; `token_works` when GitLab accepts the token, so that the refusal has another cause.',
-        params: IdParams,
+          'Asks GitLab once about the token. The answer is a newer token, or a problem with the reason that GitLab gives. `token_works`: GitLab accepts the token, so the refusal has another cause.',
+        params: leaseParams,
         response: { 200: CredentialRef, ...problems(...CREDENTIAL_PROBLEMS, 'token_works') },
       },
     },

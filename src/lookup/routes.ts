@@ -1,7 +1,7 @@
 import { Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { problems } from '../http/problem-schema.ts'
-import { Id, NullableText, Organization, Status } from '../http/schemas.ts'
+import { Id, NullableText, Organization, refTo, Status } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import { CREDENTIAL_PROBLEMS, CredentialRef, credentialQuery, toCredential } from '../leases/credential.ts'
 import { type FindByUrlDeps, leaseTokenByUrl, rankByUrl } from './find-by-url.ts'
@@ -13,19 +13,34 @@ const Url = Type.String({
   minLength: 1,
   maxLength: 2048,
   description:
-    'A repository or group: https://host/group/project(.git), git@host:group/project.git, ssh://...',
+    'URL of a repository or group: https://host/group/project(.git), git@host:group/project.git, ssh://...',
   examples: ['https://gitlab.com/acme/web-shop.git'],
 })
 
-const Candidate = Type.Object({
-  connection_id: Id('Of the connection.'),
-  organization: Organization,
-  base_url: Type.String({ description: 'Of the GitLab instance.' }),
-  group: NullableText('What the connection is limited to; null = everything that its token reaches.'),
-  status: Status,
-  won: Type.Boolean(),
-  reason: Type.String({ description: 'Why it won or lost, for people.' }),
-})
+const Candidate = Type.Object(
+  {
+    connection_id: Id('Id of the connection.'),
+    organization: Organization,
+    base_url: Type.String({ description: 'Base URL of the GitLab instance.' }),
+    group: NullableText(
+      'Group or project to which the connection is limited. null: everything that its token reaches.',
+    ),
+    status: Status,
+    won: Type.Boolean({ description: 'Whether a lookup gets the token of this connection.' }),
+    reason: Type.String({ description: 'Why it won or lost, as a sentence for people.' }),
+  },
+  { $id: 'Candidate', description: 'A connection that covers a URL.' },
+)
+
+const Explanation = Type.Object(
+  {
+    result: Type.Union([Type.Literal('winner'), Type.Literal('ambiguous'), Type.Literal('none')], {
+      description: 'ambiguous: connections of more than one organization fit equally well.',
+    }),
+    candidates: Type.Array(refTo(Candidate), { description: 'Best first.' }),
+  },
+  { $id: 'Explanation', description: 'Which connection a URL would get, and why.' },
+)
 
 const toCandidate = ({ id, organization, base_url, group_path, status, won, reason }: RankedCandidate) => ({
   connection_id: id,
@@ -41,6 +56,7 @@ type Deps = FindByUrlDeps & { authenticator: Authenticator }
 
 export const registerLookupRoutes = (app: App, deps: Deps): void => {
   const { clock, authenticator } = deps
+  for (const schema of [Candidate, Explanation]) app.addSchema(schema)
 
   app.get(
     '/v1/credentials',
@@ -51,7 +67,7 @@ export const registerLookupRoutes = (app: App, deps: Deps): void => {
         tags,
         summary: 'Get a working token for a repository or group',
         description:
-          'Of the connection that matches best: longest group, then one that can live min_ttl without disturbing a lease, then the latest verified.',
+          'Gives the token of the connection that matches best: the one with the longest group, then one whose token can live min_ttl without disturbing a lease, then the one that GitLab confirmed last.',
         querystring: Type.Object(
           { url: Url, organization: Type.Optional(Organization), ...credentialQuery },
           { additionalProperties: false },
@@ -80,16 +96,14 @@ export const registerLookupRoutes = (app: App, deps: Deps): void => {
         operationId: 'explainCredential',
         tags,
         summary: 'Explain which connection a URL would get',
-        description: 'Every candidate, best first, and why it won or lost. No secret, no lease.',
+        description:
+          'Lists every connection that covers the URL, best first, and why it won or lost. The answer contains no token, and there is no lease.',
         querystring: Type.Object(
           { url: Url, organization: Type.Optional(Organization), min_ttl: credentialQuery.min_ttl },
           { additionalProperties: false },
         ),
         response: {
-          200: Type.Object({
-            result: Type.Union([Type.Literal('winner'), Type.Literal('ambiguous'), Type.Literal('none')]),
-            candidates: Type.Array(Candidate),
-          }),
+          200: refTo(Explanation),
           ...problems('not_found'),
         },
       },

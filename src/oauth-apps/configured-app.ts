@@ -7,8 +7,8 @@ import { Problem } from '../errors/problem.ts'
 import { canonicalBaseUrl } from '../gitlab/base-url.ts'
 import { findInstanceByBaseUrl, insertInstanceIfAbsent } from '../instances/queries.ts'
 import type { Vault } from '../vault/vault.ts'
-import { deleteOAuthApp, findOAuthAppBySlug } from './queries.ts'
-import { changeOAuthApp, createOAuthApp, openClientSecret } from './save-oauth-app.ts'
+import { deleteOAuthAppRow, findOAuthAppBySlug } from './queries.ts'
+import { openClientSecret, saveChangedApp, saveNewApp } from './save-oauth-app.ts'
 
 /** The slug of the app that comes from GITLAB_CLIENT_ID and GITLAB_CLIENT_SECRET. */
 export const CONFIGURED_SLUG = 'gitlab-com'
@@ -38,7 +38,7 @@ export const ensureConfiguredApp = async (
   const wanted = { clientId, clientSecret, scopes }
   if (app === undefined || app.instance_id !== instance.id) {
     if (app) await deleteUnused(db, app.id)
-    await createOAuthApp(db, deps, { ...wanted, slug: CONFIGURED_SLUG, instanceId: instance.id }).catch(
+    await saveNewApp(db, deps, { ...wanted, slug: CONFIGURED_SLUG, instanceId: instance.id }).catch(
       (error: unknown) => {
         // Another replica that starts now with the same environment was first.
         if (!(error instanceof Problem && error.code === 'oauth_app_exists')) throw error
@@ -51,13 +51,13 @@ export const ensureConfiguredApp = async (
     (await openClientSecret(deps.vault, app)) === clientSecret &&
     app.scopes.join(' ') === scopes.join(' ')
   if (isSame) return
-  await db.transaction().execute((transaction) => changeOAuthApp(transaction, deps, app.id, wanted))
+  await db.transaction().execute((transaction) => saveChangedApp(transaction, deps, app.id, wanted))
 }
 
 /** An app cannot follow GITLAB_BASE_URL to another GitLab while connections refresh through it at the old one. */
 const deleteUnused = async (db: Database, id: string): Promise<void> => {
   try {
-    await deleteOAuthApp(db, id)
+    await deleteOAuthAppRow(db, id)
   } catch (error) {
     if (!isForeignKeyViolation(error)) throw error
     throw new Error(

@@ -1,6 +1,11 @@
 import cookie from '@fastify/cookie'
 import type { FastifyOAuth2Options, OAuth2Namespace } from '@fastify/oauth2'
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, {
+  type FastifyInstance,
+  type FastifyPluginCallback,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { isSchemeAllowed, readRetryAfter } from '../gitlab/http-client.ts'
@@ -48,6 +53,21 @@ const uncloneable = (agent: object): object =>
       const value: unknown = Reflect.get(agent, property, agent)
       return typeof value === 'function' ? value.bind(agent) : value
     },
+  })
+
+/**
+ * Not by `register`: what the plugin throws there ends the process, and its message and properties hold the options,
+ * the client secret among them.
+ */
+const install = (
+  carrier: FastifyInstance,
+  oauth2: FastifyPluginCallback<FastifyOAuth2Options>,
+  options: FastifyOAuth2Options,
+): Promise<void> =>
+  new Promise<void>((resolve, reject) => {
+    oauth2(carrier, options, (error) => (error ? reject(error) : resolve()))
+  }).catch(() => {
+    throw new Error('The OAuth client does not take what is stored of this app or its instance')
   })
 
 const pluginOptions = async (
@@ -118,7 +138,7 @@ const build = async (
   await carrier.register(cookie)
   // Loaded with the first app: a start does not wait for it.
   const { default: oauth2 } = await import('@fastify/oauth2')
-  await carrier.register(oauth2, options)
+  await install(carrier, oauth2, options)
   await carrier.ready()
 
   const answerOf = (exchange: () => Promise<{ token: unknown }>): Promise<TokenAnswer> =>

@@ -35,7 +35,5 @@ export const updateOAuthApp = (
     .returningAll()
     .executeTakeFirstOrThrow()
 
-export const deleteOAuthApp = async (db: Database, id: string): Promise<boolean> => {
-  const result = await db.deleteFrom('oauth_apps').where('id', '=', id).executeTakeFirst()
-  return result.numDeletedRows > 0n
-}
+export const deleteOAuthAppRow = (db: Database, id: string): Promise<OAuthAppRow | undefined> =>
+  db.deleteFrom('oauth_apps').where('id', '=', id).returningAll().executeTakeFirst()

@@ -17,8 +17,8 @@ export type NewOAuthApp = {
   scopes: string[]
 }
 
-/** @throws {Problem} oauth_app_exists */
-export const createOAuthApp = async (
+/** Seals the secret and inserts the row. @throws {Problem} oauth_app_exists */
+export const saveNewApp = async (
   db: Database,
   { vault, clock }: Deps,
   app: NewOAuthApp,
@@ -44,10 +44,17 @@ export const createOAuthApp = async (
   }
 }
 
-export type OAuthAppChanges = { clientId?: string; clientSecret?: string; scopes?: string[] }
+export type OAuthAppChanges = {
+  clientId?: string | undefined
+  clientSecret?: string | undefined
+  scopes?: string[] | undefined
+}
 
-/** The secret is sealed anew for the new version, changed or not: a ciphertext opens for one version only. */
-export const changeOAuthApp = async (
+/**
+ * The secret is sealed anew for the new version, changed or not: a ciphertext opens for one version only.
+ * @throws {Problem} not_found
+ */
+export const saveChangedApp = async (
   transaction: Database,
   { vault, clock }: Deps,
   id: string,

@@ -10,7 +10,9 @@ import { finishFlow, startFlow } from './flow.ts'
 import type { FlowDeps } from './flow-deps.ts'
 
 const tags = ['Browser']
-const Slug = Type.Object({ slug: Type.String({ maxLength: 64, description: 'Of the OAuth app.' }) })
+const Slug = Type.Object({
+  slug: Type.String({ maxLength: 64, description: 'Slug of the OAuth app: `slug` of `GET /v1/oauth-apps`.' }),
+})
 const LONGEST_PARAMETER = 4096
 const Parameter = (description: string) =>
   Type.Optional(Type.String({ maxLength: LONGEST_PARAMETER, description }))
@@ -27,15 +29,22 @@ export const registerOAuthFlowRoutes = (app: App, deps: FlowDeps & { publicUrl: 
         security: [],
         summary: 'Start OAuth in the browser',
         description:
-          'Sends the browser of a person with a connect link to GitLab. A link that has ended: 303 to /connect, which says so.',
+          'Sends the browser of a person with a connect link to GitLab. When the link has ended, 303 leads to /connect, and the page says so.',
         params: Slug,
         querystring: Type.Object(
           {
-            session: Type.String({ minLength: 1, maxLength: 200, description: 'Of the connect link.' }),
+            session: Type.String({
+              minLength: 1,
+              maxLength: 200,
+              description: 'The token of the connect link.',
+            }),
           },
           { additionalProperties: false },
         ),
-        response: { 303: Type.Null({ description: 'To GitLab.' }), ...publicProblems('not_found') },
+        response: {
+          303: Type.Null({ description: 'The browser goes to GitLab.' }),
+          ...publicProblems('not_found'),
+        },
       },
     },
     async (request, reply) => {
@@ -60,19 +69,19 @@ export const registerOAuthFlowRoutes = (app: App, deps: FlowDeps & { publicUrl: 
         security: [],
         summary: 'Where GitLab sends the browser back',
         description:
-          'Always 303: to the return_url of the connect session, else to /connect; with `status=connected&connection_id=` or `status=failed&code=` (access_denied, invalid_state, callback_replayed, session_expired, code_refused, authorization_failed, oauth_app_rejected, gitlab_unavailable, ...).',
+          'Always answers 303, to the return_url of the connect session or, when there is none, to /connect. The URL has `status=connected&connection_id=` or `status=failed&code=` (access_denied, invalid_state, callback_replayed, session_expired, code_refused, authorization_failed, oauth_app_rejected, gitlab_unavailable, ...).',
         params: Slug,
         querystring: Type.Object(
           {
             code: Parameter('The authorization code.'),
-            state: Parameter('What this service sent along, encrypted.'),
+            state: Parameter('What this service sent to GitLab, encrypted.'),
             error: Parameter('Why GitLab did not authorize (RFC 6749, section 4.1.2.1).'),
-            error_description: Parameter('The same in words.'),
+            error_description: Parameter('The same as a sentence.'),
           },
           { additionalProperties: true },
         ),
         response: {
-          303: Type.Null({ description: 'To the return_url or /connect.' }),
+          303: Type.Null({ description: 'The browser goes to the return_url or to /connect.' }),
           ...publicProblems('not_found'),
         },
       },

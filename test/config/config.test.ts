@@ -23,6 +23,7 @@ t.test('nothing set is the embedded default, on loopback only', async (t) => {
     port: 8080,
     host: '127.0.0.1',
     publicUrl: 'http://127.0.0.1:8080',
+    allowedHosts: [],
     databaseUrl: undefined,
     databasePoolSize: 10,
     dataDir: './data',

@@ -47,6 +47,52 @@ t.test('instances', async (t) => {
     t.match(cleared.body, { ca_certificate: null, name: 'private.example.com' })
   })
 
+  t.test('take nothing beside certificates, and do not repeat it', async (t) => {
+    const { certificate, key } = makeCertificate()
+    const other = makeCertificate().certificate
+    const base = { base_url: 'https://pem.example.com' }
+    for (const [what, pem] of [
+      ['a key behind the certificate', certificate + key],
+      ['a key before the certificate', key + certificate],
+      ['a key between two certificates', certificate + key + other],
+      ['a key alone', key],
+      ['a key under another name', certificate + key.replaceAll('PRIVATE KEY', 'EC PRIVATE KEY')],
+      ['a key that is called a certificate', key.replaceAll('PRIVATE KEY', 'CERTIFICATE')],
+      ['a key without its first line', certificate + key.split('\n').slice(1).join('\n')],
+      ['a key inside of the certificate', certificate.replace('-----END', `${key}-----END`)],
+      ['a token beside the certificate', `glpat-FAKE-beside-a-certificate\n${certificate}`],
+      [
+        'a header in the certificate',
+        certificate.replace('-----\n', '-----\nX-Token: glpat-FAKE-header\n\n'),
+      ],
+      ['a second certificate that is none', certificate + key.replaceAll('PRIVATE KEY', 'CERTIFICATE')],
+    ] as const) {
+      const secret = key.split('\n')[1] as string
+      for (const answer of [
+        await broker.post('/v1/instances', { ...base, ca_certificate: pem }),
+        await broker.request('PATCH', '/v1/instances/01900000-0000-7000-8000-000000000001', {
+          body: { ca_certificate: pem },
+        }),
+      ]) {
+        t.match(answer, { status: 400, body: { errors: [{ field: 'ca_certificate' }] } }, what)
+        t.notOk(answer.text.includes(secret) || answer.text.includes('glpat'), what)
+      }
+    }
+    const both = await broker.post('/v1/instances', { ...base, ca_certificate: `\n${certificate}\n${other}` })
+    t.match(both, { status: 201, body: { ca_certificate: `\n${certificate}\n${other}` } })
+  })
+
+  t.test('take no token for a URL', async (t) => {
+    for (const base_url of [
+      'glpat-FAKE0123456789abcdef',
+      'https://gitlab.example.com/glpat-FAKE0123456789',
+    ]) {
+      const answer = await broker.post('/v1/instances', { base_url })
+      t.match(answer, { status: 400, body: { errors: [{ field: 'base_url' }] } })
+      t.notMatch(answer.text, /glpat/i)
+    }
+  })
+
   t.test('keep their trust when only the name changes', async (t) => {
     const { body } = await broker.post('/v1/instances', {
       base_url: 'https://10.0.0.7',

@@ -1,0 +1,46 @@
+import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
+import { PROBLEM_MEDIA_TYPE } from './problem-schema.ts'
+
+type Document = Extract<
+  Parameters<NonNullable<FastifyDynamicSwaggerOptions['transformObject']>>[0],
+  { openapiObject: unknown }
+>['openapiObject']
+type Operation = { responses?: Record<string, { content?: Record<string, { schema?: object }> }> }
+type Node = Record<string, unknown>
+
+/** Gives every problem answer the schema that all of them share. */
+const nameProblems = (document: Document): void => {
+  for (const operations of Object.values(document.paths ?? {})) {
+    for (const operation of Object.values(operations ?? {})) {
+      for (const response of Object.values((operation as Operation).responses ?? {})) {
+        const problem = response.content?.[PROBLEM_MEDIA_TYPE]
+        if (problem) problem.schema = { $ref: '#/components/schemas/Problem' }
+      }
+    }
+  }
+}
+
+const literalOf = (choice: Node): unknown[] =>
+  choice.type === 'string' && Array.isArray(choice.enum) && Object.keys(choice).length === 2
+    ? choice.enum
+    : []
+
+/** Writes a choice between texts as one enum: generators make a type with a name of it. */
+const joinLiterals = (node: unknown): void => {
+  if (typeof node !== 'object' || node === null) return
+  for (const member of Object.values(node)) joinLiterals(member)
+  const { anyOf } = node as { anyOf?: unknown }
+  if (!Array.isArray(anyOf) || !anyOf.every((choice) => literalOf(choice).length > 0)) return
+  Object.assign(node, { type: 'string', enum: anyOf.flatMap(literalOf) })
+  delete (node as Node).anyOf
+}
+
+/** The description for people and generators, from what the plugin makes of the routes. */
+export const polishDescription = (generated: Document): Document => {
+  // A copy in which nothing is shared: the YAML would have anchors and aliases, which some readers refuse.
+  const document = JSON.parse(JSON.stringify(generated)) as Document
+  nameProblems(document)
+  joinLiterals(document.paths)
+  joinLiterals(document.components)
+  return document
+}

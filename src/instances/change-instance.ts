@@ -1,0 +1,32 @@
+import { recordChange } from '../audit/record-change.ts'
+import type { Actor } from '../callers/principal.ts'
+import type { Clock } from '../clock/clock.ts'
+import type { Database } from '../db/database.ts'
+import type { InstanceRow } from '../db/tables.ts'
+import { notFound } from '../errors/problem.ts'
+import { requireCertificates } from './ca-certificate.ts'
+import { auditDetails, requireAllowedScheme } from './instance.ts'
+import { updateInstance } from './queries.ts'
+
+/** What is left out stays as it is. */
+export type InstanceChanges = Partial<Pick<InstanceRow, 'name' | 'allow_private_network' | 'ca_certificate'>>
+
+/** @throws {Problem} invalid_request, not_found */
+export const changeInstance = (
+  deps: { db: Database; clock: Clock },
+  id: string,
+  changes: InstanceChanges,
+  actor: Actor,
+): Promise<InstanceRow> => {
+  requireCertificates(changes.ca_certificate)
+  return recordChange(deps, actor, {
+    action: 'instance.updated',
+    async change(transaction, now) {
+      const updated = await updateInstance(transaction, id, { ...changes, updated_at: now })
+      if (!updated) throw notFound('instance')
+      requireAllowedScheme(updated.base_url, updated.allow_private_network)
+      return updated
+    },
+    details: auditDetails,
+  })
+}

@@ -1,0 +1,47 @@
+import { v7 as uuidv7 } from 'uuid'
+import { recordChange } from '../audit/record-change.ts'
+import type { Actor } from '../callers/principal.ts'
+import type { Clock } from '../clock/clock.ts'
+import type { Database } from '../db/database.ts'
+import { isUniqueViolation } from '../db/sqlstate.ts'
+import type { InstanceRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
+import { requireCertificates } from './ca-certificate.ts'
+import { auditDetails, requireAllowedScheme, requireBaseUrl } from './instance.ts'
+import { insertInstance } from './queries.ts'
+
+export type NewInstance = {
+  base_url: string
+  name?: string
+  allow_private_network?: boolean
+  ca_certificate?: string | null
+}
+
+/** @throws {Problem} invalid_request, instance_exists */
+export const createInstance = (
+  deps: { db: Database; clock: Clock },
+  { base_url, name, allow_private_network = false, ca_certificate = null }: NewInstance,
+  actor: Actor,
+): Promise<InstanceRow> => {
+  const baseUrl = requireBaseUrl(base_url)
+  requireAllowedScheme(baseUrl, allow_private_network)
+  requireCertificates(ca_certificate)
+  return recordChange(deps, actor, {
+    action: 'instance.created',
+    change: (transaction, now) =>
+      insertInstance(transaction, {
+        id: uuidv7(),
+        base_url: baseUrl,
+        name: name ?? new URL(baseUrl).host,
+        allow_private_network,
+        ca_certificate,
+        created_at: now,
+        updated_at: now,
+      }),
+    details: auditDetails,
+    conflict: {
+      when: isUniqueViolation,
+      problem: () => new Problem('instance_exists', `${baseUrl} is already registered.`),
+    },
+  })
+}
