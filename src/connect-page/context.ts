@@ -8,7 +8,7 @@ import type { TokenSaver } from '../token-lifecycle/token-saver.ts'
 import type { StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
 import type { Pages } from './pages.ts'
 import type { Texts } from './texts.en.ts'
-import type { Visitors } from './visitor.ts'
+import type { Visitors } from './visit/visitor.ts'
 
 export type ConnectPageDeps = GitLabAccess & {
   publicUrl: string
