@@ -10,8 +10,8 @@ import type { Advice, Texts } from './texts.en.ts'
 export const RECOMMENDED_SCOPES = ['read_api', 'read_repository', 'read_user']
 const TOKEN_NAME = 'Code scanning'
 
-export type Link = { href: string; label: string }
-export type ShownAdvice = Advice & { code: string; link: Link | undefined; detail: string | undefined }
+export type Hyperlink = { href: string; label: string }
+export type ShownAdvice = Advice & { code: string; link: Hyperlink | undefined; detail: string | undefined }
 
 export type AdviceContext = {
   /** As somebody entered it: nothing is linked that is no http(s) URL. */
@@ -22,7 +22,11 @@ export type AdviceContext = {
 }
 
 /** GitLab's page for a new token, filled in. undefined when the base URL is none. */
-export const newTokenLink = (baseUrl: string, missing: readonly string[], texts: Texts): Link | undefined => {
+export const newTokenLink = (
+  baseUrl: string,
+  missing: readonly string[],
+  texts: Texts,
+): Hyperlink | undefined => {
   const canonical = canonicalBaseUrl(baseUrl)
   if (canonical === undefined) return undefined
   // A scope that is missing is added to those that the new token needs anyway.
@@ -34,7 +38,7 @@ export const newTokenLink = (baseUrl: string, missing: readonly string[], texts:
   }
 }
 
-const linkFor = (code: string, baseUrl: string, missing: string[], texts: Texts): Link | undefined => {
+const linkFor = (code: string, baseUrl: string, missing: string[], texts: Texts): Hyperlink | undefined => {
   const canonical = canonicalBaseUrl(baseUrl)
   if (canonical === undefined) return undefined
   switch (code) {

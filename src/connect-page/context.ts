@@ -7,7 +7,7 @@ import type { RotateDeps } from '../token-lifecycle/rotate.ts'
 import type { StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
 import type { Pages } from './pages.ts'
 import type { Texts } from './texts.en.ts'
-import type { Visitors } from './visitor.ts'
+import type { Visitors } from './visit/visitor.ts'
 
 export type ConnectPageDeps = RotateDeps & {
   publicUrl: string

@@ -7,17 +7,17 @@ import { statusOf } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
 import { toProblem } from '../http/errors.ts'
 import type { App } from '../http/server.ts'
+import { registerAccountRoutes } from './accounts/routes.ts'
 import { adviceForProblem } from './advice.ts'
 import { registerAssets } from './assets.ts'
-import { registerConnectRoutes } from './connect-routes.ts'
-import { registerConnectionRoutes } from './connection-routes.ts'
+import { registerConnectRoutes } from './connect/routes.ts'
 import type { ConnectPageDeps, PageContext } from './context.ts'
-import { registerHomeRoutes } from './home-routes.ts'
 import { createPages } from './pages.ts'
-import { isFromOurPage } from './same-origin.ts'
-import { registerSignInRoutes } from './sign-in-routes.ts'
 import { texts } from './texts.en.ts'
-import { createVisitors } from './visitor.ts'
+import { registerHomeRoutes } from './visit/home-routes.ts'
+import { isFromOurPage } from './visit/same-origin.ts'
+import { registerSignInRoutes } from './visit/sign-in-routes.ts'
+import { createVisitors } from './visit/visitor.ts'
 
 /**
  * Nothing but our own files; forms go to ourselves. People leave for GitLab by links: a browser holds the redirects
@@ -42,7 +42,7 @@ export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Prom
   const prefix = new URL(deps.publicUrl).pathname.replace(/\/$/, '')
   const at = (path: string): string => prefix + path
   const assets = await registerAssets(app, prefix)
-  const pages = createPages({ db: deps.db, clock: deps.clock, texts, assets, prefix })
+  const pages = createPages({ db: deps.db, clock: deps.clock, texts, assets, at })
   const context: PageContext = {
     ...deps,
     texts,
@@ -84,5 +84,5 @@ export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Prom
   registerHomeRoutes(app, context)
   registerSignInRoutes(app, context)
   registerConnectRoutes(app, context, refuseCrossSite)
-  registerConnectionRoutes(app, context)
+  registerAccountRoutes(app, context)
 }

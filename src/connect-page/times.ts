@@ -10,6 +10,13 @@ const UNITS = [
   ['minute', 60],
 ] as const
 
+/** A token with fewer days to go is told of in time for somebody to replace it. */
+export const ENDS_SOON_DAYS = 14
+const DAY_MS = 86_400_000
+
+export const endsSoon = (end: Date | null, now: Date): boolean =>
+  end !== null && end.getTime() - now.getTime() < ENDS_SOON_DAYS * DAY_MS
+
 /** "in 12 days", "2 hours ago". */
 export const relativeTime = (time: Date, now: Date, { locale }: Texts): string => {
   const seconds = (time.getTime() - now.getTime()) / 1000

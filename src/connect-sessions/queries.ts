@@ -23,6 +23,13 @@ export const findOpenSession = (
     .where('expires_at', '>', now)
     .executeTakeFirst()
 
+/** By the token of the link, whatever became of the session. */
+export const findSessionByToken = (
+  db: Database,
+  tokenSha256: Buffer,
+): Promise<ConnectSessionRow | undefined> =>
+  db.selectFrom('connect_sessions').selectAll().where('token_sha256', '=', tokenSha256).executeTakeFirst()
+
 export const findSession = (db: Database, id: string): Promise<ConnectSessionRow | undefined> =>
   db.selectFrom('connect_sessions').selectAll().where('id', '=', id).executeTakeFirst()
 

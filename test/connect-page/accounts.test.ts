@@ -108,7 +108,7 @@ test('an account that needs a person comes first, says why, and is mended by a n
   await page.goto(`${broker.url}/connect?organization=acme`)
   await page.getByText('One account needs you').waitFor()
   t.match(await page.getByRole('article').first().textContent(), /Maria Rossi/)
-  await card.getByText('Its token was revoked at GitLab.').waitFor()
+  await card.getByText('The token was revoked at GitLab.').waitFor()
   t.match(
     await card.getByRole('link', { name: /^Create a token with/ }).getAttribute('href'),
     `${simulator.url}/-/user_settings/personal_access_tokens?name=Code+scanning&scopes=read_api,read_repository,read_user`,
@@ -180,7 +180,7 @@ test('a token is rotated, and an OAuth account is connected and reconnected', as
   await throughGitLab(page, { user: 'Maria Rossi' })
   await page.getByText('You connected GitLab user maria to globex.').waitFor()
   const maria = page.getByRole('article', { name: 'Maria Rossi' })
-  await maria.getByText('in 2 hours, renewed by itself').waitFor()
+  await maria.getByText('in 2 hours, renewed automatically').waitFor()
 
   clock.advance(600)
   await page.goto(`${broker.url}/connect`)

@@ -43,6 +43,17 @@ t.test('every problem has a title, and every advice says what to do', async (t) 
   }
 })
 
+/** Fields of the forms whose faults have a text of their own. */
+const FIELD_ADVICE = ['invalid_base_url', 'invalid_token', 'invalid_oauth_app']
+
+t.test('every advice belongs to a problem that exists, or to a field of a form', async (t) => {
+  for (const code of Object.keys(texts.advice))
+    t.ok(FIELD_ADVICE.includes(code) || Object.hasOwn(CATALOGUE, code) || isConnectionFailure(code), code)
+})
+
+/** What a connection may be marked with that no request is answered with. */
+const isConnectionFailure = (code: string) => Object.hasOwn(texts.reasons, code)
+
 t.test('a problem is explained by its field, by the scopes that it names, or by its own words', async (t) => {
   const titleOf = (problem: Problem) => adviceForProblem(problem, {}, texts).title
   t.equal(titleOf(invalidField('base_url', 'is wrong')), 'That is not the address of a server')

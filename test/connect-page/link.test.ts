@@ -109,7 +109,7 @@ test('a token that is typed is verified at once, and then connected', async (t, 
     'Maria Rossi @maria',
     'Personal access token',
     '14 November 2026 at 00:00 UTC (in 11 days)',
-    'acme is reached',
+    'The token reaches acme',
     'api allows more than scanning needs',
   ]) {
     t.ok(report.includes(words), `${words}: ${report}`)

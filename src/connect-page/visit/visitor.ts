@@ -1,12 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { findPrincipal } from '../access-keys/identify.ts'
-import { hasRole, isExpired, mayActIn, type Principal } from '../callers/principal.ts'
-import { addSeconds, type Clock } from '../clock/clock.ts'
-import { hashSessionToken } from '../connect-sessions/connect-session.ts'
-import { createSealedCookie, type SealedCookieDeps } from '../connect-sessions/sealed-cookie.ts'
-import type { Database } from '../db/database.ts'
-import type { ConnectSessionRow } from '../db/tables.ts'
-import { findSessionByToken } from './queries.ts'
+import { findPrincipal } from '../../access-keys/identify.ts'
+import { hasRole, isExpired, mayActIn, type Principal } from '../../callers/principal.ts'
+import { addSeconds, type Clock } from '../../clock/clock.ts'
+import { hashSessionToken } from '../../connect-sessions/connect-session.ts'
+import { findSessionByToken } from '../../connect-sessions/queries.ts'
+import { createSealedCookie, type SealedCookieDeps } from '../../connect-sessions/sealed-cookie.ts'
+import type { Database } from '../../db/database.ts'
+import type { ConnectSessionRow } from '../../db/tables.ts'
 
 /** Who looks at the page. */
 export type Visitor =
@@ -33,7 +33,7 @@ const RENEW_AFTER_SECONDS = 60
 const REMEMBERED_SECONDS = 24 * 60 * 60
 
 type SignIn = { accessKeyId: string; startedAt: number; seenAt: number }
-type Link = { token: string }
+type OpenedLink = { token: string }
 
 export type Visitors = {
   of(request: FastifyRequest, reply: FastifyReply): Promise<Visitor>
@@ -51,7 +51,7 @@ type Deps = SealedCookieDeps & { db: Database; clock: Clock }
 export const createVisitors = (deps: Deps): Visitors => {
   const { db, clock } = deps
   const signIns = createSealedCookie<SignIn>(deps, 'connect-sign-in')
-  const links = createSealedCookie<Link>(deps, 'connect-link')
+  const links = createSealedCookie<OpenedLink>(deps, 'connect-link')
 
   const write = (reply: FastifyReply, signIn: SignIn) => {
     const { startedAt, seenAt } = signIn

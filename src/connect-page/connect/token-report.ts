@@ -1,19 +1,17 @@
-import type { TokenFinding, TokenToCheck } from '../connections/check-token.ts'
-import type { TokenFacts } from '../gitlab/inspect-token.ts'
-import { missingScopes } from '../gitlab/scopes.ts'
-import { adviceForProblem, RECOMMENDED_SCOPES, type ShownAdvice } from './advice.ts'
-import { type Avatar, avatarOf } from './avatar.ts'
-import type { Texts } from './texts.en.ts'
-import { type ShownTime, showTime } from './times.ts'
+import type { TokenFinding, TokenToCheck } from '../../connections/check-token.ts'
+import type { TokenFacts } from '../../gitlab/inspect-token.ts'
+import { missingScopes } from '../../gitlab/scopes.ts'
+import { adviceForProblem, RECOMMENDED_SCOPES, type ShownAdvice } from '../advice.ts'
+import { type Avatar, avatarOf } from '../avatar.ts'
+import type { Texts } from '../texts.en.ts'
+import { endsSoon, type ShownTime, showTime } from '../times.ts'
 
 /** Pure: what is said below a token field. */
 
 /** Scopes with which a token can change something, or reach everything. */
 const BROAD_SCOPES = ['api', 'write_repository', 'sudo', 'admin_mode', 'write_registry', 'create_runner']
-const ENDS_SOON_DAYS = 14
-const DAY_MS = 86_400_000
 
-export type ShownScope = { name: string; broad: boolean }
+type ShownScope = { name: string; broad: boolean }
 
 export type TokenReport =
   | { kind: 'waiting' }
@@ -32,10 +30,7 @@ export type TokenReport =
       group: string | undefined
     }
 
-export const isTooBroad = (scope: string): boolean => BROAD_SCOPES.includes(scope)
-
-export const endsSoon = (end: Date | null, now: Date): boolean =>
-  end !== null && end.getTime() - now.getTime() < ENDS_SOON_DAYS * DAY_MS
+const isTooBroad = (scope: string): boolean => BROAD_SCOPES.includes(scope)
 
 const hintsFor = ({ scopes }: TokenFacts, texts: Texts): string[] => {
   const broad = scopes.filter(isTooBroad)

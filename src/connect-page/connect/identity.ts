@@ -1,16 +1,14 @@
-import { resultUrl } from '../connect-sessions/connect-session.ts'
-import { findSession } from '../connect-sessions/queries.ts'
-import type { Receipt } from '../connect-sessions/receipt.ts'
-import type { Database } from '../db/database.ts'
-import { findConnection } from '../token-lifecycle/queries.ts'
-import { instanceName, type Link } from './advice.ts'
-import { type Avatar, avatarOf } from './avatar.ts'
-import type { Texts } from './texts.en.ts'
+import { resultUrl } from '../../connect-sessions/connect-session.ts'
+import { findSession } from '../../connect-sessions/queries.ts'
+import type { Receipt } from '../../connect-sessions/receipt.ts'
+import type { Database } from '../../db/database.ts'
+import { findConnection } from '../../token-lifecycle/queries.ts'
+import { type Hyperlink, instanceName } from '../advice.ts'
+import { type Avatar, avatarOf } from '../avatar.ts'
+import type { Texts } from '../texts.en.ts'
 
 /** "You connected GitLab user maria to acme. Not you?" */
 export type IdentityNotice = {
-  who: string
-  username: string | undefined
   avatar: Avatar
   sentence: string
   at: string
@@ -18,7 +16,7 @@ export type IdentityNotice = {
   /** Only what was made just now can be undone. */
   mayUndo: boolean
   /** Where the platform expects the person. */
-  proceed: Link | undefined
+  proceed: Hyperlink | undefined
 }
 
 type Deps = { db: Database; publicUrl: string; texts: Texts }
@@ -35,8 +33,6 @@ export const describeIdentity = async (
   const who = row.gitlab_username ?? row.gitlab_name ?? row.gitlab_user_id
   const sentence = receipt.created ? t.identity.sentence : t.identity.known
   return {
-    who,
-    username: row.gitlab_username ?? undefined,
     avatar: avatarOf(row.gitlab_name ?? who),
     sentence: sentence(who, row.organization),
     at: t.identity.at(instanceName(row.base_url), t.kinds[row.token_kind]),

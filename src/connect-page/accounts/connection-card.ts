@@ -1,10 +1,9 @@
-import { hasScope } from '../gitlab/scopes.ts'
-import { adviceFor, instanceName, type Link, newTokenLink } from './advice.ts'
-import { type Avatar, avatarOf } from './avatar.ts'
+import { hasScope } from '../../gitlab/scopes.ts'
+import { adviceFor, type Hyperlink, instanceName, newTokenLink } from '../advice.ts'
+import { type Avatar, avatarOf } from '../avatar.ts'
+import type { Texts } from '../texts.en.ts'
+import { endsSoon, type ShownTime, showTime } from '../times.ts'
 import type { ListedConnection, Usage } from './queries.ts'
-import type { Texts } from './texts.en.ts'
-import { type ShownTime, showTime } from './times.ts'
-import { endsSoon } from './token-report.ts'
 
 /** Pure: a connection as the list shows it. */
 
@@ -29,7 +28,7 @@ export type ConnectionCard = {
   /** Why it needs a person, or what troubles it, and what to do. */
   reason: string | undefined
   remedy: string | undefined
-  remedyLink: Link | undefined
+  remedyLink: Hyperlink | undefined
   expiry: ShownTime | undefined
   /** Not of a token that is dead already. */
   showsExpiry: boolean
@@ -55,7 +54,7 @@ const TONES: Record<CardStatus, Tone> = {
 }
 const NAMED_USERS = 2
 
-const statusOf = (row: ListedConnection, now: Date): CardStatus => {
+const cardStatusOf = (row: ListedConnection, now: Date): CardStatus => {
   if (row.status !== 'active') return row.status
   const renews = row.refreshable || row.auto_rotate
   if (!row.refreshable && row.token_expires_at !== null && row.token_expires_at <= now) return 'expired'
@@ -88,7 +87,7 @@ const namesOf = (users: Usage[], texts: Texts): string => {
 
 export const toCard = (row: ListedConnection, usage: Usage[], now: Date, texts: Texts): ConnectionCard => {
   const who = row.gitlab_name ?? row.gitlab_username ?? texts.connected.unnamed(row.gitlab_user_id)
-  const status = statusOf(row, now)
+  const status = cardStatusOf(row, now)
   const needsPerson = !['active', 'troubled'].includes(status)
   const reconnectBy = row.method === 'oauth' ? (row.oauth_app_slug ?? undefined) : undefined
   const users = usage.filter(({ connection_id }) => connection_id === row.id)

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { toCard } from '../../src/connect-page/connection-card.ts'
-import type { ListedConnection, Usage } from '../../src/connect-page/queries.ts'
-import { texts } from '../../src/connect-page/texts.en.ts'
-import { relativeTime } from '../../src/connect-page/times.ts'
+import { toCard } from '../../../src/connect-page/accounts/connection-card.ts'
+import type { ListedConnection, Usage } from '../../../src/connect-page/accounts/queries.ts'
+import { texts } from '../../../src/connect-page/texts.en.ts'
+import { relativeTime } from '../../../src/connect-page/times.ts'
 
 const NOW = new Date('2026-11-02T10:30:00Z')
 const DAY_MS = 86_400_000

@@ -1,7 +1,7 @@
 import { type SqlBool, sql } from 'kysely'
-import type { Database } from '../db/database.ts'
-import type { ConnectionRow, ConnectSessionRow } from '../db/tables.ts'
-import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
+import type { Database } from '../../db/database.ts'
+import type { ConnectionRow } from '../../db/tables.ts'
+import { IS_REFRESHABLE } from '../../token-lifecycle/queries.ts'
 
 /** What a list shows; no ciphertext is read for it. */
 const COLUMNS = [
@@ -117,25 +117,3 @@ export const listUsage = async (
   `.execute(db)
   return rows
 }
-
-/** A connect session by its token, whatever became of it. */
-export const findSessionByToken = (
-  db: Database,
-  tokenSha256: Buffer,
-): Promise<ConnectSessionRow | undefined> =>
-  db.selectFrom('connect_sessions').selectAll().where('token_sha256', '=', tokenSha256).executeTakeFirst()
-
-export type OfferedApp = { slug: string; base_url: string; instance_name: string }
-
-const offeredApps = (db: Database) =>
-  db
-    .selectFrom('oauth_apps')
-    .innerJoin('instances', 'instances.id', 'oauth_apps.instance_id')
-    .select(['oauth_apps.slug', 'instances.base_url', 'instances.name as instance_name'])
-
-/** Through which apps a person can connect. */
-export const listOfferedApps = (db: Database, limit: number): Promise<OfferedApp[]> =>
-  offeredApps(db).orderBy('oauth_apps.id').limit(limit).execute()
-
-export const findOfferedApp = (db: Database, slug: string): Promise<OfferedApp | undefined> =>
-  offeredApps(db).where('oauth_apps.slug', '=', slug).executeTakeFirst()

@@ -1,7 +1,7 @@
-import { hasRole } from '../callers/principal.ts'
-import type { App } from '../http/server.ts'
-import type { PageContext } from './context.ts'
-import { readField } from './form-fields.ts'
+import { hasRole } from '../../callers/principal.ts'
+import type { App } from '../../http/server.ts'
+import type { PageContext } from '../context.ts'
+import { readField } from '../form-fields.ts'
 
 const schema = { hide: true }
 
