@@ -56,6 +56,8 @@ export type GitLabClientOptions = GuardOptions & {
 
 /** Twice this and a wait for one's turn stay below the life of a claim (connections/claim.ts): nobody else refreshes. */
 const TIMEOUT_MS = 8_000
+/** An idle socket closes itself, also when nobody has its client any more; before the web servers of GitLab close it. */
+const IDLE_SOCKET_MS = 60_000
 const MAX_ANSWER_BYTES = 1_048_576
 const USER_AGENT = 'gitlab-token-broker'
 
@@ -73,6 +75,7 @@ const createAgent = (
     {
       keepAlive: true,
       maxSockets: CALLS_AT_ONCE,
+      timeout: IDLE_SOCKET_MS,
       ...(caCertificate ? { ca: [...rootCertificates, caCertificate] } : {}),
     },
   )
