@@ -1,8 +1,9 @@
-import type { IncomingMessage } from 'node:http'
+import type { Agent, IncomingMessage } from 'node:http'
+import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
 import Wreck from '@hapi/wreck'
-import { RequestFilteringHttpAgent, RequestFilteringHttpsAgent } from 'request-filtering-agent'
 import { isLoopback } from './base-url.ts'
+import { createFilteringAgent } from './filtering-agent.ts'
 import { CALLS_AT_ONCE, createGuard, type Guard, type GuardOptions } from './guard.ts'
 import { classifyTransportError, type TransportFailure } from './transport-failure.ts'
 
@@ -40,7 +41,7 @@ export type GitLabRequest = {
 
 export type GitLabHttpClient = {
   baseUrl: string
-  agent: RequestFilteringHttpAgent | RequestFilteringHttpsAgent
+  agent: Agent
   send(request: GitLabRequest): Promise<GitLabResult>
   /** Every call to the instance goes through it, those of the OAuth client too. */
   guard: Guard
@@ -54,6 +55,8 @@ export type GitLabClientOptions = GuardOptions & {
   timeoutMs?: number | undefined
   /** The same for an answer that holds a token which exists nowhere else. */
   issuingTimeoutMs?: number | undefined
+  /** How names resolve; by the system when left out. */
+  lookup?: LookupFunction | undefined
 }
 
 const TIMEOUT_MS = 8_000
@@ -62,28 +65,29 @@ const TIMEOUT_MS = 8_000
  * earlier would throw away the only copy of a token.
  */
 const ISSUING_TIMEOUT_MS = 150_000
+/** An idle socket closes itself, also when nobody has its client any more; before the web servers of GitLab close it. */
+const IDLE_SOCKET_MS = 60_000
 const MAX_ANSWER_BYTES = 1_048_576
-/** Metadata services of clouds: never a GitLab, whatever an instance allows. Single addresses: the filter takes no
- * range of one family while it looks at an address of the other. */
-const METADATA_SERVICES = ['169.254.169.254', '169.254.170.2', '100.100.100.200', 'fd00:ec2::254']
 const USER_AGENT = 'gitlab-token-broker'
 
 /** The base URL may not be called at all: plain http to a public host would show the token to the network. */
 export const isSchemeAllowed = ({ baseUrl, allowPrivateNetwork }: TrustProfile): boolean =>
   baseUrl.startsWith('https:') || isLoopback(baseUrl) || allowPrivateNetwork
 
-const createAgent = ({ baseUrl, allowPrivateNetwork, caCertificate }: TrustProfile) => {
-  const options = {
-    keepAlive: true,
-    maxSockets: CALLS_AT_ONCE,
-    allowPrivateIPAddress: allowPrivateNetwork,
-    denyIPAddressList: METADATA_SERVICES,
-  }
-  if (baseUrl.startsWith('http:')) return new RequestFilteringHttpAgent(options)
-  return new RequestFilteringHttpsAgent(
-    caCertificate ? { ...options, ca: [...rootCertificates, caCertificate] } : options,
+const createAgent = (
+  { baseUrl, allowPrivateNetwork, caCertificate }: TrustProfile,
+  lookup: LookupFunction | undefined,
+): Agent =>
+  createFilteringAgent(
+    baseUrl.startsWith('http:') ? 'http:' : 'https:',
+    { allowPrivateNetwork, lookup },
+    {
+      keepAlive: true,
+      maxSockets: CALLS_AT_ONCE,
+      timeout: IDLE_SOCKET_MS,
+      ...(caCertificate ? { ca: [...rootCertificates, caCertificate] } : {}),
+    },
   )
-}
 
 /**
  * The one way to a GitLab instance: addresses filtered as the profile says, checked on what the name resolves to;
@@ -91,9 +95,9 @@ const createAgent = ({ baseUrl, allowPrivateNetwork, caCertificate }: TrustProfi
  */
 export const createHttpClient = (
   profile: TrustProfile,
-  { timeoutMs = TIMEOUT_MS, issuingTimeoutMs = ISSUING_TIMEOUT_MS, ...options }: GitLabClientOptions,
+  { timeoutMs = TIMEOUT_MS, issuingTimeoutMs = ISSUING_TIMEOUT_MS, lookup, ...options }: GitLabClientOptions,
 ): GitLabHttpClient => {
-  const agent = createAgent(profile)
+  const agent = createAgent(profile, lookup)
   const guard = createGuard(options)
 
   return {
@@ -122,8 +126,9 @@ export const createHttpClient = (
           : JSON.stringify(json)
       return guard<GitLabResult>(async () => {
         let received = 0
+        let response: IncomingMessage | undefined
         try {
-          const response = await Wreck.request(method, profile.baseUrl + path, {
+          response = await Wreck.request(method, profile.baseUrl + path, {
             agent,
             headers,
             timeout,
@@ -135,6 +140,8 @@ export const createHttpClient = (
           const bytes = await Wreck.read(response, { maxBytes: MAX_ANSWER_BYTES, timeout })
           return toAnswer(response, bytes.toString('utf8'))
         } catch (error) {
+          // Wreck stops reading when the time is up, and leaves the socket in use for as long as the answer trickles.
+          response?.destroy()
           // Wreck cuts an answer over maxBytes, and reports the cut.
           if (received > MAX_ANSWER_BYTES)
             return { kind: 'failure', reason: 'answer_too_large', mayHaveActed: true }

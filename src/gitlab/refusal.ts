@@ -45,7 +45,7 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
       case 'address_not_allowed':
         return {
           code: 'address_not_allowed',
-          detail: `${baseUrl} is a private address or uses plain http. An admin can allow it: POST /v1/instances with allow_private_network.`,
+          detail: `${baseUrl} is no public address or uses plain http. An admin can allow a private one: POST /v1/instances with allow_private_network. Link-local and reserved addresses and metadata services stay refused.`,
         }
       case 'tls_not_trusted':
         return {

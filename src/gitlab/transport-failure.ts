@@ -1,3 +1,5 @@
+import { ADDRESS_NOT_ALLOWED } from './filtering-agent.ts'
+
 /** GitLab gave no usable answer. */
 export type TransportFailure = {
   kind: 'failure'
@@ -43,9 +45,7 @@ export const classifyTransportError = (error: unknown): TransportFailure => {
   const codes = causes.map(({ code }) => code).filter((code) => typeof code === 'string')
   const messages = causes.map(({ message }) => String(message ?? ''))
 
-  if (
-    messages.some((message) => /It is (private|meta) IP address|defined in denyIPAddressList/.test(message))
-  ) {
+  if (codes.includes(ADDRESS_NOT_ALLOWED)) {
     return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
   }
   if (codes.some((code) => TLS_ERRORS.test(code))) {

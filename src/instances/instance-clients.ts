@@ -18,12 +18,10 @@ const KEPT_CLIENTS = 1_000
 const KEPT_STRANGERS = 100
 
 export const createInstanceClients = (options: GitLabClientOptions): InstanceClients => {
-  // Never closed before the end: a refresh may be in flight, and its answer the only copy of a token.
+  // Never closed before the end: a refresh may be in flight, and its answer the only copy of a token. Nor strangers:
+  // whoever asks many of them would cut the calls of others.
   const registered = new LRUCache<string, GitLabHttpClient>({ max: KEPT_CLIENTS })
-  const strangers = new LRUCache<string, GitLabHttpClient>({
-    max: KEPT_STRANGERS,
-    dispose: (client) => client.close(),
-  })
+  const strangers = new LRUCache<string, GitLabHttpClient>({ max: KEPT_STRANGERS })
   return {
     for({ id, version, base_url, allow_private_network, ca_certificate }) {
       const clients = id === UNREGISTERED_ID ? strangers : registered
@@ -42,7 +40,7 @@ export const createInstanceClients = (options: GitLabClientOptions): InstanceCli
       return client
     },
     close() {
-      for (const client of registered.values()) client.close()
+      for (const client of [...registered.values(), ...strangers.values()]) client.close()
       registered.clear()
       strangers.clear()
     },

@@ -40,7 +40,10 @@ export const readTokenSet = (raw: unknown): TokenAnswer => {
 
 /** An error of @hapi/wreck: an HTTP status with its payload, or a transport error. */
 type WreckError = {
-  data?: { payload?: unknown; res?: { statusCode?: number; headers?: Record<string, string> } }
+  data?: {
+    payload?: unknown
+    res?: { statusCode?: number; headers?: Record<string, string>; destroy?(): void }
+  }
   output?: { statusCode?: number }
 }
 
@@ -50,6 +53,8 @@ export const classifyTokenError = (
   retryAfterOf: typeof readRetryAfter,
 ): TokenAnswer => {
   const { data } = (error ?? {}) as WreckError
+  // An answer that was not read to its end would keep its socket for as long as it trickles.
+  if (data?.payload === undefined) data?.res?.destroy?.()
   const status = data?.res?.statusCode
   if (status === undefined) return classifyTransport(error)
   const retryAfterSeconds = retryAfterOf(data?.res?.headers?.['retry-after'])
