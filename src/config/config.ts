@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { parseDatabaseUrl } from './database-url.ts'
 import { decodeMasterKey } from './master-key.ts'
 
 export type Config = {
@@ -10,6 +11,8 @@ export type Config = {
   /** undefined = embedded PGlite in `dataDir`. */
   databaseUrl: string | undefined
   databasePoolSize: number
+  /** What stands between us and PostgreSQL: a pooler in transaction mode; undefined = nothing that matters. */
+  databasePooler: 'transaction' | undefined
   dataDir: string
   /** 32-byte keys, the current one first; empty = the embedded default makes one in `dataDir`. */
   masterKeys: Uint8Array[]
@@ -22,6 +25,8 @@ export type Config = {
   logLevel: string
   /** How long the record of who got which token is kept. */
   leaseRetentionDays: number
+  /** How long requests go on being served after the end was announced, so that a balancer can look elsewhere. */
+  shutdownDelaySeconds: number
 }
 
 /** All faults of the environment at once, one a line; no value is ever in it. */
@@ -103,7 +108,21 @@ export const readConfig = (env: Environment): Config => {
     return url?.href.replace(/\/+$/, '')
   }
 
-  const databaseUrl = readUrl('DATABASE_URL', ['postgres:', 'postgresql:'])?.href
+  const readDatabaseUrl = (): string | undefined => {
+    const text = read('DATABASE_URL')
+    if (text === undefined) return undefined
+    const parsed = parseDatabaseUrl(text)
+    if ('urls' in parsed) return text
+    faults.push(`DATABASE_URL ${parsed.fault}`)
+    return undefined
+  }
+
+  const databaseUrl = readDatabaseUrl()
+  const pooler = read('DATABASE_POOLER') ?? 'none'
+  if (pooler !== 'none' && pooler !== 'transaction')
+    faults.push(
+      'DATABASE_POOLER must be transaction, or none: PostgreSQL itself, or a pooler in session mode',
+    )
   const port = readInteger('PORT', 8080, 0, 65535)
   const host = read('HOST') ?? (databaseUrl ? '0.0.0.0' : '127.0.0.1')
   const publicUrl = readWebUrl('PUBLIC_URL') ?? `http://127.0.0.1:${port}`
@@ -167,6 +186,7 @@ export const readConfig = (env: Environment): Config => {
     publicUrl,
     databaseUrl,
     databasePoolSize: readInteger('DATABASE_POOL_SIZE', 10, 1, 1000),
+    databasePooler: pooler === 'transaction' ? pooler : undefined,
     dataDir: read('DATA_DIR') ?? './data',
     masterKeys,
     bootstrapAdminKey,
@@ -176,6 +196,7 @@ export const readConfig = (env: Environment): Config => {
     trustProxy,
     logLevel,
     leaseRetentionDays: readInteger('LEASE_RETENTION_DAYS', 90, 1, 3650),
+    shutdownDelaySeconds: readInteger('SHUTDOWN_DELAY_SECONDS', 0, 0, 300),
   }
   if (faults.length > 0) throw new ConfigError(faults)
   return config

@@ -1,7 +1,11 @@
-import { type Kysely, sql } from 'kysely'
+import type { Kysely } from 'kysely'
 import type { fromPglite } from 'pg-boss'
-import { isConnectionError } from './sqlstate.ts'
+import type { FollowingClock } from '../clock/following-clock.ts'
+import type { Availability } from './availability.ts'
+import type { ServerFacts } from './server.ts'
 import type { Tables } from './tables.ts'
+
+export { isDatabaseUnavailable } from './availability.ts'
 
 /** A pool or a transaction: every function of a queries.ts takes one first, and uses no other. */
 export type Database = Kysely<Tables>
@@ -22,12 +26,18 @@ export type OpenDatabase = {
   patientDb: Database
   /** The connections of `db` for pg-boss, which brings its own SQL. */
   jobStore: JobStore
+  /** Shows the time of the database; each new connection sets it, and each `readFacts`. */
+  clock: FollowingClock
+  availability: Availability
+  readFacts(): Promise<ServerFacts>
   close(): Promise<void>
 }
 
 export type DatabaseOptions = {
-  /** undefined = PGlite in `dataDir`. */
+  /** One or several servers; undefined = PGlite in `dataDir`. */
   databaseUrl: string | undefined
+  /** A pooler that gives each transaction another session: nothing may outlive a transaction. */
+  pooler?: 'transaction' | undefined
   dataDir: string
   poolSize: number
   /** Called when an idle connection breaks; the pool replaces it by itself. */
@@ -35,11 +45,3 @@ export type DatabaseOptions = {
   /** How long a connection that waits for an answer may hear nothing before it is given up; 15 s. */
   silenceLimitMs?: number
 }
-
-/** Whether an error means that the database is away, in contrast to a statement that it refused. */
-export const isDatabaseUnavailable = (error: unknown): boolean =>
-  error instanceof AggregateError ? error.errors.some(isConnectionError) : isConnectionError(error)
-
-/** Asks the database for anything at all; throws what the driver throws when it is away. */
-export const isDatabaseReady = async (db: Database): Promise<boolean> =>
-  (await sql`select 1`.execute(db)).rows.length === 1

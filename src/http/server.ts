@@ -21,7 +21,12 @@ export type App = FastifyInstance<
   TypeBoxTypeProvider
 >
 
-export type ServerOptions = { logger: Logger; trustProxy: boolean | string }
+export type ServerOptions = {
+  logger: Logger
+  trustProxy: boolean | string
+  /** Whether the end was announced: answers then tell clients to close their connections. */
+  isDraining?: () => boolean
+}
 
 const BODY_LIMIT_BYTES = 65_536
 const REQUEST_TIMEOUT_MS = 30_000
@@ -47,7 +52,11 @@ const serializeRequest = (request: FastifyRequest) => ({
 })
 
 /** The Fastify server with our rules for input, errors and logs; no routes of its own. */
-export const createServer = async ({ logger, trustProxy }: ServerOptions): Promise<App> => {
+export const createServer = async ({
+  logger,
+  trustProxy,
+  isDraining = () => false,
+}: ServerOptions): Promise<App> => {
   const app = Fastify({
     loggerInstance: logger.child({}, { serializers: { req: serializeRequest } }) as FastifyBaseLogger,
     trustProxy,
@@ -59,7 +68,8 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     childLoggerFactory: (parent) => parent,
     requestIdHeader: false,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
-    return503OnClosing: true,
+    // What comes on a connection that is open still is served: the database is closed last.
+    return503OnClosing: false,
     routerOptions: { ignoreTrailingSlash: true },
     frameworkErrors: answerError,
     schemaController: { compilersFactory: createCompilersFactory() },
@@ -82,7 +92,7 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     done()
   })
   app.addHook('onSend', (_request, reply, payload, done) => {
-    if (closing) reply.header('connection', 'close')
+    if (closing || isDraining()) reply.header('connection', 'close')
     done(null, payload)
   })
   app.addHook('preValidation', refuseNul)

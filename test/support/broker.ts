@@ -89,6 +89,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   const { app, jobs, takeUpSpool } = await createApp({
     db,
     runPrepared,
+    probed: database,
     keyRing,
     clock,
     logger,

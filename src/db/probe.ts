@@ -1,0 +1,47 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { causeOf } from './availability.ts'
+import type { OpenDatabase } from './database.ts'
+import { readSchemaState } from './migrate.ts'
+import type { SchemaState } from './schema-state.ts'
+import { ReadOnlyServerError } from './server.ts'
+
+/** Shorter than the patience of those who ask for the readiness. */
+const PROBE_LIMIT_MS = 2_500
+/** Of a statement that could not write: a disk that is full or broken, a server that became a standby. */
+const CANNOT_WRITE = /^(25006|53100|58...)$/
+
+export type ProbedDatabase = Pick<OpenDatabase, 'db' | 'availability' | 'readFacts' | 'clock'>
+
+export type DatabaseProbe =
+  | { failure: string; isReadOnly: boolean }
+  | { writeTrouble: string | undefined; schema: SchemaState }
+
+const look = async ({ db, availability, readFacts }: ProbedDatabase): Promise<DatabaseProbe> => {
+  const { standby, read_only } = await readFacts()
+  const trouble = availability.trouble()
+  const lastWrite = trouble?.code !== undefined && CANNOT_WRITE.test(trouble.code) ? trouble.cause : undefined
+  const writeTrouble = standby || read_only ? 'The database server is read-only.' : lastWrite
+  return { writeTrouble, schema: await readSchemaState(db) }
+}
+
+/** Asks the database what it is now. Never throws, and answers in time. */
+export const probeDatabase = async (database: ProbedDatabase): Promise<DatabaseProbe> => {
+  const late = new AbortController()
+  try {
+    return await Promise.race([
+      look(database),
+      sleep(PROBE_LIMIT_MS, undefined, { signal: late.signal }).then(
+        (): DatabaseProbe => ({
+          failure: database.availability.trouble()?.cause ?? 'The database does not answer in time.',
+          isReadOnly: false,
+        }),
+      ),
+    ])
+  } catch (error) {
+    const isReadOnly =
+      error instanceof ReadOnlyServerError || (error as { code?: unknown } | null)?.code === '25006'
+    return { failure: causeOf(error), isReadOnly }
+  } finally {
+    late.abort()
+  }
+}
