@@ -3,16 +3,24 @@ import { isServerError, meansUnavailable } from './sqlstate.ts'
 /** After the last failure, so many milliseconds without another: then the database counts as back. */
 const QUIET_MS = 1_000
 
-type Away = { available: false; cause: string; code: string | undefined }
-export type AvailabilityChange = Away | { available: true; awaySeconds: number }
+export type AvailabilityChange =
+  | { available: false; cause: string }
+  | { available: true; awaySeconds: number }
+
+export type Trouble = {
+  cause: string
+  /** SQLSTATE, or the code of a system error. */
+  code: string | undefined
+  /** By the monotonic clock of this process. */
+  at: number
+}
 
 /** Whether the database can be used, as its statements show: one change for an outage, however many requests meet it. */
 export type Availability = {
   failed(error: unknown): void
   worked(): void
-  /** Why it cannot be used; undefined = it can. */
-  trouble(): { cause: string; code: string | undefined } | undefined
-  /** @param listener is called with each change, and at once when the database is away already. */
+  lastTrouble(): Trouble | undefined
+  /** @param listener is called with each change. */
   onChange(listener: (change: AvailabilityChange) => void): void
 }
 
@@ -47,42 +55,38 @@ export const causeOf = (error: unknown): string => {
   return [code, message].filter((part) => typeof part === 'string' && part !== '').join(': ')
 }
 
+const toTrouble = (error: unknown): Trouble => {
+  const { code } = (error instanceof AggregateError ? error.errors[0] : error) as { code?: unknown }
+  return { cause: causeOf(error), code: typeof code === 'string' ? code : undefined, at: performance.now() }
+}
+
 export const createAvailability = (): Availability => {
   const listeners: ((change: AvailabilityChange) => void)[] = []
-  let away: { since: number; lastFailure: number; change: Away } | undefined
+  /** When it went away, by the monotonic clock; undefined = it is there. */
+  let awaySince: number | undefined
+  let last: Trouble | undefined
   const tell = (change: AvailabilityChange) => {
     for (const listener of listeners) listener(change)
   }
   return {
     failed(error) {
       if (!isDatabaseUnavailable(error)) return
-      const now = performance.now()
-      if (away) {
-        away.lastFailure = now
-        return
-      }
-      const code =
-        error instanceof AggregateError ? error.errors[0]?.code : (error as { code?: unknown }).code
-      const change: Away = {
-        available: false,
-        cause: causeOf(error),
-        code: code === undefined ? undefined : String(code),
-      }
-      away = { since: now, lastFailure: now, change }
-      tell(change)
+      last = toTrouble(error)
+      if (awaySince !== undefined) return
+      awaySince = last.at
+      tell({ available: false, cause: last.cause })
     },
     worked() {
-      if (!away) return
+      if (awaySince === undefined) return
       const now = performance.now()
-      if (now - away.lastFailure < QUIET_MS) return
-      const awaySeconds = Math.round((now - away.since) / 100) / 10
-      away = undefined
+      if (last && now - last.at < QUIET_MS) return
+      const awaySeconds = Math.round((now - awaySince) / 100) / 10
+      awaySince = undefined
       tell({ available: true, awaySeconds })
     },
-    trouble: () => away?.change,
+    lastTrouble: () => last,
     onChange(listener) {
       listeners.push(listener)
-      if (away) listener(away.change)
     },
   }
 }

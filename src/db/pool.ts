@@ -2,7 +2,7 @@ import pg from 'pg'
 import type { FollowingClock } from '../clock/following-clock.ts'
 import { type Availability, isDatabaseUnavailable, markNotOpened, markOnTheWay } from './availability.ts'
 import { type Hosts, nameOf } from './hosts.ts'
-import { inspectServer, isRefusedSetting, PoolerError } from './server.ts'
+import { inspectServer, isRefusedSetting, PoolerError, ReadOnlyServerError } from './server.ts'
 
 /** What a pool of `pg` says when all its connections are taken: no fault of a server. */
 const ALL_TAKEN = 'timeout exceeded when trying to connect'
@@ -82,19 +82,29 @@ export const createPool = (
   }
 
   let ending = false
+  const connectOnce = async (): Promise<pg.PoolClient> => {
+    try {
+      return checkOut(await pool.connect())
+    } catch (error) {
+      throw markNotOpened(isRefusedSetting(error) ? new PoolerError() : error)
+    }
+  }
+
   const connect = async (): Promise<pg.PoolClient> => {
-    for (let tried = 1; ; tried += 1) {
+    let failure: unknown
+    for (let tried = 0; tried < hosts.count && !ending; tried += 1) {
       const url = hosts.current()
       try {
-        return checkOut(await pool.connect())
+        return await connectOnce()
       } catch (error) {
-        const cause = markNotOpened(isRefusedSetting(error) ? new PoolerError() : error)
-        if (!ending) availability.failed(cause)
-        if (ending || tried >= hosts.count || (cause instanceof Error && cause.message === ALL_TAKEN))
-          throw cause
+        // A server that answers tells more than one that is gone.
+        if (!(failure instanceof ReadOnlyServerError)) failure = error
+        if (error instanceof Error && error.message === ALL_TAKEN) break
         hosts.moveOnFrom(url)
       }
     }
+    if (!ending) availability.failed(failure)
+    throw failure ?? markNotOpened(new Error('The connections to the database are closed'))
   }
 
   return {
