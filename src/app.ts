@@ -13,9 +13,13 @@ import { registerConnectSessionRoutes } from './connect-sessions/routes.ts'
 import { registerConnectRoutes } from './connections/connect-routes.ts'
 import { registerConnectionRoutes } from './connections/routes.ts'
 import { registerTokenRoutes } from './connections/token-routes.ts'
-import { type Database, isDatabaseReady, type RunPrepared } from './db/database.ts'
+import type { Database, RunPrepared } from './db/database.ts'
+import type { ProbedDatabase } from './db/probe.ts'
+import { Problem } from './errors/problem.ts'
 import type { GitLabClientOptions } from './gitlab/http-client.ts'
 import { registerApiDocs } from './http/api-docs.ts'
+import { lookAtReadiness } from './http/look-at-readiness.ts'
+import { createProcessState, type ProcessState } from './http/readiness.ts'
 import { type App, createServer } from './http/server.ts'
 import { registerServiceRoutes } from './http/service-routes.ts'
 import { createInstanceClients } from './instances/instance-clients.ts'
@@ -53,6 +57,10 @@ import { createVault } from './vault/vault.ts'
 export type AppDeps = {
   db: Database
   runPrepared: RunPrepared
+  /** The database whose readiness is told and whose outages are logged; nobody asks when it is only described. */
+  probed?: ProbedDatabase
+  /** Of the process, as start.ts changes it. */
+  state?: ProcessState
   keyRing: KeyRing
   clock: Clock
   logger: Logger
@@ -82,10 +90,25 @@ export type WiredApp = {
 /** How many items of background work are under way at once. */
 const JOB_LANES = 8
 
+const START_RETRY_SECONDS = 2
+
+const refuseWhileStarting = ({ waitingFor }: ProcessState): Problem | undefined =>
+  waitingFor === undefined
+    ? undefined
+    : new Problem('database_unavailable', 'The service is starting: it waits for its database.', {
+        retryAfterSeconds: START_RETRY_SECONDS,
+      })
+
+const refuseProbe = (): never => {
+  throw new Error('There is no database to look at')
+}
+
 /** Wires every room once: each dependency is an argument that can be followed from here. */
 export const createApp = async ({
   db,
   runPrepared,
+  probed,
+  state = createProcessState(),
   keyRing,
   clock,
   logger,
@@ -93,7 +116,13 @@ export const createApp = async ({
   gitlab,
 }: AppDeps): Promise<WiredApp> => {
   const { publicUrl, allowedHosts, returnOrigins, trustProxy, dataDir } = config
-  const app = createServer({ logger, trustProxy, publicUrl, allowedHosts })
+  const app = createServer({
+    logger,
+    trustProxy,
+    publicUrl,
+    allowedHosts,
+    isDraining: () => state.draining,
+  })
   await registerApiDocs(app, publicUrl)
 
   const vault = createVault(keyRing)
@@ -101,7 +130,8 @@ export const createApp = async ({
   const instanceClients = createInstanceClients({ ...gitlab, clock })
   const access = { db, vault, clock, instanceClients }
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
-  const spool = createSpool(join(dataDir, 'spool'), vault, logger)
+  const spoolFolder = join(dataDir, 'spool')
+  const spool = createSpool(spoolFolder, vault, logger)
   const tokenSaver = createTokenSaver({
     db,
     vault,
@@ -115,7 +145,7 @@ export const createApp = async ({
     db,
     clock,
     logger,
-    folder: join(dataDir, 'spool'),
+    folder: spoolFolder,
     offerAllRetained: tokenSaver.offerAllRetained,
   })
   const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver, attempts, history })
@@ -152,6 +182,7 @@ export const createApp = async ({
   })
 
   app.register(async (routes) => {
+    routes.addHook('onRequest', (_request, _reply, done) => done(refuseWhileStarting(state)))
     registerInstanceRoutes(routes as App, { db, clock, authenticator })
     registerOAuthAppRoutes(routes as App, { db, clock, vault, publicUrl, authenticator })
     registerAccessKeyRoutes(routes as App, { db, clock, authenticator })
@@ -174,8 +205,18 @@ export const createApp = async ({
         }),
       )
     })
-    registerServiceRoutes(routes as App, { isReady: () => isDatabaseReady(db) })
   })
+  app.register(async (service) =>
+    registerServiceRoutes(service as App, {
+      readiness: () =>
+        lookAtReadiness({
+          database: probed ?? refuseProbe(),
+          state,
+          spoolFolder,
+          wentBackAt: history.wentBackAt(),
+        }),
+    }),
+  )
 
   app.addHook('onClose', async () => {
     await jobs.stop()

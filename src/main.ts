@@ -1,15 +1,23 @@
-import { ConfigError, readConfig } from './config/config.ts'
-import { createLogger } from './log.ts'
-import { type Broker, startBroker } from './start.ts'
+// The rest is loaded after the signals have a listener: as process 1 of a container Node would ignore them before.
+import type { OpenedBroker } from './start.ts'
 
 const LEAST_NODE_MAJOR = 24
-/** Longer than a call to GitLab may take, so that its answer is saved; shorter than an orchestrator's patience. */
-const SHUTDOWN_LIMIT_MS = 25_000
+/** Longer than GitLab may take to answer with a token that exists nowhere else (gitlab/http-client.ts). */
+const SHUTDOWN_LIMIT_MS = 160_000
 
 const fail = (message: string): never => {
   process.stderr.write(`${message}\n`)
   process.exit(1)
 }
+
+let stopSignal: string | undefined
+let shutDown: (signal: string) => void = () => process.exit(0)
+for (const signal of ['SIGTERM', 'SIGINT'])
+  process.on(signal, () => {
+    if (stopSignal !== undefined) return
+    stopSignal = signal
+    shutDown(signal)
+  })
 
 if (Number(process.versions.node.split('.')[0]) < LEAST_NODE_MAJOR) {
   fail(
@@ -17,45 +25,56 @@ if (Number(process.versions.node.split('.')[0]) < LEAST_NODE_MAJOR) {
   )
 }
 
-/** A host name with two addresses fails twice, and the whole then has no message of its own. */
-const reasonOf = (error: unknown): string => {
-  if (error instanceof AggregateError) return error.errors.map(reasonOf).join('; ')
-  return error instanceof Error ? error.message : 'unknown error'
-}
+const { ConfigError, readConfig } = await import('./config/config.ts')
+const { DataFolderError } = await import('./config/data-folder.ts')
+const { causeOf } = await import('./db/availability.ts')
+const { PoolerError } = await import('./db/server.ts')
+const { createLogger } = await import('./log.ts')
+const { openBroker } = await import('./start.ts')
+const { WrongMasterKeyError } = await import('./vault/key-ring.ts')
 
-const start = async (): Promise<Broker> => {
-  try {
-    const config = readConfig(process.env)
-    const logger = createLogger(config.logLevel)
-    const broker = await startBroker(config, logger)
-    logger.info(
-      { url: broker.url, public_url: config.publicUrl, database: broker.database.kind },
-      'listening',
+/** What its message says in full. */
+const SELF_EXPLAINING = [ConfigError, DataFolderError, PoolerError, WrongMasterKeyError]
+
+const reasonOf = (error: unknown): string => causeOf(error) || 'unknown error'
+
+const failToStart = (error: unknown): never =>
+  fail(
+    error instanceof Error && SELF_EXPLAINING.some((kind) => error instanceof kind)
+      ? error.message
+      : `Could not start: ${reasonOf(error)}`,
+  )
+
+const start = async (): Promise<void> => {
+  const config = readConfig(process.env)
+  const logger = createLogger(config.logLevel)
+  const broker: OpenedBroker = await openBroker(config, logger)
+
+  shutDown = async (signal) => {
+    const { shutdownDelaySeconds: delaySeconds } = config
+    logger.info({ signal, delay_seconds: delaySeconds }, 'shutting down')
+    const limitMs = delaySeconds * 1000 + SHUTDOWN_LIMIT_MS
+    setTimeout(() => fail('Shutdown took too long.'), limitMs).unref()
+    await broker.close({ delaySeconds })
+    process.exit(0)
+  }
+
+  const about = { url: broker.url, public_url: config.publicUrl, database: broker.database.kind }
+  logger.debug(about, 'open, not ready yet')
+  const { newAdminKey } = await broker.ready.catch(async (error: unknown) => {
+    if (stopSignal === undefined) await broker.close().catch(() => undefined)
+    throw error
+  })
+  logger.info(about, 'listening')
+  if (newAdminKey) {
+    logger.flush()
+    process.stdout.write(
+      `\n  Your admin access key, shown this once: ${newAdminKey}\n  Swagger UI: ${broker.url}/docs\n\n`,
     )
-    if (broker.newAdminKey) {
-      logger.flush()
-      process.stdout.write(
-        `\n  Your admin access key, shown this once: ${broker.newAdminKey}\n  Swagger UI: ${broker.url}/docs\n\n`,
-      )
-    }
-
-    let closing = false
-    const shutDown = async (signal: string): Promise<void> => {
-      if (closing) return
-      closing = true
-      logger.info({ signal }, 'shutting down')
-      setTimeout(() => fail('Shutdown took too long.'), SHUTDOWN_LIMIT_MS).unref()
-      await broker.close()
-      process.exit(0)
-    }
-    process.on('SIGTERM', shutDown)
-    process.on('SIGINT', shutDown)
-    return broker
-  } catch (error) {
-    const isExpected =
-      error instanceof ConfigError || (error instanceof Error && error.name === 'WrongMasterKeyError')
-    return fail(isExpected ? error.message : `Could not start: ${reasonOf(error)}`)
   }
 }
 
-await start()
+await start().catch((error: unknown) => {
+  // An end that was asked for breaks the start off: the process exits when it has closed everything.
+  if (stopSignal === undefined) failToStart(error)
+})

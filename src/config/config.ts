@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { parseDatabaseUrl } from './database-url.ts'
 import { createReader, type Environment } from './environment.ts'
 import { isLoopback, parseHosts } from './hosts.ts'
 import { decodeMasterKey } from './master-key.ts'
@@ -13,6 +14,8 @@ export type Config = {
   /** undefined = embedded PGlite in `dataDir`. */
   databaseUrl: string | undefined
   databasePoolSize: number
+  /** What stands between us and PostgreSQL: a pooler in transaction mode; undefined = nothing that matters. */
+  databasePooler: 'transaction' | undefined
   dataDir: string
   /** 32-byte keys, the current one first; empty = the embedded default makes one in `dataDir`. */
   masterKeys: Uint8Array[]
@@ -27,6 +30,8 @@ export type Config = {
   leaseRetentionDays: number
   /** How long issued tokens stay on the disk, encrypted, after they were saved; 0 = not at all. */
   spoolRetentionHours: number
+  /** How long requests go on being served after the end was announced, so that a balancer can look elsewhere. */
+  shutdownDelaySeconds: number
 }
 
 /** All faults of the environment at once, one a line; no value is ever in it. */
@@ -58,6 +63,14 @@ const isProxy = (text: string): boolean => {
   return prefix === undefined || (/^\d+$/.test(prefix) && Number(prefix) <= longest)
 }
 
+const readDatabaseUrl = (text: string | undefined, faults: string[]): string | undefined => {
+  if (text === undefined) return undefined
+  const parsed = parseDatabaseUrl(text)
+  if ('urls' in parsed) return text
+  faults.push(`DATABASE_URL ${parsed.fault}`)
+  return undefined
+}
+
 const readMasterKeys = (text: string | undefined, faults: string[]): Uint8Array[] => {
   const masterKeys: Uint8Array[] = []
   for (const [index, part] of (text?.split(',') ?? []).entries()) {
@@ -78,9 +91,14 @@ const readMasterKeys = (text: string | undefined, faults: string[]): Uint8Array[
 export const readConfig = (env: Environment): Config => {
   const faults: string[] = []
 
-  const { read, readInteger, readUrl, readWebUrl } = createReader(env, faults)
+  const { read, readInteger, readWebUrl } = createReader(env, faults)
 
-  const databaseUrl = readUrl('DATABASE_URL', ['postgres:', 'postgresql:'])?.href
+  const databaseUrl = readDatabaseUrl(read('DATABASE_URL'), faults)
+  const pooler = read('DATABASE_POOLER') ?? 'none'
+  if (pooler !== 'none' && pooler !== 'transaction')
+    faults.push(
+      'DATABASE_POOLER must be transaction, or none: PostgreSQL itself, or a pooler in session mode',
+    )
   const port = readInteger('PORT', 8080, 0, 65535)
   const host = read('HOST') ?? (databaseUrl ? '0.0.0.0' : '127.0.0.1')
   const writtenPublicUrl = readWebUrl('PUBLIC_URL')
@@ -141,6 +159,7 @@ export const readConfig = (env: Environment): Config => {
     allowedHosts: namesAreKnown ? allowedHosts : undefined,
     databaseUrl,
     databasePoolSize: readInteger('DATABASE_POOL_SIZE', 10, 1, 1000),
+    databasePooler: pooler === 'transaction' ? pooler : undefined,
     dataDir: read('DATA_DIR') ?? './data',
     masterKeys,
     bootstrapAdminKey,
@@ -151,6 +170,7 @@ export const readConfig = (env: Environment): Config => {
     logLevel,
     leaseRetentionDays: readInteger('LEASE_RETENTION_DAYS', 90, 1, 3650),
     spoolRetentionHours: readInteger('SPOOL_RETENTION_HOURS', 24, 0, 720),
+    shutdownDelaySeconds: readInteger('SHUTDOWN_DELAY_SECONDS', 0, 0, 300),
   }
   if (faults.length > 0) throw new ConfigError(faults)
   return config

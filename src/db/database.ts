@@ -1,7 +1,11 @@
-import { type Kysely, sql } from 'kysely'
+import type { Kysely } from 'kysely'
 import type { fromPglite } from 'pg-boss'
-import { isConnectionError } from './sqlstate.ts'
+import type { FollowingClock } from '../clock/following-clock.ts'
+import type { Availability } from './availability.ts'
+import type { ServerFacts } from './server.ts'
 import type { Tables } from './tables.ts'
+
+export { isDatabaseUnavailable } from './availability.ts'
 
 /** A pool or a transaction: every function of a queries.ts takes one first, and uses no other. */
 export type Database = Kysely<Tables>
@@ -25,12 +29,18 @@ export type OpenDatabase = {
   patientDb: Database
   /** Gives the connections of `db` to pg-boss, which brings its own SQL. */
   jobStore: JobStore
+  /** Shows the time of the database; each new connection sets it, and each `readFacts`. */
+  clock: FollowingClock
+  availability: Availability
+  readFacts(): Promise<ServerFacts>
   close(): Promise<void>
 }
 
 export type DatabaseOptions = {
-  /** undefined = PGlite in `dataDir`. */
+  /** One or several servers; undefined = PGlite in `dataDir`. */
   databaseUrl: string | undefined
+  /** A pooler that gives each transaction another session: nothing may outlive a transaction. */
+  pooler?: 'transaction' | undefined
   dataDir: string
   poolSize: number
   /** Called when an idle connection breaks. The pool replaces the connection by itself. */
@@ -38,11 +48,3 @@ export type DatabaseOptions = {
   /** How long a connection may wait for an answer before the connection is closed; default 15 s. */
   silenceLimitMs?: number
 }
-
-/** Whether an error means that the database is away. A statement that the database refused is another thing. */
-export const isDatabaseUnavailable = (error: unknown): boolean =>
-  error instanceof AggregateError ? error.errors.some(isConnectionError) : isConnectionError(error)
-
-/** Asks the database for anything at all. Throws the driver's error when the database is away. */
-export const isDatabaseReady = async (db: Database): Promise<boolean> =>
-  (await sql`select 1`.execute(db)).rows.length === 1

@@ -1,23 +1,60 @@
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { PGlite } from '@electric-sql/pglite'
 import { Kysely, PGliteDialect } from 'kysely'
+import { createFollowingClock } from '../clock/following-clock.ts'
+import { DataFolderError, ensureWritable, isFull } from '../config/data-folder.ts'
+import { createAvailability } from './availability.ts'
 import type { JobStore, OpenDatabase, PreparedStatement, RunPrepared } from './database.ts'
+import { ownFolder } from './owner.ts'
+import { readFacts } from './server.ts'
 import type { Tables } from './tables.ts'
 
-/** PGlite in a folder: a PostgreSQL in this process, which takes one statement at a time. */
+/** PGlite says "failed to initialize" whatever the cause. */
+const openPglite = async (folder: string): Promise<PGlite> => {
+  try {
+    // Loaded only here: whoever has a PostgreSQL does not pay for a second one.
+    const { PGlite } = await import('@electric-sql/pglite')
+    return await PGlite.create(folder)
+  } catch (error) {
+    ensureWritable(folder)
+    const cause = isFull(folder)
+      ? 'the disk is full'
+      : `its files do not open (${error instanceof Error && error.message ? error.message : 'unknown cause'})`
+    throw new DataFolderError(`The embedded database in ${resolve(folder)} cannot be opened: ${cause}.`)
+  }
+}
+
+/**
+ * PGlite in a folder: a PostgreSQL in this process, which takes one statement at a time.
+ * @throws {DataFolderError}
+ */
 export const openEmbedded = (dataDir: string): OpenDatabase => {
   const folder = join(dataDir, 'pglite')
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
-  // Loaded only here: a process with a real PostgreSQL does not pay for a second one.
+  ensureWritable(dataDir)
+  const disown = ownFolder(dataDir)
+  ensureWritable(folder)
+  // Its clock is the one of this machine: when that is set back, tokens must not get longer lives.
+  const clock = createFollowingClock({ mayGoBack: false })
+  const availability = createAvailability()
   let opened: Promise<PGlite> | undefined
   const open = () => {
-    opened ??= import('@electric-sql/pglite').then(({ PGlite }) => PGlite.create(folder))
+    opened ??= openPglite(folder)
     return opened
   }
-  const db = new Kysely<Tables>({ dialect: new PGliteDialect({ pglite: open }) })
-  const runPrepared: RunPrepared = async <Row>({ text }: PreparedStatement, values: unknown[]) =>
-    (await (await open()).query<Row>(text, values)).rows
+  const db = new Kysely<Tables>({
+    dialect: new PGliteDialect({ pglite: open }),
+    log: (event) => (event.level === 'error' ? availability.failed(event.error) : availability.worked()),
+  })
+  const runPrepared: RunPrepared = async <Row>({ text }: PreparedStatement, values: unknown[]) => {
+    try {
+      const { rows } = await (await open()).query<Row>(text, values)
+      availability.worked()
+      return rows
+    } catch (error) {
+      availability.failed(error)
+      throw error
+    }
+  }
   let store: JobStore | undefined
   const jobStore: JobStore = {
     async executeSql(text, values) {
@@ -25,5 +62,21 @@ export const openEmbedded = (dataDir: string): OpenDatabase => {
       return store.executeSql(text, values)
     },
   }
-  return { db, patientDb: db, kind: 'embedded', runPrepared, jobStore, close: () => db.destroy() }
+  const query = async (text: string) => (await open()).query(text)
+  return {
+    db,
+    patientDb: db,
+    kind: 'embedded',
+    runPrepared,
+    jobStore,
+    clock,
+    availability,
+    readFacts: () => readFacts({ query }, clock),
+    async close() {
+      await db.destroy()
+      const pglite = await opened?.catch(() => undefined)
+      if (pglite && !pglite.closed) await pglite.close()
+      disown()
+    },
+  }
 }

@@ -1,27 +1,137 @@
 import { readdir } from 'node:fs/promises'
+import { sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
-import type { OpenDatabase } from './database.ts'
+import type { Database, OpenDatabase } from './database.ts'
+import { judgeSchema, type SchemaState } from './schema-state.ts'
+
+/**
+ * A migration of a rolling upgrade first expands: versions before it run beside it. One that takes away what the version
+ * before still uses comes a version later, and names the migration that a version must know to live with it.
+ */
+export type MigrationModule = Migration & { oldestNeighbour?: string }
 
 const FOLDER = new URL('../../migrations/', import.meta.url)
 const FILE_NAME = /^\d{4}_\w+\.ts$/
+/**
+ * The migrations that the first versions brought along, and the tables in which Kysely remembers what it has applied.
+ * Those versions refuse to start when their table has a name that they do not know, so later migrations have another.
+ */
+const FIRST = ['0001_initial', '0002_lookups_by_url', '0003_match_versions']
+const FIRST_TABLE = 'kysely_migration'
+const LATER_TABLE = 'kysely_later_migration'
 
-const loadMigrations = async (): Promise<Record<string, Migration>> => {
+/** The schema is none that this version can work on. */
+export class SchemaError extends Error {
+  constructor(reason: string) {
+    super(reason)
+    this.name = 'SchemaError'
+  }
+}
+
+const loadMigrations = async (): Promise<Record<string, MigrationModule>> => {
   const files = (await readdir(FOLDER)).filter((name) => FILE_NAME.test(name)).sort()
   const modules = await Promise.all(files.map((name) => import(new URL(name, FOLDER).href)))
   return Object.fromEntries(
-    files.map((name, index) => [name.replace(/\.ts$/, ''), modules[index] as Migration]),
+    files.map((name, index) => [name.replace(/\.ts$/, ''), modules[index] as MigrationModule]),
   )
 }
 
-/**
- * Brings the database to the newest schema. Safe to run from many processes at once: Kysely takes an advisory lock.
- * @returns the names of the migrations that were applied now.
- */
-export const migrateToLatest = async ({ patientDb }: Pick<OpenDatabase, 'patientDb'>): Promise<string[]> => {
-  const migrator = new Migrator({ db: patientDb, provider: { getMigrations: loadMigrations } })
+/** Written by the migration itself, in its transaction. Kept as a comment, which no version before stumbles over. */
+const declareNeighbour = async (db: Database, name: string): Promise<void> => {
+  await sql`comment on table ${sql.table(LATER_TABLE)} is ${sql.lit(name)}`.execute(db)
+}
+
+const withDeclaration = ({ oldestNeighbour, ...migration }: MigrationModule): Migration =>
+  oldestNeighbour === undefined
+    ? migration
+    : {
+        ...migration,
+        up: async (db) => {
+          await migration.up(db)
+          await declareNeighbour(db, oldestNeighbour)
+        },
+      }
+
+const namesIn = async (db: Database, table: string): Promise<string[]> => {
+  const { rows } = await sql<{ name: string }>`select name from ${sql.table(table)} order by name`.execute(db)
+  return rows.map(({ name }) => name)
+}
+
+type Found = { first: string | null; later: string | null; neighbour: string | null }
+
+/** How the schema of a database stands to this version. */
+export const readSchemaState = async (
+  db: Database,
+  migrations?: Record<string, MigrationModule>,
+): Promise<SchemaState> => {
+  const ours = Object.keys(migrations ?? (await loadMigrations()))
+  const { rows } = await sql<Found>`
+    select to_regclass(${FIRST_TABLE})::text as first, to_regclass(${LATER_TABLE})::text as later,
+      obj_description(to_regclass(${LATER_TABLE}), 'pg_class') as neighbour`.execute(db)
+  const { first, later, neighbour } = rows[0]!
+  const applied = [
+    ...(first === null ? [] : await namesIn(db, FIRST_TABLE)),
+    ...(later === null ? [] : await namesIn(db, LATER_TABLE)),
+  ]
+  return judgeSchema(applied, ours, neighbour ?? undefined)
+}
+
+const applyAll = async (
+  db: Database,
+  migrations: Record<string, Migration>,
+  migrationTableName: string,
+): Promise<string[]> => {
+  const migrator = new Migrator({
+    db,
+    migrationTableName,
+    provider: { getMigrations: async () => migrations },
+  })
   const { error, results } = await migrator.migrateToLatest()
   if (error) throw error
   return (results ?? [])
     .filter(({ status }) => status === 'Success')
     .map(({ migrationName }) => migrationName)
 }
+
+export type MigrateResult = {
+  /** Names of the migrations that were applied now. */
+  applied: string[]
+  /** Names of those that a newer version has applied, and that this one can live with. */
+  unknown: string[]
+}
+
+/**
+ * Brings the database to the newest schema; leaves one alone that a newer version has brought further. Safe to run from
+ * many processes at once: Kysely takes an advisory lock. Broken off at any moment, it is the same as not begun.
+ * @throws {SchemaError}
+ */
+export const migrate = async (
+  { patientDb }: Pick<OpenDatabase, 'patientDb'>,
+  migrations?: Record<string, MigrationModule>,
+): Promise<MigrateResult> => {
+  const ours = migrations ?? (await loadMigrations())
+  const state = await readSchemaState(patientDb, ours)
+  if (state.kind === 'unusable') throw new SchemaError(state.reason)
+  // Kysely would take what it does not know for a corrupted history.
+  if (state.kind === 'newer') return { applied: [], unknown: state.unknown }
+  if (state.kind === 'current') return { applied: [], unknown: [] }
+  const entries = Object.entries(ours).map(([name, module]) => [name, withDeclaration(module)] as const)
+  const isFirst = (name: string) => FIRST.includes(name)
+  const applied = [
+    ...(await applyAll(
+      patientDb,
+      Object.fromEntries(entries.filter(([name]) => isFirst(name))),
+      FIRST_TABLE,
+    )),
+    ...(await applyAll(
+      patientDb,
+      Object.fromEntries(entries.filter(([name]) => !isFirst(name))),
+      LATER_TABLE,
+    )),
+  ]
+  return { applied, unknown: [] }
+}
+
+/** @returns the names of the migrations that were applied now. */
+export const migrateToLatest = async (database: Pick<OpenDatabase, 'patientDb'>): Promise<string[]> =>
+  (await migrate(database)).applied

@@ -1,8 +1,13 @@
 import { Socket } from 'node:net'
 import { Kysely, PostgresDialect } from 'kysely'
-import pg from 'pg'
-import type { DatabaseOptions, JobStore, OpenDatabase } from './database.ts'
+import type pg from 'pg'
+import { createFollowingClock } from '../clock/following-clock.ts'
+import { createAvailability } from './availability.ts'
+import type { DatabaseOptions, OpenDatabase } from './database.ts'
+import { createHosts } from './hosts.ts'
 import { createPipelines } from './pipelines.ts'
+import { createPool, type Pool } from './pool.ts'
+import { readFacts } from './server.ts'
 import type { Tables } from './tables.ts'
 
 /** Connections of the pool that only lookups use: lists and pages never make a lookup wait. */
@@ -15,10 +20,9 @@ const STATEMENT_TIMEOUT_MS = 10_000
  * caller tries again.
  */
 const LOCK_TIMEOUT_MS = 3_000
-/**
- * The process of a transaction that does nothing for this long is gone. PostgreSQL ends the transaction and frees its
- * rows.
- */
+/** The same as the server writes it. */
+const LOCK_TIMEOUT = '3s'
+/** A fault is also a transaction that does nothing for this long: its process is gone, and its row locks are to go too. */
 const IDLE_TRANSACTION_TIMEOUT_MS = 10_000
 /** For a network that swallows the answer: the server's own limit does not see that. */
 const SILENCE_LIMIT_MS = 15_000
@@ -37,52 +41,70 @@ const createImpatientSocket = (silenceLimitMs: number): Socket => {
   )
 }
 
-/** Three pools: for lists, pages and changes; for the prepared statements of lookups; for migrations. */
-export const openPostgresql = ({
-  databaseUrl,
-  poolSize,
-  onIdleError,
-  silenceLimitMs = SILENCE_LIMIT_MS,
-}: DatabaseOptions & { databaseUrl: string }): OpenDatabase => {
-  const openPool = (max: number, options: pg.PoolConfig): pg.Pool => {
-    const pool = new pg.Pool({
-      connectionString: databaseUrl,
-      max,
-      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-      idleTimeoutMillis: IDLE_TIMEOUT_MS,
-      application_name: 'gitlab-token-broker',
-      ...options,
-    })
-    pool.on('error', (error) => onIdleError?.(error))
-    // The pool listens to idle connections only. When a connection breaks between two statements of a transaction, the
-    // next statement fails; without this listener the process would end before that.
-    pool.on('connect', (client) => client.on('error', () => undefined))
-    return pool
-  }
+type PoolConfigs = { usual: pg.PoolConfig; prepared: pg.PoolConfig; lockTimeout: string | undefined }
+
+/** A pooler in transaction mode takes no settings for a session: there is none. */
+const configsFor = (pooler: DatabaseOptions['pooler'], silenceLimitMs: number): PoolConfigs => {
+  const stream = () => createImpatientSocket(silenceLimitMs)
+  if (pooler === 'transaction') return { usual: { stream }, prepared: { stream }, lockTimeout: undefined }
   const limits: pg.PoolConfig = {
     statement_timeout: STATEMENT_TIMEOUT_MS,
     lock_timeout: LOCK_TIMEOUT_MS,
     idle_in_transaction_session_timeout: IDLE_TRANSACTION_TIMEOUT_MS,
-    stream: () => createImpatientSocket(silenceLimitMs),
+    stream,
   }
-  const prepared = Math.min(MOST_PREPARED, Math.max(1, Math.floor(poolSize / 2)))
-  const pool = openPool(Math.max(1, poolSize - prepared), limits)
-  // Each statement is planned once a connection: planning for each call costs as much as running it.
-  const preparedPool = openPool(prepared, {
-    ...limits,
-    pipeline: true,
-    options: '-c plan_cache_mode=force_generic_plan',
-  })
-  // Migrations may wait long. A network that is gone without a word still ends them.
+  // Planned once a connection: planning anew for each call, as PostgreSQL would, costs as much as running them.
+  const prepared = { ...limits, pipeline: true, options: '-c plan_cache_mode=force_generic_plan' }
+  return { usual: limits, prepared, lockTimeout: LOCK_TIMEOUT }
+}
+
+/** Three pools: for lists, pages and changes; for the prepared statements of lookups; for migrations. */
+export const openPostgresql = ({
+  databaseUrls,
+  pooler,
+  poolSize,
+  onIdleError,
+  silenceLimitMs = SILENCE_LIMIT_MS,
+}: DatabaseOptions & { databaseUrls: string[] }): OpenDatabase => {
+  const clock = createFollowingClock()
+  const availability = createAvailability()
+  const hosts = createHosts(databaseUrls)
+  const openPool = (max: number, config: pg.PoolConfig, lockTimeout?: string): Pool =>
+    createPool(
+      { hosts, clock, availability, onIdleError },
+      {
+        max,
+        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+        idleTimeoutMillis: IDLE_TIMEOUT_MS,
+        application_name: 'gitlab-token-broker',
+        ...config,
+      },
+      lockTimeout,
+    )
+  const { usual, prepared, lockTimeout } = configsFor(pooler, silenceLimitMs)
+  const preparedSize = Math.min(MOST_PREPARED, Math.max(1, Math.floor(poolSize / 2)))
+  const pool = openPool(Math.max(1, poolSize - preparedSize), usual, lockTimeout)
+  const preparedPool = openPool(preparedSize, prepared, lockTimeout)
+  // Waiting long is its purpose; a network that is gone without a word ends it all the same.
   const patientPool = openPool(1, { keepAlive: true, keepAliveInitialDelayMillis: SILENCE_LIMIT_MS })
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   const patientDb = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: patientPool }) })
-  const jobStore: JobStore = { executeSql: (text, values) => pool.query(text, values) }
-  const runPrepared = createPipelines(preparedPool)
+  const runPrepared = createPipelines(preparedPool, { availability, keepsSessions: pooler === undefined })
   let closed: Promise<unknown> | undefined
   const close = async () => {
-    closed ??= Promise.all([db.destroy(), patientDb.destroy(), preparedPool.end()])
+    // What the patient connection waits for may come in hours: a migration that is broken off changes nothing.
+    closed ??= Promise.all([pool.end(), preparedPool.end(), patientPool.end(true)])
     await closed
   }
-  return { db, patientDb, kind: 'postgresql', runPrepared, jobStore, close }
+  return {
+    db,
+    patientDb,
+    kind: 'postgresql',
+    runPrepared,
+    jobStore: { executeSql: (text, values) => pool.query(text, values) },
+    clock,
+    availability,
+    readFacts: () => readFacts(pool, clock),
+    close,
+  }
 }

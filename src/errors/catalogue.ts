@@ -59,6 +59,8 @@ export const CATALOGUE = {
   // Ourselves
   internal_error: [500, 'Something went wrong here'],
   database_unavailable: [503, 'The database does not answer'],
+  draining: [503, 'The process ends soon'],
+  not_ready: [503, 'The service is not ready'],
 } as const satisfies Record<string, readonly [status: number, title: string]>
 
 export type ProblemCode = keyof typeof CATALOGUE

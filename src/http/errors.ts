@@ -1,11 +1,13 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { isDatabaseUnavailable } from '../db/database.ts'
-import { statusOf, titleOf } from '../errors/catalogue.ts'
+import { type ProblemCode, statusOf, titleOf } from '../errors/catalogue.ts'
 import { type FieldError, Problem } from '../errors/problem.ts'
 import { PROBLEM_MEDIA_TYPE } from './problem-schema.ts'
 import type { InputFault } from './validator.ts'
 
 const DATABASE_RETRY_SECONDS = 5
+/** States, not events: each change is logged where it is seen, and a line for each request would bury it. */
+const STATES: ReadonlySet<ProblemCode> = new Set(['database_unavailable', 'draining', 'not_ready'])
 
 /** How messages call a part of the request. */
 const PARTS: Record<string, string> = { params: 'path', querystring: 'query' }
@@ -116,7 +118,7 @@ export const answerError = (error: unknown, request: FastifyRequest, reply: Fast
   const problem = toProblem(error as FastifyError)
   if (problem === undefined) request.log.error({ err: error, request_id: request.id }, 'unexpected error')
   else if (statusOf(problem.code) >= 500)
-    request.log.warn(
+    request.log[STATES.has(problem.code) ? 'debug' : 'warn'](
       { code: problem.code, request_id: request.id, ...(error === problem ? {} : { cause: causeOf(error) }) },
       problem.message,
     )

@@ -29,6 +29,8 @@ export type ServerOptions = {
   publicUrl: string
   /** Under which host names it answers beside that of publicUrl and those of this machine; undefined = any. */
   allowedHosts: string[] | undefined
+  /** Whether the end was announced: answers then tell clients to close their connections. */
+  isDraining?: () => boolean
 }
 
 const BODY_LIMIT_BYTES = 65_536
@@ -56,7 +58,13 @@ const serializeRequest = (request: FastifyRequest) => ({
 })
 
 /** The Fastify server with our rules for input, errors and logs; no routes of its own. */
-export const createServer = ({ logger, trustProxy, publicUrl, allowedHosts }: ServerOptions): App => {
+export const createServer = ({
+  logger,
+  trustProxy,
+  publicUrl,
+  allowedHosts,
+  isDraining = () => false,
+}: ServerOptions): App => {
   const app = Fastify({
     loggerInstance: logger.child({}, { serializers: { req: serializeRequest } }) as FastifyBaseLogger,
     trustProxy,
@@ -68,7 +76,8 @@ export const createServer = ({ logger, trustProxy, publicUrl, allowedHosts }: Se
     childLoggerFactory: (parent) => parent,
     requestIdHeader: false,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
-    return503OnClosing: true,
+    // What comes on a connection that is open still is served: the database is closed last.
+    return503OnClosing: false,
     routerOptions: { ignoreTrailingSlash: true },
     // HEAD would run what GET runs: grant a lease, say.
     exposeHeadRoutes: false,
@@ -98,7 +107,7 @@ export const createServer = ({ logger, trustProxy, publicUrl, allowedHosts }: Se
     done()
   })
   app.addHook('onSend', (_request, reply, payload, done) => {
-    if (closing) reply.header('connection', 'close')
+    if (closing || isDraining()) reply.header('connection', 'close')
     done(null, payload)
   })
   app.addHook('preValidation', refuseUnstorableTexts)

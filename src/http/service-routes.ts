@@ -1,18 +1,54 @@
 import { Type } from 'typebox'
 import { Problem } from '../errors/problem.ts'
 import { publicProblems } from './problem-schema.ts'
+import type { Readiness } from './readiness.ts'
 import { refTo } from './schemas.ts'
 import type { App } from './server.ts'
 
 const tags = ['Service']
+const RETRY_SECONDS = 5
+
 const ServiceStatus = Type.Object(
   { status: Type.Literal('ok') },
   { $id: 'ServiceStatus', description: 'The service is well.' },
 )
 
-/** @param isReady throws, or answers false, while requests could not be served. */
-export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promise<boolean> }): void => {
-  app.addSchema(ServiceStatus)
+const ReadinessCheck = Type.Object(
+  {
+    name: Type.String({
+      description:
+        '`serving`, `database`, `writable`, `schema`, `keys`, `spool`, `history` or `clock`; more may come.',
+    }),
+    outcome: Type.String({
+      enum: ['ok', 'warning', 'failed', 'unknown'],
+      description: '`ok` and `warning` are no reason to send requests elsewhere.',
+    }),
+    detail: Type.String({ description: 'For people; it may change.' }),
+  },
+  { $id: 'ReadinessCheck', description: 'One thing that serving takes, and how it is.' },
+)
+
+const Ready = Type.Object(
+  { status: Type.Literal('ok'), checks: Type.Array(refTo(ReadinessCheck)) },
+  { $id: 'Readiness', description: 'The service can serve requests.' },
+)
+
+const READINESS = `Whether requests should come here, with every check by name:
+
+- \`serving\`: the start is done and no end was announced. After SIGTERM this fails with \`draining\` while requests are still served.
+- \`database\`: the database answers. \`writable\`: it is no standby and takes changes.
+- \`schema\`: all migrations of this version are there, and none that it cannot live with.
+- \`keys\`: the data keys are open.
+- \`spool\`: the folder that keeps tokens while the database is away can be written.
+- \`history\`: a warning when the database went back to an earlier state, by a restore or a failover.
+- \`clock\`: the clock of this machine is within 10 s of the database's; a warning beyond 2 s.
+
+GitLab being away is no reason. A 503 holds the same \`checks\` as a member of the problem.`
+
+/** @param readiness looks anew with each call. */
+export const registerServiceRoutes = (app: App, { readiness }: { readiness(): Promise<Readiness> }): void => {
+  for (const schema of [ServiceStatus, ReadinessCheck, Ready]) app.addSchema(schema)
+
   app.get(
     '/healthz',
     {
@@ -36,15 +72,19 @@ export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promis
         tags,
         security: [],
         summary: 'Ask whether the service can serve requests',
-        description: 'Asks the database. Send no requests to this process while this fails.',
-        response: { 200: refTo(ServiceStatus), ...publicProblems() },
+        description: READINESS,
+        response: { 200: refTo(Ready), ...publicProblems('draining', 'not_ready') },
       },
     },
-    async () => {
-      if (!(await isReady().catch(() => false))) {
-        throw new Problem('database_unavailable', 'The database cannot be reached.', { retryAfterSeconds: 5 })
-      }
-      return { status: 'ok' as const }
+    async (_request, reply) => {
+      const { checks, refusal } = await readiness()
+      reply.header('cache-control', 'no-store')
+      if (refusal)
+        throw new Problem(refusal.code, refusal.detail, {
+          retryAfterSeconds: RETRY_SECONDS,
+          members: { checks },
+        })
+      return { status: 'ok' as const, checks }
     },
   )
 

@@ -2,6 +2,7 @@ import { sql } from 'kysely'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
 import { END_OF_EARLY_PAUSE, IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 import type { LeaseRequest, LeaseRow } from './lease.ts'
+import { CLOCK_SLACK_SECONDS } from './serving-decision.ts'
 
 /** In these fragments $1 is the time. */
 export const IS_LEASED = (connection: string) => `exists (
@@ -76,7 +77,13 @@ export const leaseStatement = ({
         and connection.unanswered_since is null
         and (
           connection.token_expires_at is null
-          or connection.token_expires_at > $1::timestamptz + make_interval(secs => request.min_remaining)
+          or least(connection.token_expires_at - $1::timestamptz, connection.token_expires_at - connection.token_issued_at)
+            > make_interval(secs => request.min_remaining)
+        )
+        and (
+          not connection.refreshable
+          or connection.token_expires_at is null
+          or connection.token_issued_at <= $1::timestamptz + make_interval(secs => ${CLOCK_SLACK_SECONDS})
         )
         and (
           request.past_half_life

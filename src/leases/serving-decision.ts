@@ -19,6 +19,8 @@ export const DEFAULT_MIN_TTL_SECONDS = 300
 export const SHARED_MINIMUM_SECONDS = 60
 /** While GitLab is away, a token is served until shortly before its end. */
 export const OUTAGE_MINIMUM_SECONDS = 5
+/** Clocks agree within less. A token that was issued later than this from now would live longer than its whole life. */
+export const CLOCK_SLACK_SECONDS = 2
 /** Between issuing and arriving here a token loses a little of its life. */
 const ISSUING_SLACK_SECONDS = 30
 
@@ -85,6 +87,13 @@ const lifetimeSeconds = ({ token_issued_at, token_expires_at }: ServingState): n
  */
 const endOfEarlyPause = (retryAfter: Date, remaining: number): Date =>
   addSeconds(retryAfter, Math.min(remaining / EARLY_PAUSE_SHARE, LONGEST_EARLY_PAUSE_SECONDS))
+/** What is left of a token, and never more than its whole life: GitLab's clock may be ahead of ours. */
+const believedSeconds = (state: ServingState, now: Date): number =>
+  Math.min(remainingSeconds(state.token_expires_at, now), lifetimeSeconds(state))
+
+/** Our clock went back since the token was issued, so nobody knows how long it still lives. */
+const isFromTheFuture = ({ token_issued_at, token_expires_at }: ServingState, now: Date): boolean =>
+  token_expires_at !== null && token_issued_at.getTime() - now.getTime() > CLOCK_SLACK_SECONDS * 1000
 
 /** Whether a token meets the conditions, and why. */
 export const judge = (
@@ -96,7 +105,8 @@ export const judge = (
   if (isClaimed(state, now)) return notServed('claimed')
   // The writer of an attempt past its deadline died, and GitLab may have acted.
   if (state.attempt_id !== null || state.unanswered_since !== null) return notServed('in_doubt')
-  const remaining = remainingSeconds(state.token_expires_at, now)
+  const remaining = believedSeconds(state, now)
+  if (state.refreshable && isFromTheFuture(state, now)) return notServed('in_doubt')
   if (remaining <= minRemaining) return notServed('too_short')
   if (!state.refreshable || remaining === Number.POSITIVE_INFINITY) return served('lives_long_enough')
   if (remaining > lifetimeSeconds(state) / 2) return served('lives_long_enough')
@@ -148,14 +158,14 @@ const refusalOf = ({ status }: ServingState): RefusalCode => {
 }
 
 const decideUnrefreshable = (
-  { token_expires_at }: ServingState,
+  state: ServingState,
   options: Pick<LeaseOptions, 'minTtl'>,
   reason: Exclude<NotServed, 'inactive'>,
   now: Date,
 ): ServingDecision => {
   if (reason === 'claimed') return { action: 'wait', reason }
   if (reason === 'in_doubt') return { action: 'verify', reason }
-  const remaining = remainingSeconds(token_expires_at, now)
+  const remaining = believedSeconds(state, now)
   if (remaining <= 0) return { action: 'refuse', reason, code: 'connection_expired' }
   if (options.minTtl !== undefined && remaining < options.minTtl)
     return { action: 'refuse', reason, code: 'min_ttl_unattainable' }

@@ -26,6 +26,7 @@ t.test('nothing set is the embedded default, on loopback only', async (t) => {
     allowedHosts: [],
     databaseUrl: undefined,
     databasePoolSize: 10,
+    databasePooler: undefined,
     dataDir: './data',
     masterKeys: [],
     bootstrapAdminKey: undefined,
@@ -34,6 +35,7 @@ t.test('nothing set is the embedded default, on loopback only', async (t) => {
     trustProxy: false,
     logLevel: 'info',
     leaseRetentionDays: 90,
+    shutdownDelaySeconds: 0,
   })
 })
 
@@ -53,6 +55,8 @@ t.test('everything that can be set is read', async (t) => {
     TRUST_PROXY: '10.0.0.0/8, loopback, fd00::1',
     LOG_LEVEL: 'debug',
     LEASE_RETENTION_DAYS: '7',
+    DATABASE_POOLER: 'transaction',
+    SHUTDOWN_DELAY_SECONDS: '5',
     UNRELATED: 'ignored',
   })
   t.match(config, {
@@ -71,6 +75,8 @@ t.test('everything that can be set is read', async (t) => {
     trustProxy: '10.0.0.0/8, loopback, fd00::1',
     logLevel: 'debug',
     leaseRetentionDays: 7,
+    databasePooler: 'transaction',
+    shutdownDelaySeconds: 5,
   })
 })
 
@@ -137,6 +143,8 @@ t.test('faults that were found: what looked fine at the start and failed later',
   t.match(faultsOf({ PORT: '0x50' }), [/^PORT must be/])
   t.match(faultsOf({ PUBLIC_URL: 'https://broker.example.com/?x=1' }), [/^PUBLIC_URL must be a plain URL/])
   t.match(faultsOf({ BOOTSTRAP_ADMIN_KEY: 'x'.repeat(513) }), [/^BOOTSTRAP_ADMIN_KEY must have 32 to 512/])
+  t.match(faultsOf({ DATABASE_POOLER: 'session' }), [/^DATABASE_POOLER must be/])
+  t.match(faultsOf({ SHUTDOWN_DELAY_SECONDS: '301' }), [/^SHUTDOWN_DELAY_SECONDS must be/])
   for (const TRUST_PROXY of ['toString', '10.0.0.0/33', '10.0.0.0/8/8', 'fd00::/129', '1'])
     t.match(faultsOf({ TRUST_PROXY }), [/^TRUST_PROXY/], TRUST_PROXY)
 })

@@ -60,8 +60,15 @@ t.test('a connection on which a statement failed is not used again', async (t) =
   const read = { name: 'read', text: 'select size from thing' }
   await runPrepared(read, [])
   await sql`alter table thing alter column size type bigint`.execute(db)
-  await t.rejects(runPrepared(read, []), /cached plan/)
   t.same(await runPrepared(read, []), [], 'which has no plans of before')
+})
+
+t.test('a statement that the server process has forgotten, as behind a pooler, is sent again', async (t) => {
+  const { runPrepared } = await createTestDatabase(t)
+  const [before] = await runPrepared<Pid>(PID, [])
+  await runPrepared({ name: 'forget', text: 'deallocate all' }, [])
+  const [after] = await runPrepared<Pid>(PID, [])
+  t.not(after!.pid, before!.pid, 'on another connection')
 })
 
 t.test('nothing is sent behind a statement that takes long', async (t) => {

@@ -26,7 +26,7 @@ const NOW = new Date('2026-11-02T10:30:00Z')
 const at = (seconds: number): Date => new Date(NOW.getTime() + seconds * 1000)
 
 /** Few values, all near the edges of the rules: most rows decide something, and equal times come up. */
-const LIFETIMES = [90, 600, 7_200]
+const LIFETIMES = [90, 298, 600, 7_200]
 const near = fc.constantFrom(-100, -1, 0, 1, 100)
 const someTime = fc.option(near.map(at), { nil: null })
 

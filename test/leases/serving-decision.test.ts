@@ -56,6 +56,26 @@ t.test('decideServing', async (t) => {
   const cases: [name: string, state: ServingState, options: LeaseOptions, expected: object][] = [
     ['a token that was just issued is served', OAUTH(7_200), SOFT, serve('lives_long_enough', first)],
     ['also one before half its life', OAUTH(3_601), SOFT, serve('lives_long_enough', first)],
+    ['one from a clock a little ahead is served too', OAUTH(7_202), SOFT, serve('lives_long_enough', first)],
+    [
+      'the clock went back since it was issued: nobody knows its end',
+      OAUTH(7_203),
+      SOFT,
+      refresh('in_doubt'),
+    ],
+    ['and an hour back', OAUTH(10_800), explicit(60), refresh('in_doubt')],
+    [
+      'a pasted token from a GitLab whose clock is ahead lives its whole life at the most',
+      PASTED(700, { token_issued_at: at(100) }),
+      explicit(650),
+      refuse('min_ttl_unattainable', 'too_short'),
+    ],
+    [
+      'and is served as that',
+      PASTED(700, { token_issued_at: at(100) }),
+      SOFT,
+      serve('lives_long_enough', first),
+    ],
     ['at half its life a token is refreshed', OAUTH(3_600), SOFT, refresh('past_half_life')],
     ['also long past it', OAUTH(301), SOFT, refresh('past_half_life')],
     [

