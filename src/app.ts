@@ -3,6 +3,7 @@ import cookie from '@fastify/cookie'
 import type { Logger } from 'pino'
 import { createAccessKeyIdentification } from './access-keys/identify.ts'
 import { registerAccessKeyRoutes } from './access-keys/routes.ts'
+import { registerWhoamiRoute } from './access-keys/whoami-route.ts'
 import { createAuthenticator } from './callers/authenticator.ts'
 import type { Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
@@ -120,6 +121,7 @@ export const createApp = async ({
     registerInstanceRoutes(routes as App, { db, clock, authenticator })
     registerOAuthAppRoutes(routes as App, { db, clock, vault, publicUrl, authenticator })
     registerAccessKeyRoutes(routes as App, { db, clock, authenticator })
+    registerWhoamiRoute(routes as App, { authenticator })
     registerConnectSessionRoutes(routes as App, { db, clock, authenticator, publicUrl, returnOrigins })
     registerConnectionRoutes(routes as App, { ...access, authenticator })
     registerConnectRoutes(routes as App, { ...access, authenticator })

@@ -9,12 +9,24 @@ import { findAccessKey, findAccessKeyByHash } from './queries.ts'
 /** 10,000 keys are about 5 MB. */
 const REMEMBERED_KEYS = 10_000
 
-const toPrincipal = ({ id, name, role, organizations, expires_at }: AccessKeyRow): Principal => ({
-  id,
-  name,
-  role,
-  organizations,
-  expiresAt: expires_at,
+/**
+ * What a key may do. A key is created and deleted, never changed: what is remembered of one is right for as long as its
+ * row is there.
+ */
+export const toPrincipal = (row: AccessKeyRow): Principal => ({
+  id: row.id,
+  name: row.name,
+  role: row.role,
+  organizations: row.organizations,
+  restrictions: {
+    urlPrefixes: row.restricted_url_prefixes ?? undefined,
+    connections: row.restricted_connections ?? undefined,
+    readOnly: row.read_only,
+  },
+  encryptionKey: row.encryption_key ?? undefined,
+  requiresSealed: row.require_sealed,
+  subject: null,
+  expiresAt: row.expires_at,
 })
 
 /** Identifies callers by their access key. */

@@ -1,4 +1,4 @@
-import { hasRole } from '../callers/principal.ts'
+import { mayUsePage } from '../callers/principal.ts'
 import type { App } from '../http/server.ts'
 import type { PageContext } from './context.ts'
 import { readField } from './form-fields.ts'
@@ -15,7 +15,7 @@ export const registerSignInRoutes = (
     const key = readField(request.body, 'access_key')
     const principal = key === undefined ? undefined : await authenticator.identify(key)
     if (!principal) return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.refused }, 401)
-    if (!hasRole(principal, 'manager'))
+    if (!mayUsePage(principal))
       return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.tooWeak }, 403)
     // Who signs in means to see the accounts, whatever link was opened before.
     visitors.leave(reply)

@@ -5,6 +5,7 @@
 export const CATALOGUE = {
   // The request itself
   invalid_request: [400, 'The request is not valid'],
+  organization_required: [400, 'The organization has to be named'],
   unauthorized: [401, 'No valid access key'],
   forbidden: [403, 'The access key may not do this'],
   not_found: [404, 'Not found'],
@@ -37,7 +38,6 @@ export const CATALOGUE = {
 
   // Handing out tokens
   no_connection_for_url: [404, 'No connection covers this URL'],
-  ambiguous_connection: [409, 'More than one connection fits'],
   needs_reauthorization: [409, 'A person has to reconnect'],
   connection_expired: [409, 'The token of the connection has expired'],
   connection_revoked: [409, 'The token of the connection was revoked'],

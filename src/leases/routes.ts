@@ -13,6 +13,7 @@ import {
   credentialQuery,
   toCredential,
 } from './credential.ts'
+import { holderOf } from './lease.ts'
 import { type LeaseDeps, leaseToken } from './lease-token.ts'
 import { releaseLease } from './queries.ts'
 import { createRejectLease } from './reject-lease.ts'
@@ -69,7 +70,7 @@ export const registerLeaseRoutes = (app: App, deps: Deps): void => {
       const principal = principalOf(request)
       const released = await releaseLease(db, {
         id: request.params.id,
-        accessKeyId: hasRole(principal, 'manager') ? undefined : principal.id,
+        holder: hasRole(principal, 'manager') ? undefined : holderOf(principal),
         organizations: organizationsOf(principal),
         now: new Date(clock()),
       })

@@ -6,7 +6,7 @@ import { findDirectory, type Match } from './queries.ts'
 import { bytesOf, type Search } from './search.ts'
 
 /**
- * A directory: which connections there are below a group of the first level, by group path. Learned with the first URL
+ * A directory: which connections an organization has below a group of the first level, by group path. Learned with the first URL
  * that has a connection there. The statement that leases checks that a match still holds (queries.ts), so a directory
  * may be of any age, and other processes may have changed what they like since.
  */
@@ -63,9 +63,9 @@ export const createKnownMatches = ({
 
   const learn = coalesce(
     async (search: Search): Promise<void> => {
-      const { organizations, topGroup } = search
+      const { organization, topGroup } = search
       if (topGroup === undefined || isKnown(search)) return
-      const watched = [topGroup, ...(organizations ?? []).map((organization) => `/${organization}`)]
+      const watched = [topGroup, `/${organization}`]
       const limit = MOST_CONNECTIONS + 1
       const now = new Date(clock())
       const rows = await findDirectory(runPrepared, { ...search, topGroup, watched, limit, now })

@@ -58,7 +58,7 @@ export const registerLookupRoutes = (app: App, deps: Deps): void => {
         ),
         response: {
           200: CredentialRef,
-          ...problems(...CREDENTIAL_PROBLEMS, 'no_connection_for_url', 'ambiguous_connection'),
+          ...problems(...CREDENTIAL_PROBLEMS, 'no_connection_for_url', 'organization_required'),
         },
       },
     },
@@ -87,10 +87,10 @@ export const registerLookupRoutes = (app: App, deps: Deps): void => {
         ),
         response: {
           200: Type.Object({
-            result: Type.Union([Type.Literal('winner'), Type.Literal('ambiguous'), Type.Literal('none')]),
+            result: Type.Union([Type.Literal('winner'), Type.Literal('none')]),
             candidates: Type.Array(Candidate),
           }),
-          ...problems('not_found'),
+          ...problems('not_found', 'organization_required'),
         },
       },
     },

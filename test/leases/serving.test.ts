@@ -202,7 +202,13 @@ t.test('a lookup and a claim that race: never a lease on a token that is being r
     )
     const granting = lookups.map(async (grants) => {
       await soon()
-      const terms = { minRemaining: 300, leaseSeconds: 300, acceptPastHalfLife: true, purpose: null }
+      const terms = {
+        minRemaining: 300,
+        leaseSeconds: 300,
+        acceptPastHalfLife: true,
+        subject: null,
+        purpose: null,
+      }
       const row = await grants.lease({ leaseId: uuidv7(), connectionId: id, accessKeyId, ...terms })
       return typeof row?.access_token === 'string'
     })
