@@ -3,7 +3,7 @@ import { type Static, Type } from 'typebox'
 import { v7 as uuidv7 } from 'uuid'
 import { type AuditAction, recordAuditEvent } from '../audit/queries.ts'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { requireEveryOrganization } from '../callers/principal.ts'
+import { organizationsOf, requireEveryOrganization } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { isForeignKeyViolation, isUniqueViolation } from '../db/sqlstate.ts'
@@ -15,7 +15,14 @@ import { pageOf, pageQuery, readCursor, toPage } from '../http/page.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
 import { BaseUrl, Id, IdParams, isoTime, Name, NullableText, refTo, Time } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import { deleteInstance, findInstance, insertInstance, listInstances, updateInstance } from './queries.ts'
+import {
+  deleteInstance,
+  findInstance,
+  findInstanceOf,
+  insertInstance,
+  listInstances,
+  updateInstance,
+} from './queries.ts'
 
 /** Without defaults: a change of one of them leaves the others as they are. */
 const settings = {
@@ -106,7 +113,8 @@ export const registerInstanceRoutes = (
         operationId: 'listInstances',
         tags,
         summary: 'List GitLab instances',
-        description: 'https://gitlab.com is there from the start.',
+        description:
+          'https://gitlab.com is there from the start. A key that is not for all organizations sees those on which its organizations have connections, and those on which nobody has.',
         querystring: Type.Object(pageQuery, { additionalProperties: false }),
         response: { 200: refTo(InstancePage), ...problems() },
       },
@@ -114,7 +122,11 @@ export const registerInstanceRoutes = (
     async (request) => {
       const { limit = 20, cursor } = request.query
       return toPage(
-        await listInstances(db, { after: readCursor(cursor), limit: limit + 1 }),
+        await listInstances(db, {
+          organizations: organizationsOf(principalOf(request)),
+          after: readCursor(cursor),
+          limit: limit + 1,
+        }),
         limit,
         toInstance,
       )
@@ -189,7 +201,7 @@ export const registerInstanceRoutes = (
       },
     },
     async (request) => {
-      const row = await findInstance(db, request.params.id)
+      const row = await findInstanceOf(db, request.params.id, organizationsOf(principalOf(request)))
       if (!row) throw notFound('instance')
       return toInstance(row)
     },

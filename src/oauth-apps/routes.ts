@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { type AuditAction, recordAuditEvent } from '../audit/queries.ts'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { requireEveryOrganization } from '../callers/principal.ts'
+import { organizationsOf, requireEveryOrganization } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { isForeignKeyViolation } from '../db/sqlstate.ts'
@@ -14,7 +14,7 @@ import type { App } from '../http/server.ts'
 import { findInstance } from '../instances/queries.ts'
 import type { Vault } from '../vault/vault.ts'
 import { callbackUrl } from './callback-url.ts'
-import { deleteOAuthApp, findOAuthApp, listOAuthApps } from './queries.ts'
+import { deleteOAuthApp, findOAuthApp, findOAuthAppOf, listOAuthApps } from './queries.ts'
 import { changeOAuthApp, createOAuthApp } from './save-oauth-app.ts'
 
 const DEFAULT_SCOPES = ['read_user', 'read_api', 'read_repository']
@@ -100,7 +100,8 @@ export const registerOAuthAppRoutes = (
         operationId: 'listOAuthApps',
         tags,
         summary: 'List OAuth apps',
-        description: 'Of all instances. No secret is in the answer.',
+        description:
+          'Of all instances. No secret is in the answer. A key that is not for all organizations sees those through which its organizations are connected, and those through which nobody is.',
         querystring: Type.Object(pageQuery, { additionalProperties: false }),
         response: { 200: refTo(OAuthAppPage), ...problems() },
       },
@@ -108,7 +109,11 @@ export const registerOAuthAppRoutes = (
     async (request) => {
       const { limit = 20, cursor } = request.query
       return toPage(
-        await listOAuthApps(db, { after: readCursor(cursor), limit: limit + 1 }),
+        await listOAuthApps(db, {
+          organizations: organizationsOf(principalOf(request)),
+          after: readCursor(cursor),
+          limit: limit + 1,
+        }),
         limit,
         toOAuthApp,
       )
@@ -184,7 +189,7 @@ export const registerOAuthAppRoutes = (
       },
     },
     async (request) => {
-      const row = await findOAuthApp(db, request.params.id)
+      const row = await findOAuthAppOf(db, request.params.id, organizationsOf(principalOf(request)))
       if (!row) throw notFound('OAuth app')
       return toOAuthApp(row)
     },
