@@ -40,6 +40,9 @@ import { createSpool } from './token-lifecycle/spool.ts'
 import { createTokenSaver } from './token-lifecycle/token-saver.ts'
 import { mendDue, rotateDue } from './token-lifecycle/upkeep/upkeep.ts'
 import { createStoredTokenVerifier } from './token-lifecycle/verify-stored-token.ts'
+import { createWorkloadIdentification } from './trusted-issuers/identify.ts'
+import { createIssuerKeySets } from './trusted-issuers/key-set.ts'
+import { registerTrustedIssuerRoutes } from './trusted-issuers/routes.ts'
 import type { KeyRing } from './vault/key-ring.ts'
 import { createVault } from './vault/vault.ts'
 
@@ -80,7 +83,9 @@ export const createApp = async ({
   await registerApiDocs(app, publicUrl)
 
   const vault = createVault(keyRing)
-  const authenticator = createAuthenticator({ clock, ways: [createAccessKeyIdentification(db)] })
+  const keySets = createIssuerKeySets({ clock, logger, http: { ...gitlab, clock } })
+  const workloads = createWorkloadIdentification({ db, keySets, clock, logger })
+  const authenticator = createAuthenticator({ clock, ways: [createAccessKeyIdentification(db), workloads] })
   const instanceClients = createInstanceClients({ ...gitlab, clock })
   const access = { db, vault, clock, instanceClients }
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
@@ -122,6 +127,7 @@ export const createApp = async ({
     registerOAuthAppRoutes(routes as App, { db, clock, vault, publicUrl, authenticator })
     registerAccessKeyRoutes(routes as App, { db, clock, authenticator })
     registerWhoamiRoute(routes as App, { authenticator })
+    registerTrustedIssuerRoutes(routes as App, { db, clock, authenticator })
     registerConnectSessionRoutes(routes as App, { db, clock, authenticator, publicUrl, returnOrigins })
     registerConnectionRoutes(routes as App, { ...access, authenticator })
     registerConnectRoutes(routes as App, { ...access, authenticator })
@@ -149,6 +155,7 @@ export const createApp = async ({
     await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()
+    keySets.close()
   })
   return { app, jobs, takeUpSpool: tokenSaver.takeUpSpool }
 }

@@ -13,7 +13,11 @@ export const findAccessKey = (db: Database, id: string): Promise<AccessKeyRow | 
 
 /** The rules of trusted issuers, as rows of keys. */
 export const findIssuerRules = (db: Database, issuerIds: string[]): Promise<AccessKeyRow[]> =>
-  db.selectFrom('access_keys').selectAll().where('trusted_issuer_id', 'in', issuerIds).execute()
+  db
+    .selectFrom('access_keys')
+    .selectAll()
+    .where(sql<boolean>`trusted_issuer_id = any (${issuerIds}::uuid[])`)
+    .execute()
 
 /** Keys whose organizations all lie within `organizations` (undefined = all keys). */
 export const listAccessKeys = (

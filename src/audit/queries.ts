@@ -11,6 +11,8 @@ export type AuditAction =
   | 'oauth_app.deleted'
   | 'access_key.created'
   | 'access_key.deleted'
+  | 'trusted_issuer.created'
+  | 'trusted_issuer.deleted'
   | 'connect_session.created'
   | 'connection.created'
   | 'connection.updated'

@@ -9,7 +9,7 @@ export type TokenKind =
   | 'project_access_token'
 export type ConnectionStatus = 'active' | 'needs_reauthorization' | 'revoked' | 'expired'
 export type IssuerMode = 'enforce' | 'audit_only'
-export type StoredIssuerRule = { access_key_id: string; claims: Record<string, string> }
+export type StoredIssuerRule = { access_key_id: string; claims: Record<string, string | string[]> }
 export type AttemptKind = 'refresh' | 'rotate' | 'disconnect'
 
 type Instances = {

@@ -11,12 +11,14 @@ export const CATALOGUE = {
   not_found: [404, 'Not found'],
   payload_too_large: [413, 'The request body is too large'],
   unsupported_media_type: [415, 'The request body has an unsupported media type'],
+  issuer_unavailable: [503, 'The keys of a trusted issuer cannot be fetched'],
 
   // What is already there
   instance_exists: [409, 'This instance is already registered'],
   instance_in_use: [409, 'The instance is still in use'],
   oauth_app_exists: [409, 'An OAuth app with this slug already exists'],
   oauth_app_in_use: [409, 'The OAuth app is still in use'],
+  trusted_issuer_exists: [409, 'This issuer is already trusted for this audience'],
 
   // What GitLab says of a token that somebody enters
   token_unknown: [422, 'GitLab does not know this token'],

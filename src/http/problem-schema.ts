@@ -24,7 +24,7 @@ export const problemSchema = Type.Object(
 
 /** Every operation can answer these. */
 const EVERYWHERE: ProblemCode[] = ['invalid_request', 'internal_error', 'database_unavailable']
-const WITH_ACCESS_KEY: ProblemCode[] = ['unauthorized', 'forbidden']
+const WITH_ACCESS_KEY: ProblemCode[] = ['unauthorized', 'forbidden', 'issuer_unavailable']
 const WITH_BODY: ProblemCode[] = ['payload_too_large', 'unsupported_media_type']
 
 export type ProblemResponse = {

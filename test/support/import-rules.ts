@@ -13,6 +13,7 @@ export const FLOORS = [
   ['token-lifecycle'],
   ['oauth-apps'],
   ['instances'],
+  ['trusted-issuers'],
   ['access-keys'],
   ['audit'],
   ['callers'],
