@@ -30,6 +30,7 @@ import { createKnownMatches } from './lookup/known-matches.ts'
 import { createLeasesByUrl } from './lookup/leasing/leases-by-url.ts'
 import { registerLookupRoutes } from './lookup/routes.ts'
 import { createSearchReader } from './lookup/search.ts'
+import { registerOAuthMetadata, registerTokenExchange } from './lookup/token-exchange-routes.ts'
 import { createOAuthClients } from './oauth-apps/oauth-clients.ts'
 import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
 import { completeDue } from './oauth-flow/complete-due.ts'
@@ -134,6 +135,8 @@ export const createApp = async ({
     registerTokenRoutes(routes as App, lifecycle)
     registerLeaseRoutes(routes as App, { ...leasing, db, authenticator })
     registerLookupRoutes(routes as App, { ...finding, authenticator })
+    await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads }))
+    registerOAuthMetadata(routes as App, { publicUrl })
     await routes.register(async (browser) => {
       await browser.register(cookie)
       registerOAuthFlowRoutes(browser as App, { ...flow, publicUrl })

@@ -9,7 +9,7 @@ import type { RankedCandidate } from './url-match.ts'
 
 const tags = ['Credentials']
 
-const Url = Type.String({
+export const Url = Type.String({
   minLength: 1,
   maxLength: 2048,
   description:
