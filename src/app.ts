@@ -25,6 +25,7 @@ import { createLanes } from './lanes.ts'
 import { deleteOld as deleteOldLeases } from './leases/delete-old.ts'
 import { createOpenedTokens } from './leases/opened-tokens.ts'
 import { registerLeaseRoutes } from './leases/routes.ts'
+import { createCredentialSender } from './leases/sealed-delivery.ts'
 import { createLeasesById } from './leases/shared-statements.ts'
 import { createKnownMatches } from './lookup/known-matches.ts'
 import { createLeasesByUrl } from './lookup/leasing/leases-by-url.ts'
@@ -110,6 +111,7 @@ export const createApp = async ({
     knownMatches: createKnownMatches({ runPrepared, clock }),
     leasesByUrl: createLeasesByUrl({ runPrepared, clock }),
   }
+  const sendCredential = createCredentialSender({ db, clock })
   const jobs = createJobs({
     clock,
     logger,
@@ -133,8 +135,8 @@ export const createApp = async ({
     registerConnectionRoutes(routes as App, { ...access, authenticator })
     registerConnectRoutes(routes as App, { ...access, authenticator })
     registerTokenRoutes(routes as App, lifecycle)
-    registerLeaseRoutes(routes as App, { ...leasing, db, authenticator })
-    registerLookupRoutes(routes as App, { ...finding, authenticator })
+    registerLeaseRoutes(routes as App, { ...leasing, db, authenticator, sendCredential })
+    registerLookupRoutes(routes as App, { ...finding, authenticator, sendCredential })
     await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads }))
     registerOAuthMetadata(routes as App, { publicUrl })
     await routes.register(async (browser) => {

@@ -14,6 +14,8 @@ export type AuditAction =
   | 'trusted_issuer.created'
   | 'trusted_issuer.deleted'
   | 'connect_session.created'
+  | 'lease.opened'
+  | 'lease.opened_twice'
   | 'connection.created'
   | 'connection.updated'
   | 'connection.reconnected'

@@ -207,6 +207,7 @@ export type InstanceRow = Selectable<Instances>
 export type OAuthAppRow = Selectable<OAuthApps>
 export type AccessKeyRow = Selectable<AccessKeys>
 export type TrustedIssuerRow = Selectable<TrustedIssuers>
+export type WrappedLeaseRow = Selectable<WrappedLeases>
 export type ConnectSessionRow = Selectable<ConnectSessions>
 export type AuthorizationRequestRow = Selectable<AuthorizationRequests>
 export type ConnectionRow = Selectable<Connections>

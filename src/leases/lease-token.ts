@@ -9,6 +9,7 @@ import type { StoredTokenVerifier } from '../token-lifecycle/verify-stored-token
 import { holderOf, isLeased, type LeasedRow, type LeaseRequest, type RefusedRow } from './lease.ts'
 import { newLeaseId } from './lease-id.ts'
 import type { OpenedTokens } from './opened-tokens.ts'
+import { requireDelivery } from './require-delivery.ts'
 import {
   conditionsAfterRefresh,
   conditionsWhileLeased,
@@ -35,16 +36,15 @@ export type LeasedToken = { row: LeasedRow; token: string }
 /** A connection that changes more often than this under one lookup is asked for later. */
 const MOST_ROUNDS = 6
 
+/** Every lease begins here. @throws {Problem} sealed_answer_required */
 export const toLeaseRequest = (
   principal: Principal,
-  { purpose }: Pick<LeaseOptions, 'purpose'>,
+  { purpose, delivery }: Pick<LeaseOptions, 'purpose' | 'delivery'>,
   conditions: LeaseConditions,
-): LeaseRequest => ({
-  leaseId: newLeaseId(),
-  ...holderOf(principal),
-  purpose: purpose ?? null,
-  ...conditions,
-})
+): LeaseRequest => {
+  requireDelivery(principal, delivery)
+  return { leaseId: newLeaseId(), ...holderOf(principal), purpose: purpose ?? null, ...conditions }
+}
 
 /** leaseTokenOf a connection that the caller names by its id. @throws {Problem} those of leaseTokenOf */
 export const leaseToken = async (

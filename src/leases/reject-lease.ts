@@ -6,6 +6,7 @@ import { findConnection } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
 import { type LeaseDeps, type LeasedToken, leaseTokenOf } from './lease-token.ts'
 import { findLease, markLeaseRejected } from './queries.ts'
+import type { Delivery } from './serving-decision.ts'
 
 type Deps = LeaseDeps & { db: Database }
 
@@ -50,7 +51,7 @@ export const createRejectLease = (deps: Deps) => {
     ({ connectionId, tokenVersion }) => `${connectionId} ${tokenVersion}`,
   )
 
-  return async (leaseId: string, principal: Principal): Promise<LeasedToken> => {
+  return async (leaseId: string, principal: Principal, delivery?: Delivery): Promise<LeasedToken> => {
     const lease = await findLease(db, leaseId)
     const isOwn = lease?.access_key_id === principal.id && lease.subject === principal.subject
     if (!lease || !(isOwn || hasRole(principal, 'manager')) || !mayActIn(principal, lease.organization))
@@ -58,7 +59,7 @@ export const createRejectLease = (deps: Deps) => {
     const connection = await findConnection(db, lease.connection_id)
     if (!connection) throw notFound('connection')
     const newest = () =>
-      leaseTokenOf(deps, connection.id, principal, { minTtl: undefined, onConflict: 'respect' })
+      leaseTokenOf(deps, connection.id, principal, { minTtl: undefined, onConflict: 'respect', delivery })
     if (connection.token_version > lease.token_version || connection.status !== 'active') {
       await markLeaseRejected(db, lease.id, new Date(clock()))
       return newest()

@@ -38,7 +38,12 @@ export type LeaseOptions = {
   minTtl: number | undefined
   onConflict: OnConflict
   purpose?: string | undefined
+  /** undefined: plain. */
+  delivery?: Delivery | undefined
 }
+
+/** How a credential leaves: see sealed-delivery.ts. */
+export type Delivery = 'plain' | 'sealed' | 'wrapped'
 
 /** What a token has to meet, so that the statement leases it. */
 export type LeaseConditions = {

@@ -3,7 +3,8 @@ import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { problems } from '../http/problem-schema.ts'
 import { Id, NullableText, Organization, Status } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import { CREDENTIAL_PROBLEMS, CredentialRef, credentialQuery, toCredential } from '../leases/credential.ts'
+import { CREDENTIAL_PROBLEMS, CredentialRef, credentialQuery } from '../leases/credential.ts'
+import { type CredentialSender, deliveryFor, describeAnswers, wrapQuery } from '../leases/sealed-delivery.ts'
 import { type FindByUrlDeps, leaseTokenByUrl, rankByUrl } from './find-by-url.ts'
 import type { RankedCandidate } from './url-match.ts'
 
@@ -37,68 +38,65 @@ const toCandidate = ({ id, organization, base_url, group_path, status, won, reas
   reason,
 })
 
-type Deps = FindByUrlDeps & { authenticator: Authenticator }
+const find = {
+  operationId: 'findCredential',
+  tags,
+  summary: 'Get a working token for a repository or group',
+  description:
+    'Of the connection that matches best: longest group, then one that can live min_ttl without disturbing a lease, then the latest verified. A key of more than one organization names the one that this is about.',
+  querystring: Type.Object(
+    { url: Url, organization: Type.Optional(Organization), ...credentialQuery, ...wrapQuery },
+    { additionalProperties: false },
+  ),
+  response: {
+    200: CredentialRef,
+    ...problems(...CREDENTIAL_PROBLEMS, 'no_connection_for_url', 'organization_required'),
+  },
+  described: describeAnswers('Credential', 'WrappedCredential'),
+}
+
+const explain = {
+  operationId: 'explainCredential',
+  tags,
+  summary: 'Explain which connection a URL would get',
+  description: 'Every candidate, best first, and why it won or lost. No secret, no lease.',
+  querystring: Type.Object(
+    { url: Url, organization: Type.Optional(Organization), min_ttl: credentialQuery.min_ttl },
+    { additionalProperties: false },
+  ),
+  response: {
+    200: Type.Object({
+      result: Type.Union([Type.Literal('winner'), Type.Literal('none')]),
+      candidates: Type.Array(Candidate),
+    }),
+    ...problems('not_found', 'organization_required'),
+  },
+}
+
+type Deps = FindByUrlDeps & { authenticator: Authenticator; sendCredential: CredentialSender }
 
 export const registerLookupRoutes = (app: App, deps: Deps): void => {
-  const { clock, authenticator } = deps
+  const { authenticator, sendCredential } = deps
 
   app.get(
     '/v1/credentials',
-    {
-      onRequest: authenticator.requireRoleFromMemory('scanner'),
-      schema: {
-        operationId: 'findCredential',
-        tags,
-        summary: 'Get a working token for a repository or group',
-        description:
-          'Of the connection that matches best: longest group, then one that can live min_ttl without disturbing a lease, then the latest verified.',
-        querystring: Type.Object(
-          { url: Url, organization: Type.Optional(Organization), ...credentialQuery },
-          { additionalProperties: false },
-        ),
-        response: {
-          200: CredentialRef,
-          ...problems(...CREDENTIAL_PROBLEMS, 'no_connection_for_url', 'organization_required'),
-        },
-      },
-    },
+    { onRequest: authenticator.requireRoleFromMemory('scanner'), schema: find },
     async (request, reply) => {
-      const { url, organization, min_ttl, on_conflict = 'respect', purpose } = request.query
-      const options = { minTtl: min_ttl, onConflict: on_conflict, purpose }
+      const { url, organization, min_ttl, on_conflict = 'respect', purpose, wrap } = request.query
+      const delivery = deliveryFor(request, principalOf(request), { wrap })
+      const options = { minTtl: min_ttl, onConflict: on_conflict, purpose, delivery }
       const leased = await authenticator.identifyAgainIfNotFound(request, 'scanner', (principal) =>
         leaseTokenByUrl(deps, principal, { url, organization }, options),
       )
-      return reply.header('cache-control', 'no-store').send(toCredential(leased, new Date(clock())))
+      return sendCredential(reply, principalOf(request), leased, delivery)
     },
   )
 
-  app.get(
-    '/v1/credentials/explain',
-    {
-      onRequest: authenticator.requireRole('scanner'),
-      schema: {
-        operationId: 'explainCredential',
-        tags,
-        summary: 'Explain which connection a URL would get',
-        description: 'Every candidate, best first, and why it won or lost. No secret, no lease.',
-        querystring: Type.Object(
-          { url: Url, organization: Type.Optional(Organization), min_ttl: credentialQuery.min_ttl },
-          { additionalProperties: false },
-        ),
-        response: {
-          200: Type.Object({
-            result: Type.Union([Type.Literal('winner'), Type.Literal('none')]),
-            candidates: Type.Array(Candidate),
-          }),
-          ...problems('not_found', 'organization_required'),
-        },
-      },
-    },
-    async (request) => {
-      const { url, organization, min_ttl } = request.query
-      const byUrl = { url, organization }
-      const { kind, ranked } = await rankByUrl(deps, principalOf(request), byUrl, { minTtl: min_ttl })
-      return { result: kind, candidates: ranked.map(toCandidate) }
-    },
-  )
+  const onRequest = authenticator.requireRole('scanner')
+  app.get('/v1/credentials/explain', { onRequest, schema: explain }, async (request) => {
+    const { url, organization, min_ttl } = request.query
+    const byUrl = { url, organization }
+    const { kind, ranked } = await rankByUrl(deps, principalOf(request), byUrl, { minTtl: min_ttl })
+    return { result: kind, candidates: ranked.map(toCandidate) }
+  })
 }

@@ -125,6 +125,7 @@ export const toOAuthError = ({ code }: Problem): { error: OAuthErrorCode; status
     case 'unauthorized':
       return { error: 'invalid_request', status: 400 }
     case 'forbidden':
+    case 'sealed_answer_required':
       return { error: 'unauthorized_client', status: 400 }
     default:
       return { error: 'invalid_target', status: 400 }
