@@ -49,8 +49,11 @@ export const createAccessKeyIdentification = (db: Database): WayToIdentify => {
   }
 }
 
-/** The caller that an access key stands for, by the id of the key; undefined when the key is deleted. */
+/**
+ * Who is signed in on the page with an access key, by the id of the key; undefined when the key is deleted. The page
+ * changes things, which a read-only key does not.
+ */
 export const findPrincipal = async (db: Database, accessKeyId: string): Promise<Principal | undefined> => {
   const row = await findAccessKey(db, accessKeyId)
-  return row && toPrincipal(row)
+  return row && !row.read_only ? toPrincipal(row) : undefined
 }

@@ -56,6 +56,20 @@ export const principalOf = (request: FastifyRequest): Principal => {
 const presentedCredential = ({ headers }: FastifyRequest): string | undefined =>
   BEARER.exec(headers.authorization ?? '')?.[1]
 
+/** @throws {Problem} unauthorized, forbidden */
+const requireFit = (principal: Principal | undefined, role: Role, now: Date): Principal => {
+  if (!principal)
+    throw new Problem('unauthorized', 'This access key is not known here: mistyped, or deleted.')
+  if (isExpired(principal, now)) throw new Problem('unauthorized', 'This access key has expired.')
+  if (!hasRole(principal, role)) {
+    throw new Problem(
+      'forbidden',
+      `This takes an access key with the role ${role}; yours has ${principal.role}.`,
+    )
+  }
+  return principal
+}
+
 /** @param ways are asked in order; the first that knows the credential counts. */
 export const createAuthenticator = ({
   clock,
@@ -84,17 +98,7 @@ export const createAuthenticator = ({
     const credential = presentedCredential(request)
     if (credential === undefined)
       throw new Problem('unauthorized', 'Send an access key: Authorization: Bearer gtb_...')
-    const principal = await ask(credential)
-    if (!principal)
-      throw new Problem('unauthorized', 'This access key is not known here: mistyped, or deleted.')
-    if (isExpired(principal, new Date(clock())))
-      throw new Problem('unauthorized', 'This access key has expired.')
-    if (!hasRole(principal, role)) {
-      throw new Problem(
-        'forbidden',
-        `This takes an access key with the role ${role}; yours has ${principal.role}.`,
-      )
-    }
+    const principal = requireFit(await ask(credential), role, new Date(clock()))
     request.setDecorator<Principal>(CALLER, principal)
     return principal
   }

@@ -1,4 +1,4 @@
-import { mayUsePage } from '../callers/principal.ts'
+import { hasRole, mayUsePage } from '../callers/principal.ts'
 import type { App } from '../http/server.ts'
 import type { PageContext } from './context.ts'
 import { readField } from './form-fields.ts'
@@ -15,8 +15,10 @@ export const registerSignInRoutes = (
     const key = readField(request.body, 'access_key')
     const principal = key === undefined ? undefined : await authenticator.identify(key)
     if (!principal) return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.refused }, 401)
-    if (!mayUsePage(principal))
+    if (!hasRole(principal, 'manager'))
       return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.tooWeak }, 403)
+    if (!mayUsePage(principal))
+      return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.notForPages }, 403)
     // Who signs in means to see the accounts, whatever link was opened before.
     visitors.leave(reply)
     receipts.clear(reply)

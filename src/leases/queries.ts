@@ -1,6 +1,5 @@
-import { type Insertable, sql } from 'kysely'
+import { sql } from 'kysely'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
-import type { Tables, WrappedLeaseRow } from '../db/tables.ts'
 import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 import type { LeaseHolder, LeaseRequest, LeaseRow } from './lease.ts'
 
@@ -261,43 +260,8 @@ export const markLeaseRejected = async (db: Database, id: string, now: Date): Pr
     .execute()
 }
 
-/** Who opened a wrapped lease holds it. */
-export const giveLeaseTo = async (
-  db: Database,
-  id: string,
-  { accessKeyId, subject }: LeaseHolder,
-): Promise<void> => {
-  await db.updateTable('leases').set({ access_key_id: accessKeyId, subject }).where('id', '=', id).execute()
-}
-
-export const insertWrappedLease = async (
-  db: Database,
-  row: Insertable<Tables['wrapped_leases']>,
-): Promise<void> => {
-  await db.insertInto('wrapped_leases').values(row).execute()
-}
-
-export const findWrappedLease = (db: Database, leaseId: string): Promise<WrappedLeaseRow | undefined> =>
-  db.selectFrom('wrapped_leases').selectAll().where('lease_id', '=', leaseId).executeTakeFirst()
-
-/** @returns false when it was opened before, has ended, or has another handle. */
-export const markWrappedLeaseOpened = async (
-  db: Database,
-  { leaseId, handleSha256, now }: { leaseId: string; handleSha256: Buffer; now: Date },
-): Promise<boolean> => {
-  const result = await db
-    .updateTable('wrapped_leases')
-    .set({ opened_at: now })
-    .where('lease_id', '=', leaseId)
-    .where('handle_sha256', '=', handleSha256)
-    .where('opened_at', 'is', null)
-    .where('expires_at', '>', now)
-    .executeTakeFirstOrThrow()
-  return result.numUpdatedRows > 0n
-}
-
 /** The smallest UUIDv7 of a time. */
-const firstIdAt = (time: Date): string => {
+export const firstIdAt = (time: Date): string => {
   const hex = time.getTime().toString(16).padStart(12, '0')
   return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`
 }
@@ -307,7 +271,6 @@ const LEASES_AT_ONCE = 10_000
 
 /** Ids begin with the time of the lease (UUIDv7): the primary key finds the old ones. @returns how many rows went. */
 export const deleteLeasesBefore = async (db: Database, time: Date): Promise<number> => {
-  await db.deleteFrom('wrapped_leases').where('lease_id', '<', firstIdAt(time)).execute()
   const oldest = db
     .selectFrom('leases')
     .select('id')

@@ -9,7 +9,6 @@ import type { App } from '../http/server.ts'
 import { CREDENTIAL_PROBLEMS, Credential, CredentialRef, credentialQuery } from './credential.ts'
 import { holderOf } from './lease.ts'
 import { type LeaseDeps, leaseToken } from './lease-token.ts'
-import { openLease } from './open-lease.ts'
 import { releaseLease } from './queries.ts'
 import { createRejectLease } from './reject-lease.ts'
 import {
@@ -19,6 +18,7 @@ import {
   WrappedCredential,
   wrapQuery,
 } from './sealed-delivery.ts'
+import { openLease } from './wrapped/open-lease.ts'
 
 const tags = ['Credentials']
 
@@ -31,7 +31,7 @@ const get = {
   params: IdParams,
   querystring: Type.Object({ ...credentialQuery, ...wrapQuery }, { additionalProperties: false }),
   response: { 200: CredentialRef, ...problems(...CREDENTIAL_PROBLEMS) },
-  described: describeAnswers('Credential', 'WrappedCredential'),
+  described: describeAnswers({ wraps: true }),
 }
 
 const open = {
@@ -49,7 +49,7 @@ const open = {
     200: CredentialRef,
     ...problemsWithBody(...CREDENTIAL_PROBLEMS, 'already_opened', 'handle_expired'),
   },
-  described: describeAnswers('Credential'),
+  described: describeAnswers(),
 }
 
 const release = {
@@ -70,7 +70,7 @@ const reject = {
     'Answers with a newer token when there is one or one can be had. Otherwise a problem with the verified reason; `token_works` when GitLab accepts the token, so that the refusal has another cause.',
   params: IdParams,
   response: { 200: CredentialRef, ...problems(...CREDENTIAL_PROBLEMS, 'token_works') },
-  described: describeAnswers('Credential'),
+  described: describeAnswers(),
 }
 
 type Deps = LeaseDeps & { db: Database; authenticator: Authenticator; sendCredential: CredentialSender }

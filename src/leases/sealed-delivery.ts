@@ -9,13 +9,13 @@ import { Problem } from '../errors/problem.ts'
 import { Id, isoTime, Organization, Time } from '../http/schemas.ts'
 import { toCredential } from './credential.ts'
 import type { LeasedToken } from './lease-token.ts'
-import { insertWrappedLease } from './queries.ts'
 import { sealedAnswerRequired } from './require-delivery.ts'
 import type { Delivery } from './serving-decision.ts'
+import { insertWrappedLease } from './wrapped/queries.ts'
 
 /**
  * How a credential leaves: plain; sealed, as a JWE that only the holder of the caller's encryption key opens; or wrapped,
- * as a handle with which the token is fetched once (open-lease.ts). A plain answer takes no step more than it did.
+ * as a handle with which the token is fetched once (wrapped/open-lease.ts). A plain answer takes no step more than it did.
  */
 
 const JOSE = 'application/jose'
@@ -44,13 +44,16 @@ export const wrapQuery = {
   ),
 }
 
+const Refs = { Credential: { $ref: 'Credential#' }, WrappedCredential: { $ref: 'WrappedCredential#' } }
+
 /** The answers of an operation that hands out a credential, for openapi.yaml. */
-export const describeAnswers = (...names: ('Credential' | 'WrappedCredential')[]) => ({
+export const describeAnswers = ({ wraps = false } = {}) => ({
   200: {
-    description:
-      'The credential. With `Accept: application/jose` a compact JWE (RFC 7516) of it for the encryption_key of the caller.',
+    description: `The credential${wraps ? ', or with `wrap=true` a handle in its place' : ''}. With \`Accept: application/jose\` a compact JWE (RFC 7516) of it for the encryption_key of the caller.`,
     content: {
-      'application/json': { schema: { anyOf: names.map((name) => ({ $ref: `${name}#` })) } },
+      'application/json': {
+        schema: wraps ? { anyOf: [Refs.Credential, Refs.WrappedCredential] } : Refs.Credential,
+      },
       [JOSE]: { schema: Type.String() },
     },
   },

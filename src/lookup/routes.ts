@@ -52,7 +52,7 @@ const find = {
     200: CredentialRef,
     ...problems(...CREDENTIAL_PROBLEMS, 'no_connection_for_url', 'organization_required'),
   },
-  described: describeAnswers('Credential', 'WrappedCredential'),
+  described: describeAnswers({ wraps: true }),
 }
 
 const explain = {

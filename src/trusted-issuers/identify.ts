@@ -62,10 +62,6 @@ export const createWorkloadIdentification = ({ db, keySets, clock, logger }: Dep
   const findCaller = async (issuer: TrustedIssuerRow, claims: VerifiedClaims): Promise<Principal> => {
     const rule = findRule(issuer.rules, claims)
     if (!rule) throw refuse('no_rule', issuer)
-    logger.debug(
-      { issuer: issuer.issuer, rule: rule.access_key_id, subject: claims.sub, mode: issuer.mode },
-      'a token of an issuer was verified',
-    )
     if (issuer.mode === 'audit_only') {
       logger.info(
         { issuer: issuer.issuer, rule: rule.access_key_id, subject: claims.sub },

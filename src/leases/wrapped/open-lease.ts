@@ -1,19 +1,14 @@
-import { recordAuditEvent } from '../audit/queries.ts'
-import { mayActIn, mayNameConnections, type Principal } from '../callers/principal.ts'
-import type { Database } from '../db/database.ts'
-import { notFound, Problem } from '../errors/problem.ts'
-import { findConnection } from '../token-lifecycle/queries.ts'
-import { holderOf } from './lease.ts'
-import { type LeaseDeps, type LeasedToken, leaseTokenOf } from './lease-token.ts'
-import {
-  findLease,
-  findWrappedLease,
-  type GivenLease,
-  giveLeaseTo,
-  markWrappedLeaseOpened,
-} from './queries.ts'
-import { hashHandle } from './sealed-delivery.ts'
-import type { Delivery } from './serving-decision.ts'
+import { recordAuditEvent } from '../../audit/queries.ts'
+import { mayActIn, mayNameConnections, type Principal } from '../../callers/principal.ts'
+import type { Database } from '../../db/database.ts'
+import { notFound, Problem } from '../../errors/problem.ts'
+import { findConnection } from '../../token-lifecycle/queries.ts'
+import { holderOf } from '../lease.ts'
+import { type LeaseDeps, type LeasedToken, leaseTokenOf } from '../lease-token.ts'
+import { findLease, type GivenLease } from '../queries.ts'
+import { hashHandle } from '../sealed-delivery.ts'
+import type { Delivery } from '../serving-decision.ts'
+import { findWrappedLease, giveLeaseTo, markWrappedLeaseOpened } from './queries.ts'
 
 type Deps = LeaseDeps & { db: Database }
 type Opening = { leaseId: string; handle: string; delivery: Delivery; requestId: string }

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
-import { connectByOAuth, setStage } from '../support/broker.ts'
-import { connectToken } from '../support/connect.ts'
+import { connectByOAuth, setStage } from '../../support/broker.ts'
+import { connectToken } from '../../support/connect.ts'
 
 const setWrappedStage = async (t: Test) => {
   const stage = await setStage(t)
