@@ -11,8 +11,9 @@ export const SCANNER_KEY = 'FAKE-bench-scanner-key-0123456789-0123456789'
 export const ADMIN_KEY = 'FAKE-bench-admin-key-0123456789-0123456789'
 const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
 const ROWS_PER_INSERT = 20_000
+const ORGANIZATIONS = 100
 
-export type Seeded = { id: string; url: string }
+export type Seeded = { id: string; organization: string; url: string }
 
 /**
  * Fills the database with connections of 100 organizations, each limited to a group of its own. Those that will be
@@ -37,7 +38,11 @@ export const seedConnections = async (db: Database, count: number, lookedUp: num
       numbers.map(async (number, index) => {
         if (number % every !== 0 || seeded.length >= lookedUp) return filler
         const id = ids[index]!
-        seeded.push({ id, url: `https://gitlab.com/group-${number}/project` })
+        seeded.push({
+          id,
+          organization: `org-${number % ORGANIZATIONS}`,
+          url: `https://gitlab.com/group-${number}/project`,
+        })
         return seal(id)
       }),
     )
@@ -46,7 +51,7 @@ export const seedConnections = async (db: Database, count: number, lookedUp: num
         id, organization, instance_id, method, token_kind, group_path, gitlab_user_id, gitlab_username, status, scopes,
         token_version, access_token, token_issued_at, token_expires_at, last_verified_at, created_at, updated_at
       )
-      select id, 'org-' || number % 100, ${GITLAB_COM}::uuid, 'token', 'personal_access_token', 'group-' || number,
+      select id, 'org-' || number % ${ORGANIZATIONS}::int, ${GITLAB_COM}::uuid, 'token', 'personal_access_token', 'group-' || number,
         number::text, 'user-' || number, 'active', '{read_api,read_repository}', 1, token, now(),
         now() + interval '300 days', now(), now(), now()
       from unnest(${ids}::uuid[], ${numbers}::int[], ${tokens}::text[]) as row (id, number, token)

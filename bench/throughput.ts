@@ -18,7 +18,8 @@ export const NAMES: Record<Subject, string> = {
 
 /** So many URLs that the reading of none is remembered when its turn comes again; their groups are. */
 const PROJECTS = 40
-const byUrl = (url: string): string => `/v1/credentials?url=${encodeURIComponent(url)}`
+const byUrl = ({ url, organization }: Pick<Seeded, 'url' | 'organization'>): string =>
+  `/v1/credentials?organization=${organization}&url=${encodeURIComponent(url)}`
 
 const byId = ({ origin }: ServerProcess, seeded: Seeded[]): Target => ({
   origin,
@@ -40,13 +41,13 @@ export const targetsOf = (broker: ServerProcess, seeded: Seeded[]): Record<'c' |
   d: {
     origin: broker.origin,
     key: SCANNER_KEY,
-    paths: seeded.map(({ url }) => byUrl(url)),
+    paths: seeded.map(byUrl),
   },
   e: {
     origin: broker.origin,
     key: SCANNER_KEY,
     paths: Array.from({ length: PROJECTS }, (_, number) =>
-      seeded.map(({ url }) => byUrl(`${url}-${number}`)),
+      seeded.map(({ url, organization }) => byUrl({ url: `${url}-${number}`, organization })),
     ).flat(),
   },
 })

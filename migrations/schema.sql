@@ -8,10 +8,18 @@ create table access_keys (
   key_sha256 bytea not null,
   created_at timestamp with time zone not null,
   expires_at timestamp with time zone,
+  trusted_issuer_id uuid,
+  restricted_url_prefixes text[],
+  restricted_connections uuid[],
+  read_only boolean not null default false,
+  encryption_key jsonb,
+  require_sealed boolean not null default false,
   constraint access_keys_pkey PRIMARY KEY (id),
   constraint access_keys_key_sha256_key UNIQUE (key_sha256),
-  constraint access_keys_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'manager'::text, 'scanner'::text])))
+  constraint access_keys_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'manager'::text, 'scanner'::text]))),
+  constraint access_keys_trusted_issuer_id_fkey FOREIGN KEY (trusted_issuer_id) REFERENCES trusted_issuers(id) ON DELETE CASCADE
 );
+CREATE INDEX access_keys_by_trusted_issuer ON public.access_keys USING btree (trusted_issuer_id) WHERE (trusted_issuer_id IS NOT NULL);
 
 create table audit_events (
   id uuid not null,
@@ -196,6 +204,7 @@ create table leases (
   expires_at timestamp with time zone not null,
   released_at timestamp with time zone,
   rejected_at timestamp with time zone,
+  subject text,
   constraint leases_pkey PRIMARY KEY (id)
 );
 CREATE INDEX leases_by_connection ON public.leases USING btree (connection_id, expires_at);
@@ -221,3 +230,26 @@ create table oauth_apps (
   constraint oauth_apps_slug_key UNIQUE (slug)
 );
 CREATE INDEX oauth_apps_instance_id ON public.oauth_apps USING btree (instance_id);
+
+create table trusted_issuers (
+  id uuid not null,
+  issuer text not null,
+  audience text not null,
+  jwks_uri text,
+  allow_private_network boolean not null,
+  ca_certificate text,
+  mode text not null,
+  rules jsonb not null,
+  created_at timestamp with time zone not null,
+  constraint trusted_issuers_pkey PRIMARY KEY (id),
+  constraint trusted_issuers_issuer_audience_key UNIQUE (issuer, audience),
+  constraint trusted_issuers_mode_check CHECK ((mode = ANY (ARRAY['enforce'::text, 'audit_only'::text])))
+);
+
+create table wrapped_leases (
+  lease_id uuid not null,
+  handle_sha256 bytea not null,
+  expires_at timestamp with time zone not null,
+  opened_at timestamp with time zone,
+  constraint wrapped_leases_pkey PRIMARY KEY (lease_id)
+);

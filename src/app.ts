@@ -4,6 +4,7 @@ import formbody from '@fastify/formbody'
 import type { Logger } from 'pino'
 import { createAccessKeyIdentification } from './access-keys/identify.ts'
 import { registerAccessKeyRoutes } from './access-keys/routes.ts'
+import { registerWhoamiRoute } from './access-keys/whoami-route.ts'
 import { createAuthenticator } from './callers/authenticator.ts'
 import { addSeconds, type Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
@@ -29,11 +30,13 @@ import { createLanes } from './lanes.ts'
 import { deleteOld as deleteOldLeases } from './leases/delete-old.ts'
 import { createOpenedTokens } from './leases/opened-tokens.ts'
 import { registerLeaseRoutes } from './leases/routes.ts'
+import { createCredentialSender } from './leases/sealed-delivery.ts'
 import { createLeasesById } from './leases/shared-statements.ts'
 import { createKnownMatches } from './lookup/known-matches.ts'
 import { createLeasesByUrl } from './lookup/leasing/leases-by-url.ts'
 import { registerLookupRoutes } from './lookup/routes.ts'
 import { createSearchReader } from './lookup/search.ts'
+import { registerOAuthMetadata, registerTokenExchange } from './lookup/token-exchange-routes.ts'
 import { createOAuthClients } from './oauth-apps/oauth-clients.ts'
 import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
 import { completeDue } from './oauth-flow/complete-due.ts'
@@ -51,6 +54,9 @@ import { createSpool } from './token-lifecycle/spool.ts'
 import { createTokenSaver } from './token-lifecycle/token-saver.ts'
 import { mendDue, rotateDue } from './token-lifecycle/upkeep/upkeep.ts'
 import { createStoredTokenVerifier } from './token-lifecycle/verify-stored-token.ts'
+import { createWorkloadIdentification } from './trusted-issuers/identify.ts'
+import { createIssuerKeySets } from './trusted-issuers/key-set.ts'
+import { registerTrustedIssuerRoutes } from './trusted-issuers/routes.ts'
 import type { KeyRing } from './vault/key-ring.ts'
 import { createVault } from './vault/vault.ts'
 
@@ -126,7 +132,9 @@ export const createApp = async ({
   await registerApiDocs(app, publicUrl)
 
   const vault = createVault(keyRing)
-  const authenticator = createAuthenticator({ clock, ways: [createAccessKeyIdentification(db)] })
+  const keySets = createIssuerKeySets({ clock, logger, http: { ...gitlab, clock } })
+  const workloads = createWorkloadIdentification({ db, keySets, clock, logger })
+  const authenticator = createAuthenticator({ clock, ways: [createAccessKeyIdentification(db), workloads] })
   const instanceClients = createInstanceClients({ ...gitlab, clock })
   const access = { db, vault, clock, instanceClients }
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
@@ -166,6 +174,7 @@ export const createApp = async ({
     knownMatches: createKnownMatches({ runPrepared, clock }),
     leasesByUrl: createLeasesByUrl({ runPrepared, clock }),
   }
+  const sendCredential = createCredentialSender({ db, clock })
   const jobs = createJobs({
     clock,
     logger,
@@ -186,12 +195,16 @@ export const createApp = async ({
     registerInstanceRoutes(routes as App, { db, clock, authenticator })
     registerOAuthAppRoutes(routes as App, { db, clock, vault, publicUrl, authenticator })
     registerAccessKeyRoutes(routes as App, { db, clock, authenticator })
+    registerWhoamiRoute(routes as App, { authenticator })
+    registerTrustedIssuerRoutes(routes as App, { db, clock, authenticator })
     registerConnectSessionRoutes(routes as App, { db, clock, authenticator, publicUrl, returnOrigins })
     registerConnectionRoutes(routes as App, lifecycle)
     registerConnectRoutes(routes as App, { ...access, authenticator })
     registerTokenRoutes(routes as App, lifecycle)
-    registerLeaseRoutes(routes as App, { ...leasing, db, authenticator })
-    registerLookupRoutes(routes as App, { ...finding, authenticator })
+    registerLeaseRoutes(routes as App, { ...leasing, db, authenticator, sendCredential })
+    registerLookupRoutes(routes as App, { ...finding, authenticator, sendCredential })
+    await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads }))
+    registerOAuthMetadata(routes as App, { publicUrl })
     await routes.register(async (browser) => {
       await browser.register(cookie)
       await browser.register(formbody)
@@ -224,6 +237,7 @@ export const createApp = async ({
     await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()
+    keySets.close()
   })
   return { app, jobs, takeUpSpool: tokenSaver.takeUpSpool, history }
 }

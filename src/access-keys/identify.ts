@@ -9,12 +9,24 @@ import { findAccessKey, findAccessKeyByHash } from './queries.ts'
 /** 10,000 keys are about 5 MB. */
 const REMEMBERED_KEYS = 10_000
 
-const toPrincipal = ({ id, name, role, organizations, expires_at }: AccessKeyRow): Principal => ({
-  id,
-  name,
-  role,
-  organizations,
-  expiresAt: expires_at,
+/**
+ * What a key may do. A key is created and deleted, never changed: what is remembered of one is right for as long as its
+ * row is there.
+ */
+export const toPrincipal = (row: AccessKeyRow): Principal => ({
+  id: row.id,
+  name: row.name,
+  role: row.role,
+  organizations: row.organizations,
+  restrictions: {
+    urlPrefixes: row.restricted_url_prefixes ?? undefined,
+    connections: row.restricted_connections ?? undefined,
+    readOnly: row.read_only,
+  },
+  encryptionKey: row.encryption_key ?? undefined,
+  requiresSealed: row.require_sealed,
+  subject: null,
+  expiresAt: row.expires_at,
 })
 
 /** Identifies callers by their access key. */
@@ -37,8 +49,11 @@ export const createAccessKeyIdentification = (db: Database): WayToIdentify => {
   }
 }
 
-/** The caller that an access key stands for, by the id of the key; undefined when the key is deleted. */
+/**
+ * Who is signed in on the page with an access key, by the id of the key; undefined when the key is deleted. The page
+ * changes things, which a read-only key does not.
+ */
 export const findPrincipal = async (db: Database, accessKeyId: string): Promise<Principal | undefined> => {
   const row = await findAccessKey(db, accessKeyId)
-  return row && toPrincipal(row)
+  return row && !row.read_only ? toPrincipal(row) : undefined
 }

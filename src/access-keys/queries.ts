@@ -2,11 +2,22 @@ import { type Insertable, sql } from 'kysely'
 import type { Database } from '../db/database.ts'
 import type { AccessKeyRow, Tables } from '../db/tables.ts'
 
+/** A rule of a trusted issuer is no key: this room alone reads it as one, by its issuer. */
+const keys = (db: Database) => db.selectFrom('access_keys').selectAll().where('trusted_issuer_id', 'is', null)
+
 export const findAccessKeyByHash = (db: Database, keySha256: Buffer): Promise<AccessKeyRow | undefined> =>
-  db.selectFrom('access_keys').selectAll().where('key_sha256', '=', keySha256).executeTakeFirst()
+  keys(db).where('key_sha256', '=', keySha256).executeTakeFirst()
 
 export const findAccessKey = (db: Database, id: string): Promise<AccessKeyRow | undefined> =>
-  db.selectFrom('access_keys').selectAll().where('id', '=', id).executeTakeFirst()
+  keys(db).where('id', '=', id).executeTakeFirst()
+
+/** The rules of trusted issuers, as rows of keys. */
+export const findIssuerRules = (db: Database, issuerIds: string[]): Promise<AccessKeyRow[]> =>
+  db
+    .selectFrom('access_keys')
+    .selectAll()
+    .where(sql<boolean>`trusted_issuer_id = any (${issuerIds}::uuid[])`)
+    .execute()
 
 /** Keys whose organizations all lie within `organizations` (undefined = all keys). */
 export const listAccessKeys = (
@@ -17,7 +28,7 @@ export const listAccessKeys = (
     limit,
   }: { organizations: string[] | undefined; after: string | undefined; limit: number },
 ): Promise<AccessKeyRow[]> => {
-  let query = db.selectFrom('access_keys').selectAll().orderBy('id').limit(limit)
+  let query = keys(db).orderBy('id').limit(limit)
   if (organizations) query = query.where(sql<boolean>`organizations <@ ${organizations}::text[]`)
   if (after) query = query.where('id', '>', after)
   return query.execute()
@@ -40,7 +51,7 @@ export const insertFirstAccessKey = (
 ): Promise<boolean> =>
   db.transaction().execute(async (transaction) => {
     await sql`lock table access_keys in share row exclusive mode`.execute(transaction)
-    const first = await transaction.selectFrom('access_keys').select('id').limit(1).executeTakeFirst()
+    const first = await keys(transaction).limit(1).executeTakeFirst()
     if (first) return false
     await transaction.insertInto('access_keys').values(row).execute()
     return true

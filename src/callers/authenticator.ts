@@ -8,18 +8,22 @@ import { hasRole, isExpired, type Principal } from './principal.ts'
 
 /** One way to identify who calls, such as by an access key. */
 export type WayToIdentify = {
-  /** Asks the database. undefined = this way does not know the credential. */
+  /**
+   * Asks the database. undefined = this way does not know the credential.
+   * @throws {Problem} unauthorized when it knows why the credential is refused, issuer_unavailable when it cannot tell
+   */
   identify(credential: string): Promise<Principal | undefined>
   /** What this process remembers of the credential, without a query. It may be out of date. */
   remembered(credential: string): Principal | undefined
 }
 
 export type Authenticator = {
-  /** An onRequest hook: the caller has this role, asked of the database now. */
+  /** An onRequest hook: the caller has this role, asked of the database now. What is read-only may GET and HEAD alone. */
   requireRole(role: Role): (request: FastifyRequest) => Promise<void>
   /**
-   * The same from memory where possible, without a query. Only for operations whose own statement checks that the
-   * caller is still there (leases/queries.ts), so that a deletion takes effect at once on every replica.
+   * The same from memory where possible, without a query. Only for operations that hand out a credential, which no
+   * read-only caller gets: their own statement checks that the caller is still there (leases/queries.ts), so that a
+   * deletion takes effect at once on every replica.
    */
   requireRoleFromMemory(role: Role): onRequestHookHandler
   /**
@@ -36,8 +40,11 @@ export type Authenticator = {
   identify(credential: string): Promise<Principal | undefined>
 }
 
-const BEARER = /^Bearer +([\x21-\x7e]{1,512})$/i
+/** Node takes headers of 16 KiB in all: this leaves room for a JWT with many claims. */
+const BEARER = /^Bearer +([\x21-\x7e]{1,12000})$/i
 const NOT_FOUND = 404
+
+const READING = new Set(['GET', 'HEAD'])
 
 /** The caller of a route behind requireRole. */
 export const principalOf = (request: FastifyRequest): Principal => {
@@ -48,6 +55,20 @@ export const principalOf = (request: FastifyRequest): Principal => {
 
 const presentedCredential = ({ headers }: FastifyRequest): string | undefined =>
   BEARER.exec(headers.authorization ?? '')?.[1]
+
+/** @throws {Problem} unauthorized, forbidden */
+const requireFit = (principal: Principal | undefined, role: Role, now: Date): Principal => {
+  if (!principal)
+    throw new Problem('unauthorized', 'This access key is not known here: mistyped, or deleted.')
+  if (isExpired(principal, now)) throw new Problem('unauthorized', 'This access key has expired.')
+  if (!hasRole(principal, role)) {
+    throw new Problem(
+      'forbidden',
+      `This takes an access key with the role ${role}; yours has ${principal.role}.`,
+    )
+  }
+  return principal
+}
 
 /** @param ways are asked in order; the first that knows the credential counts. */
 export const createAuthenticator = ({
@@ -73,34 +94,40 @@ export const createAuthenticator = ({
     return undefined
   }
 
-  const requireRole =
-    (role: Role) =>
-    async (request: FastifyRequest): Promise<void> => {
-      const credential = presentedCredential(request)
-      if (credential === undefined)
-        throw new Problem('unauthorized', 'Send an access key: Authorization: Bearer gtb_...')
-      const principal = await ask(credential)
-      if (!principal)
-        throw new Problem('unauthorized', 'This access key is not known here: mistyped, or deleted.')
-      if (isExpired(principal, new Date(clock())))
-        throw new Problem('unauthorized', 'This access key has expired.')
-      if (!hasRole(principal, role)) {
-        throw new Problem(
-          'forbidden',
-          `This takes an access key with the role ${role}; yours has ${principal.role}.`,
-        )
-      }
-      request.setDecorator<Principal>(CALLER, principal)
-    }
+  const requireCaller = async (request: FastifyRequest, role: Role): Promise<Principal> => {
+    const credential = presentedCredential(request)
+    if (credential === undefined)
+      throw new Problem('unauthorized', 'Send an access key: Authorization: Bearer gtb_...')
+    const principal = requireFit(await ask(credential), role, new Date(clock()))
+    request.setDecorator<Principal>(CALLER, principal)
+    return principal
+  }
+
+  const requireRole = (role: Role) => async (request: FastifyRequest) => {
+    const { restrictions } = await requireCaller(request, role)
+    if (restrictions.readOnly && !READING.has(request.method))
+      throw new Problem('forbidden', 'This access key is read-only: it changes nothing.')
+  }
+
+  const requireCredentialTaker = (role: Role) => async (request: FastifyRequest) => {
+    const { restrictions } = await requireCaller(request, role)
+    if (restrictions.readOnly)
+      throw new Problem('forbidden', 'This access key is read-only: it gets no credential.')
+  }
 
   return {
     requireRole,
     requireRoleFromMemory(role) {
-      const askForRole = requireRole(role)
+      const askForRole = requireCredentialTaker(role)
       return (request, _reply, done) => {
         const credential = presentedCredential(request)
         const principal = credential === undefined ? undefined : recall(credential)
-        if (principal && hasRole(principal, role) && !isExpired(principal, new Date(clock()))) {
+        if (
+          principal &&
+          hasRole(principal, role) &&
+          !isExpired(principal, new Date(clock())) &&
+          !principal.restrictions.readOnly
+        ) {
           request.setDecorator<Principal>(CALLER, principal)
           done()
         } else {

@@ -1,12 +1,34 @@
 import type { Role } from '../db/tables.ts'
 import { notFound, Problem } from '../errors/problem.ts'
+import { isWithinPrefix, isWithinPrefixAt, type ResourceUrl } from '../gitlab/repository-url.ts'
+
+/** What a caller is limited to, within its role and organizations. */
+export type Restrictions = {
+  /** Canonical URLs: lookups by URL below one of them, and none by id. undefined = no limit. */
+  urlPrefixes?: string[] | undefined
+  /** Ids of connections. undefined = no limit. */
+  connections?: string[] | undefined
+  /** Reads and explains; gets no credential and changes nothing. */
+  readOnly: boolean
+}
+
+/** A public JWK (RFC 7517), of the members that encrypting takes. */
+export type EncryptionKey = Record<string, string>
 
 /** Who calls, and what the caller may do; without the secret that proves it. */
 export type Principal = {
+  /** Of the access key, or of the rule of a trusted issuer. */
   id: string
   name: string
   role: Role
   organizations: string[]
+  restrictions: Restrictions
+  /** What its credentials can be encrypted for. */
+  encryptionKey: EncryptionKey | undefined
+  /** Its credentials are given out encrypted only. */
+  requiresSealed: boolean
+  /** The workload that a trusted issuer names; null = an access key. */
+  subject: string | null
   expiresAt: Date | null
 }
 
@@ -32,6 +54,28 @@ export const requireOrganization = (principal: Principal, organization: string):
   if (!mayActIn(principal, organization)) throw notFound('organization')
 }
 
+/**
+ * The one organization that a lookup is about: the one that it names, or the only one of the caller.
+ * @throws {Problem} not_found, organization_required
+ */
+export const requireOneOrganization = (principal: Principal, organization: string | undefined): string => {
+  if (organization !== undefined) {
+    requireOrganization(principal, organization)
+    return organization
+  }
+  const own = organizationsOf(principal)
+  const [only, another] = own ?? []
+  if (only !== undefined && another === undefined) return only
+  throw new Problem(
+    'organization_required',
+    'Your access key is for more than one organization: name the one that this is about.',
+    {
+      errors: [{ field: 'organization', message: 'is required' }],
+      members: own ? { organizations: own } : {},
+    },
+  )
+}
+
 /** For what belongs to all organizations together: instances and OAuth apps. */
 export const requireEveryOrganization = (principal: Principal): void => {
   if (organizationsOf(principal) !== undefined) {
@@ -41,6 +85,25 @@ export const requireEveryOrganization = (principal: Principal): void => {
     )
   }
 }
+
+/** Whether a lookup by this URL lies within the caller's URL prefixes. */
+export const mayAskFor = ({ restrictions }: Principal, resource: ResourceUrl): boolean =>
+  restrictions.urlPrefixes?.some((prefix) => isWithinPrefix(resource, prefix)) ?? true
+
+/** The same when it is known on which instance the resource is: SSH leaves that open. */
+export const mayAskAt = ({ restrictions }: Principal, resource: ResourceUrl, instanceUrl: string): boolean =>
+  restrictions.urlPrefixes?.some((prefix) => isWithinPrefixAt(resource, instanceUrl, prefix)) ?? true
+
+/**
+ * Whether the caller may name a connection instead of a URL. A caller with URL prefixes may not: the token of a
+ * connection can reach more than any prefix, and only the URL tells what the caller wants with it.
+ */
+export const mayNameConnections = ({ restrictions }: Principal): boolean =>
+  restrictions.urlPrefixes === undefined
+
+/** Who works on the page acts on whole organizations, and stays signed in for longer than a token of an issuer lives. */
+export const mayUsePage = (principal: Principal): boolean =>
+  hasRole(principal, 'manager') && !principal.restrictions.readOnly && principal.subject === null
 
 /** Who did something, for the record: a caller, or the access key that made a connect session. */
 export type Actor = { accessKeyId: string; requestId: string }

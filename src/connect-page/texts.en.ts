@@ -46,6 +46,12 @@ export const texts = {
       explanation: 'A key with the role scanner fetches credentials. It cannot connect accounts.',
       remedy: 'Sign in with a key that has the role manager or admin.',
     },
+    notForPages: {
+      title: 'This key does not sign in here',
+      explanation:
+        'The page changes connections. A read-only key changes nothing, and the token of a workload ends within minutes.',
+      remedy: 'Sign in with an access key of the role manager or admin that is not read-only.',
+    },
   },
 
   organization: {

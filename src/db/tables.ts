@@ -1,4 +1,4 @@
-import type { Insertable, Selectable } from 'kysely'
+import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
 
 export type Role = 'admin' | 'manager' | 'scanner'
 export type Method = 'oauth' | 'token'
@@ -8,6 +8,8 @@ export type TokenKind =
   | 'group_access_token'
   | 'project_access_token'
 export type ConnectionStatus = 'active' | 'needs_reauthorization' | 'revoked' | 'expired'
+export type IssuerMode = 'enforce' | 'audit_only'
+export type StoredIssuerRule = { access_key_id: string; claims: Record<string, string | string[]> }
 export type AttemptKind = 'refresh' | 'rotate' | 'disconnect'
 
 type Instances = {
@@ -44,6 +46,29 @@ type AccessKeys = {
   key_sha256: Buffer
   created_at: Date
   expires_at: Date | null
+  /** Set = no key, but a rule of this issuer: its hash is that of bytes which nobody has. */
+  trusted_issuer_id: Generated<string | null>
+  /** null = not restricted; so is restricted_connections. */
+  restricted_url_prefixes: Generated<string[] | null>
+  restricted_connections: Generated<string[] | null>
+  read_only: Generated<boolean>
+  /** A public JWK; null = answers cannot be sealed. */
+  encryption_key: ColumnType<Record<string, string> | null, string | null | undefined, never>
+  require_sealed: Generated<boolean>
+}
+
+type TrustedIssuers = {
+  id: string
+  issuer: string
+  audience: string
+  /** null = where the issuer's discovery document says. */
+  jwks_uri: string | null
+  allow_private_network: boolean
+  ca_certificate: string | null
+  mode: IssuerMode
+  /** In the order in which they are tried. What a rule grants stands in its row of access_keys. */
+  rules: ColumnType<StoredIssuerRule[], string, never>
+  created_at: Date
 }
 
 type ConnectSessions = {
@@ -127,10 +152,20 @@ type Leases = {
   token_version: number
   access_key_id: string
   purpose: string | null
+  /** Which workload of a trusted issuer got the token; null = the access key itself. */
+  subject: string | null
   granted_at: Date
   expires_at: Date
   released_at: Date | null
   rejected_at: Date | null
+}
+
+/** Leases whose token was not handed out, but can be fetched once. */
+type WrappedLeases = {
+  lease_id: string
+  handle_sha256: Buffer
+  expires_at: Date
+  opened_at: Date | null
 }
 
 type AuditEvents = {
@@ -175,10 +210,12 @@ export type Tables = {
   instances: Instances
   oauth_apps: OAuthApps
   access_keys: AccessKeys
+  trusted_issuers: TrustedIssuers
   connect_sessions: ConnectSessions
   authorization_requests: AuthorizationRequests
   connections: Connections
   leases: Leases
+  wrapped_leases: WrappedLeases
   audit_events: AuditEvents
   data_keys: DataKeys
   match_versions: MatchVersions
@@ -189,6 +226,8 @@ export type Tables = {
 export type InstanceRow = Selectable<Instances>
 export type OAuthAppRow = Selectable<OAuthApps>
 export type AccessKeyRow = Selectable<AccessKeys>
+export type TrustedIssuerRow = Selectable<TrustedIssuers>
+export type WrappedLeaseRow = Selectable<WrappedLeases>
 export type ConnectSessionRow = Selectable<ConnectSessions>
 export type AuthorizationRequestRow = Selectable<AuthorizationRequests>
 export type ConnectionRow = Selectable<Connections>

@@ -5,18 +5,21 @@
 export const CATALOGUE = {
   // The request itself
   invalid_request: [400, 'The request is not valid'],
+  organization_required: [400, 'The organization has to be named'],
   unauthorized: [401, 'No valid access key'],
   forbidden: [403, 'The access key may not do this'],
   not_found: [404, 'Not found'],
   payload_too_large: [413, 'The request body is too large'],
   unknown_host: [421, 'The service is not known under this host name'],
   unsupported_media_type: [415, 'The request body has an unsupported media type'],
+  issuer_unavailable: [503, 'The keys of a trusted issuer cannot be fetched'],
 
   // What is already there
   instance_exists: [409, 'This instance is already registered'],
   instance_in_use: [409, 'The instance is still in use'],
   oauth_app_exists: [409, 'An OAuth app with this slug already exists'],
   oauth_app_in_use: [409, 'The OAuth app is still in use'],
+  trusted_issuer_exists: [409, 'This issuer is already trusted for this audience'],
 
   // What GitLab says of a token that somebody enters
   token_unknown: [422, 'GitLab does not know this token'],
@@ -38,11 +41,14 @@ export const CATALOGUE = {
 
   // Handing out tokens
   no_connection_for_url: [404, 'No connection covers this URL'],
-  ambiguous_connection: [409, 'More than one connection fits'],
   needs_reauthorization: [409, 'A person has to reconnect'],
   connection_expired: [409, 'The token of the connection has expired'],
   connection_revoked: [409, 'The token of the connection was revoked'],
   token_in_use: [409, 'The token is in use and expires too soon'],
+  sealed_answer_required: [406, 'The access key takes sealed answers only'],
+  no_encryption_key: [406, 'The access key has no encryption key'],
+  already_opened: [409, 'The handle was opened before'],
+  handle_expired: [410, 'The handle has ended'],
   token_works: [409, 'GitLab accepts this token'],
   not_refreshable: [409, 'The token cannot be refreshed'],
   min_ttl_unattainable: [422, 'No token of this connection lives that long'],

@@ -80,3 +80,35 @@ export const coveringPaths = (path: string): string[] => {
   const segments = path.toLowerCase().split('/').filter(Boolean).slice(0, DEEPEST_GROUP_PATH)
   return [...segments.map((_, index) => segments.slice(0, segments.length - index).join('/')), '']
 }
+
+/** `https://host/group` without its trailing slash, in lower case: what isWithinPrefix takes. @returns undefined when it is none. */
+export const canonicalUrlPrefix = (text: string): string | undefined => {
+  const url = URL.parse(text.trim())
+  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password || url.search || url.hash)
+    return undefined
+  const whole = parseResourceUrl(text)?.readings.at(-1)
+  return whole && !/[*?]/.test(whole.path) ? joined(whole) : undefined
+}
+
+const joined = ({ baseUrl, path }: { baseUrl: string; path: string }): string =>
+  path === '' ? baseUrl : `${baseUrl}/${path.toLowerCase()}`
+
+const isBelow = (url: string, prefix: string): boolean => url === prefix || url.startsWith(`${prefix}/`)
+
+const withoutPort = (url: string): string => url.replace(/^(https?:\/\/[^/]+?):\d+(?=\/|$)/, '$1')
+
+/** The whole path of a resource on its host, whatever part of it is the instance's own. */
+const wholePath = ({ readings }: ResourceUrl): string => readings.at(-1)?.path ?? ''
+
+/** Whether a resource lies at or below a canonical prefix. SSH names no port of the instance: see isWithinPrefixAt. */
+export const isWithinPrefix = (resource: ResourceUrl, prefix: string): boolean => {
+  const path = wholePath(resource)
+  const origins = new Set(resource.readings.map(({ baseUrl }) => new URL(baseUrl).origin))
+  return [...origins].some((origin) =>
+    isBelow(joined({ baseUrl: origin, path }), resource.anyPort ? withoutPort(prefix) : prefix),
+  )
+}
+
+/** The same when it is known on which instance the resource is. */
+export const isWithinPrefixAt = (resource: ResourceUrl, instanceUrl: string, prefix: string): boolean =>
+  isBelow(joined({ baseUrl: new URL(instanceUrl).origin, path: wholePath(resource) }), prefix)

@@ -1,5 +1,6 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
+import type { FastifySchema } from 'fastify'
 import { polishDescription } from './description.ts'
 import type { App } from './server.ts'
 
@@ -8,6 +9,18 @@ const DESCRIPTION = `Holds the GitLab credentials of a scanning platform and han
 Start here: an **instance** (gitlab.com is there already), an **OAuth app** on it, then **access keys** for your backends. Press *Authorize* and paste an access key.
 
 Errors are \`application/problem+json\` (RFC 9457); branch on \`code\`. Times are RFC 3339 in UTC, durations are seconds.`
+
+declare module 'fastify' {
+  interface FastifySchema {
+    /** Answers by status as they are described, where they are more than what the serializer is made for. */
+    described?: Record<number, object>
+  }
+}
+
+const describe = (schema: FastifySchema): FastifySchema =>
+  schema?.described
+    ? { ...schema, response: { ...(schema.response as object), ...schema.described } }
+    : schema
 
 /** Swagger UI draws with inline styles and data: pictures; scripts and requests are ours alone. */
 const CONTENT_SECURITY_POLICY = [
@@ -69,6 +82,7 @@ export const registerApiDocs = async (app: App, publicUrl: string): Promise<void
       },
       security: [{ access_key: [] }],
     },
+    transform: ({ schema, url }) => ({ schema: describe(schema), url }),
     transformObject: (document) =>
       'openapiObject' in document ? polishDescription(document.openapiObject) : document.swaggerObject,
     refResolver: {

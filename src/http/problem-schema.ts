@@ -51,8 +51,7 @@ export const problemSchema = Type.Object(
     ),
     candidates: Type.Optional(
       Type.Array(CoveringConnection, {
-        description:
-          '`ambiguous_connection`: the connections that fit equally well. `no_connection_for_url`: the connections that cover the URL and cannot be used.',
+        description: '`no_connection_for_url`: the connections that cover the URL and cannot be used.',
       }),
     ),
     connection_id: Type.Optional(
@@ -86,8 +85,7 @@ const MEMBERS: Partial<Record<ProblemCode, object>> = {
   invalid_request: { errors: [{ field: 'limit', message: 'must be <= 100' }] },
   token_in_use: { leased_until: EXAMPLE_TIME },
   missing_scopes: { missing_scopes: ['read_repository'] },
-  ambiguous_connection: { candidates: CANDIDATES },
-  no_connection_for_url: { candidates: [] },
+  no_connection_for_url: { candidates: CANDIDATES },
   needs_reauthorization: ENDED,
   connection_expired: { ...ENDED, status_reason: 'token_expired' },
   connection_revoked: ENDED,
@@ -102,7 +100,7 @@ const EVERYWHERE: ProblemCode[] = [
   'internal_error',
   'database_unavailable',
 ]
-const WITH_ACCESS_KEY: ProblemCode[] = ['unauthorized', 'forbidden']
+const WITH_ACCESS_KEY: ProblemCode[] = ['unauthorized', 'forbidden', 'issuer_unavailable']
 const WITH_BODY: ProblemCode[] = ['payload_too_large', 'unsupported_media_type']
 /** These answers say when asking again makes sense. */
 const WITH_RETRY_AFTER: ReadonlySet<ProblemCode> = new Set<ProblemCode>([

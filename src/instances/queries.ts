@@ -8,11 +8,40 @@ export const findInstance = (db: Database, id: string): Promise<InstanceRow | un
 export const findInstanceByBaseUrl = (db: Database, baseUrl: string): Promise<InstanceRow | undefined> =>
   db.selectFrom('instances').selectAll().where('base_url', '=', baseUrl).executeTakeFirst()
 
+/** gitlab.com is there from the start, for everybody. */
+const FOR_EVERYBODY = 'https://gitlab.com'
+
+/** Whether an instance is of these organizations' part: they have a connection there, or no organization has. */
+const isPartOf = (organizations: string[]) => sql<boolean>`(
+  instances.base_url = ${FOR_EVERYBODY}
+  or exists (
+    select from connections
+    where connections.instance_id = instances.id and connections.organization = any (${organizations}::text[])
+  )
+  or not exists (select from connections where connections.instance_id = instances.id)
+)`
+
+/** @param organizations undefined = all. */
+export const findInstanceOf = (
+  db: Database,
+  id: string,
+  organizations: string[] | undefined,
+): Promise<InstanceRow | undefined> => {
+  let query = db.selectFrom('instances').selectAll().where('id', '=', id)
+  if (organizations) query = query.where(isPartOf(organizations))
+  return query.executeTakeFirst()
+}
+
 export const listInstances = (
   db: Database,
-  { after, limit }: { after: string | undefined; limit: number },
+  {
+    organizations,
+    after,
+    limit,
+  }: { organizations: string[] | undefined; after: string | undefined; limit: number },
 ): Promise<InstanceRow[]> => {
   let query = db.selectFrom('instances').selectAll().orderBy('id').limit(limit)
+  if (organizations) query = query.where(isPartOf(organizations))
   if (after) query = query.where('id', '>', after)
   return query.execute()
 }

@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { actorOf, requireEveryOrganization } from '../callers/principal.ts'
+import { actorOf, organizationsOf, requireEveryOrganization } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { notFound } from '../errors/problem.ts'
@@ -12,7 +12,7 @@ import { changeInstance } from './change-instance.ts'
 import { createInstance } from './create-instance.ts'
 import { deleteInstance } from './delete-instance.ts'
 import { Instance, InstancePage, toInstance } from './instance.ts'
-import { findInstance, listInstances } from './queries.ts'
+import { findInstanceOf, listInstances } from './queries.ts'
 
 const tags = ['Instances']
 const params = idParams('Id of the instance: `id` of `GET /v1/instances`.')
@@ -103,7 +103,15 @@ export const registerInstanceRoutes = (app: App, deps: Deps): void => {
 
   app.get('/v1/instances', { onRequest, schema: list }, async (request) => {
     const { limit = 20, cursor } = request.query
-    return toPage(await listInstances(db, { after: readCursor(cursor), limit: limit + 1 }), limit, toInstance)
+    return toPage(
+      await listInstances(db, {
+        organizations: organizationsOf(principalOf(request)),
+        after: readCursor(cursor),
+        limit: limit + 1,
+      }),
+      limit,
+      toInstance,
+    )
   })
 
   app.post('/v1/instances', { onRequest, schema: create }, async (request, reply) => {
@@ -114,7 +122,7 @@ export const registerInstanceRoutes = (app: App, deps: Deps): void => {
   })
 
   app.get('/v1/instances/:id', { onRequest, schema: read }, async (request) => {
-    const row = await findInstance(db, request.params.id)
+    const row = await findInstanceOf(db, request.params.id, organizationsOf(principalOf(request)))
     if (!row) throw notFound('instance')
     return toInstance(row)
   })

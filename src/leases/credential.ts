@@ -75,6 +75,8 @@ export const CREDENTIAL_PROBLEMS = [
   'min_ttl_unattainable',
   'gitlab_unavailable',
   'oauth_app_rejected',
+  'sealed_answer_required',
+  'no_encryption_key',
 ] as const
 
 export const toCredential = ({ row, token }: LeasedToken, now: Date): Static<typeof Credential> => ({

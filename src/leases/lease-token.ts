@@ -1,4 +1,4 @@
-import type { Principal } from '../callers/principal.ts'
+import { mayNameConnections, type Principal } from '../callers/principal.ts'
 import { type Clock, retryAfterSeconds } from '../clock/clock.ts'
 import { type Patience, startPatience } from '../clock/patience.ts'
 import { notFound, Problem } from '../errors/problem.ts'
@@ -6,9 +6,10 @@ import { tokenInUse } from '../token-lifecycle/claim.ts'
 import type { Refresher } from '../token-lifecycle/refresh.ts'
 import type { RefreshReason } from '../token-lifecycle/refresh-decision.ts'
 import type { StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
-import { isLeased, type LeasedRow, type LeaseRequest, type RefusedRow } from './lease.ts'
+import { holderOf, isLeased, type LeasedRow, type LeaseRequest, type RefusedRow } from './lease.ts'
 import { newLeaseId } from './lease-id.ts'
 import type { OpenedTokens } from './opened-tokens.ts'
+import { requireDelivery } from './require-delivery.ts'
 import {
   conditionsAfterRefresh,
   conditionsWhileLeased,
@@ -37,24 +38,35 @@ const PENDING_RETRY_SECONDS = 5
 /** When a connection changes more often than this during one lookup, the caller has to ask again later. */
 const MOST_ROUNDS = 6
 
+/** Every lease begins here. @throws {Problem} sealed_answer_required */
 export const toLeaseRequest = (
   principal: Principal,
-  { purpose }: Pick<LeaseOptions, 'purpose'>,
+  { purpose, delivery }: Pick<LeaseOptions, 'purpose' | 'delivery'>,
   conditions: LeaseConditions,
-): LeaseRequest => ({
-  leaseId: newLeaseId(),
-  accessKeyId: principal.id,
-  purpose: purpose ?? null,
-  ...conditions,
-})
+): LeaseRequest => {
+  requireDelivery(principal, delivery)
+  return { leaseId: newLeaseId(), ...holderOf(principal), purpose: purpose ?? null, ...conditions }
+}
+
+/** leaseTokenOf a connection that the caller names by its id. @throws {Problem} those of leaseTokenOf */
+export const leaseToken = async (
+  deps: LeaseDeps,
+  connectionId: string,
+  principal: Principal,
+  options: LeaseOptions,
+): Promise<LeasedToken> => {
+  if (!mayNameConnections(principal)) throw notFound('connection')
+  return leaseTokenOf(deps, connectionId, principal, options)
+}
 
 /**
- * Leases a token that works and lives as long as asked for. Refreshes the token first when that is due.
+ * Leases a token of a connection that was found by URL, or by a lease of the caller. The token works and lives as long
+ * as asked for; it is refreshed first where that is due.
  * @throws {Problem} not_found, unauthorized (the key was deleted a moment ago), needs_reauthorization,
  *   connection_expired, connection_revoked, token_in_use, min_ttl_unattainable, gitlab_unavailable, oauth_app_rejected,
  *   database_unavailable
  */
-export const leaseToken = async (
+export const leaseTokenOf = async (
   deps: LeaseDeps,
   connectionId: string,
   principal: Principal,

@@ -1,14 +1,24 @@
+import type { Principal } from '../callers/principal.ts'
 import type { ConnectionStatus, TokenKind } from '../db/tables.ts'
 import type { LeaseConditions } from './serving-decision.ts'
 
-/** A request for one lease. Which connection it is for comes with the statement. */
-export type LeaseRequest = LeaseConditions & {
-  leaseId: string
+/** Who holds a lease. */
+export type LeaseHolder = {
   accessKeyId: string
-  purpose: string | null
+  /** The workload of a trusted issuer; null = the access key itself. */
+  subject: string | null
 }
 
-/** The connection as the statement found it, with its token if the lease was written. */
+export const holderOf = ({ id, subject }: Principal): LeaseHolder => ({ accessKeyId: id, subject })
+
+/** One lease that is asked for, before it is known of which connection. */
+export type LeaseRequest = LeaseConditions &
+  LeaseHolder & {
+    leaseId: string
+    purpose: string | null
+  }
+
+/** The connection as the statement found it, and its token if the lease was given. */
 export type LeaseRow = {
   lease_id: string
   connection_id: string

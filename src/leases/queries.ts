@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
 import { END_OF_EARLY_PAUSE, IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
-import type { LeaseRequest, LeaseRow } from './lease.ts'
+import type { LeaseHolder, LeaseRequest, LeaseRow } from './lease.ts'
 import { CLOCK_SLACK_SECONDS } from './serving-decision.ts'
 
 /** In these fragments $1 is the time. */
@@ -11,25 +11,28 @@ export const IS_LEASED = (connection: string) => `exists (
     and leases.expires_at > $1::timestamptz and leases.token_version = ${connection}.token_version
 )`
 
-export const MAY_USE = (organization: string) =>
-  `(${organization} = any (access_keys.organizations) or '*' = any (access_keys.organizations))`
+/** Whether a connection exists for an access key. */
+export const MAY_USE = (connection: string) => `(
+  (${connection}.organization = any (access_keys.organizations) or '*' = any (access_keys.organizations))
+  and (access_keys.restricted_connections is null or ${connection}.id = any (access_keys.restricted_connections))
+)`
 
 export const KEY_IS_VALID = '(access_keys.expires_at is null or access_keys.expires_at > $1::timestamptz)'
 
 /** A time as a number: writing it as text and reading the text would cost more than the rest of the column. */
 const MILLISECONDS = (time: string) => `date_part('epoch', ${time}) * 1000`
 
-/** Parameters $2 to $7, one array for each field of a LeaseRequest. */
+/** Parameters $2 to $8, one array for each field of a LeaseRequest. */
 export const REQUEST_PARAMETERS =
-  '$2::uuid[], $3::uuid[], $4::float8[], $5::float8[], $6::boolean[], $7::text[]'
+  '$2::uuid[], $3::uuid[], $4::float8[], $5::float8[], $6::boolean[], $7::text[], $8::text[]'
 export const REQUEST_COLUMNS =
-  'lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose'
+  'lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose, subject'
 
 export type LeaseStatement = {
   name: string
   /**
    * Common table expressions, the last of which is `request`: REQUEST_COLUMNS and the `connection_id` that each is
-   * about. Its parameters begin at $8.
+   * about. Its parameters begin at $9.
    */
   request: string
   /** The array of the connection ids. */
@@ -46,8 +49,8 @@ export type LeaseStatement = {
  *
  * - The row locks keep a refresh from being claimed between the check and the lease: a claim locks `for update`, and
  *   counts the leases after it has the lock.
- * - A request has no row in the answer when its access key is deleted or expired, when there is no such connection, or
- *   when the connection is outside the key's organizations.
+ * - A request has no row in the answer when its access key is deleted, expired or read-only, when there is no such
+ *   connection, or when the connection is outside the key's organizations and restrictions.
  * - A request for a connection that is locked has no row either. A statement that waited for the lock would hold up all
  *   lookups that share it, and would then judge by an old time and old keys.
  */
@@ -68,7 +71,7 @@ export const leaseStatement = ({
     where id = any (${connectionIds})
     for share skip locked
   ), found as (
-    select request.lease_id, request.purpose, request.access_key_id, connection.*,
+    select request.lease_id, request.purpose, request.subject, request.access_key_id, connection.*,
       least($1::timestamptz + make_interval(secs => request.lease_seconds), connection.token_expires_at) as lease_until,
       ${column ? `${column.expression} as ${column.name},` : ''}
       ${condition}
@@ -94,11 +97,12 @@ export const leaseStatement = ({
           or ${IS_LEASED('connection')}
         ) as leased
     from request
-    join access_keys on access_keys.id = request.access_key_id and ${KEY_IS_VALID}
-    join connection on connection.id = request.connection_id and ${MAY_USE('connection.organization')}
+    join access_keys on access_keys.id = request.access_key_id and ${KEY_IS_VALID} and not access_keys.read_only
+    join connection on connection.id = request.connection_id and ${MAY_USE('connection')}
   ), lease as (
-    insert into leases (id, connection_id, organization, token_version, access_key_id, purpose, granted_at, expires_at)
-    select lease_id, id, organization, token_version, access_key_id, purpose, $1::timestamptz, lease_until
+    insert into leases
+      (id, connection_id, organization, token_version, access_key_id, subject, purpose, granted_at, expires_at)
+    select lease_id, id, organization, token_version, access_key_id, subject, purpose, $1::timestamptz, lease_until
     from found where leased
   )
   select found.lease_id, found.id as connection_id, found.organization, instances.base_url, found.token_kind,
@@ -144,7 +148,11 @@ const toLeaseRow = (raw: RawLeaseRow): LeaseRow => {
 /** An array as text, for values that need no quotes: pg would quote each element. */
 export const arrayOf = (values: (string | number | boolean)[]): string => `{${values.join(',')}}`
 
-/** @param values from $8 on. */
+/** Shorter arrays are filled up with null (unnest): where no request has a subject, there is none to send. */
+const subjectsOf = (requests: LeaseRequest[]): (string | null)[] =>
+  requests.some(({ subject }) => subject !== null) ? requests.map(({ subject }) => subject) : []
+
+/** @param values from $9 on. */
 export const runLeaseStatement = async <Row extends LeaseRow = LeaseRow>(
   run: RunPrepared,
   statement: PreparedStatement,
@@ -160,6 +168,7 @@ export const runLeaseStatement = async <Row extends LeaseRow = LeaseRow>(
     arrayOf(requests.map(({ leaseSeconds }) => leaseSeconds)),
     arrayOf(requests.map(({ acceptPastHalfLife }) => acceptPastHalfLife)),
     requests.map(({ purpose }) => purpose),
+    subjectsOf(requests),
     ...values,
   ])
   return rows.map(toLeaseRow) as Row[]
@@ -170,9 +179,9 @@ export type LeaseByIdRequest = LeaseRequest & { connectionId: string }
 const LEASE_BY_ID = leaseStatement({
   name: 'lease-by-id',
   request: `request as (
-    select * from unnest(${REQUEST_PARAMETERS}, $8::uuid[]) as request (${REQUEST_COLUMNS}, connection_id)
+    select * from unnest(${REQUEST_PARAMETERS}, $9::uuid[]) as request (${REQUEST_COLUMNS}, connection_id)
   )`,
-  connectionIds: '$8::uuid[]',
+  connectionIds: '$9::uuid[]',
 })
 
 export const leaseById = (run: RunPrepared, requests: LeaseByIdRequest[], now: Date): Promise<LeaseRow[]> =>
@@ -188,7 +197,8 @@ const IS_VISIBLE: PreparedStatement = {
   name: 'is-visible',
   text: `
   select true as is_visible from connections
-  join access_keys on access_keys.id = $2::uuid and ${KEY_IS_VALID} and ${MAY_USE('connections.organization')}
+  join access_keys on access_keys.id = $2::uuid and ${KEY_IS_VALID} and ${MAY_USE('connections')}
+    and not access_keys.read_only
   where connections.id = $3::uuid`,
 }
 
@@ -205,31 +215,45 @@ export type GivenLease = {
   connection_id: string
   organization: string
   access_key_id: string
+  subject: string | null
   token_version: number
+  released_at: Date | null
 }
 
 export const findLease = (db: Database, id: string): Promise<GivenLease | undefined> =>
   db
     .selectFrom('leases')
-    .select(['id', 'connection_id', 'organization', 'access_key_id', 'token_version'])
+    .select([
+      'id',
+      'connection_id',
+      'organization',
+      'access_key_id',
+      'subject',
+      'token_version',
+      'released_at',
+    ])
     .where('id', '=', id)
     .executeTakeFirst()
 
-/** @param accessKeyId undefined = of any key. @returns false when there is no such lease. */
+/** @param holder undefined = of anybody. @returns false when there is no such lease. */
 export const releaseLease = async (
   db: Database,
   {
     id,
-    accessKeyId,
+    holder,
     organizations,
     now,
-  }: { id: string; accessKeyId: string | undefined; organizations: string[] | undefined; now: Date },
+  }: { id: string; holder: LeaseHolder | undefined; organizations: string[] | undefined; now: Date },
 ): Promise<boolean> => {
   let query = db
     .updateTable('leases')
     .set({ released_at: sql`coalesce(released_at, ${now}::timestamptz)` })
     .where('id', '=', id)
-  if (accessKeyId) query = query.where('access_key_id', '=', accessKeyId)
+  if (holder) {
+    query = query
+      .where('access_key_id', '=', holder.accessKeyId)
+      .where('subject', 'is not distinct from', holder.subject)
+  }
   if (organizations) query = query.where('organization', 'in', organizations)
   return (await query.executeTakeFirstOrThrow()).numUpdatedRows > 0n
 }
@@ -244,7 +268,7 @@ export const markLeaseRejected = async (db: Database, id: string, now: Date): Pr
 }
 
 /** The smallest UUIDv7 of a time. */
-const firstIdAt = (time: Date): string => {
+export const firstIdAt = (time: Date): string => {
   const hex = time.getTime().toString(16).padStart(12, '0')
   return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`
 }

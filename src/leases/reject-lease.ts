@@ -4,8 +4,9 @@ import type { Database } from '../db/database.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import { findConnection } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
-import { type LeaseDeps, type LeasedToken, leaseToken } from './lease-token.ts'
+import { type LeaseDeps, type LeasedToken, leaseTokenOf } from './lease-token.ts'
 import { findLease, markLeaseRejected } from './queries.ts'
+import type { Delivery } from './serving-decision.ts'
 
 type Deps = LeaseDeps & { db: Database }
 
@@ -19,7 +20,7 @@ type Reported = { connectionId: string; tokenVersion: number }
  * - The token is dead: has it refreshed, and answers the new one.
  * - The token works: token_works.
  *
- * @throws {Problem} not_found, token_works, and those of leaseToken, which tell why there is no better token
+ * @throws {Problem} not_found, token_works, and those of leaseTokenOf, which tell why there is no better token
  */
 export const createRejectLease = (deps: Deps) => {
   const { db, clock, verifier, refresher } = deps
@@ -50,14 +51,15 @@ export const createRejectLease = (deps: Deps) => {
     ({ connectionId, tokenVersion }) => `${connectionId} ${tokenVersion}`,
   )
 
-  return async (leaseId: string, principal: Principal): Promise<LeasedToken> => {
+  return async (leaseId: string, principal: Principal, delivery?: Delivery): Promise<LeasedToken> => {
     const lease = await findLease(db, leaseId)
-    const isOwn = lease?.access_key_id === principal.id || hasRole(principal, 'manager')
-    if (!lease || !isOwn || !mayActIn(principal, lease.organization)) throw notFound('lease')
+    const isOwn = lease?.access_key_id === principal.id && lease.subject === principal.subject
+    if (!lease || !(isOwn || hasRole(principal, 'manager')) || !mayActIn(principal, lease.organization))
+      throw notFound('lease')
     const connection = await findConnection(db, lease.connection_id)
     if (!connection) throw notFound('connection')
     const newest = () =>
-      leaseToken(deps, connection.id, principal, { minTtl: undefined, onConflict: 'respect' })
+      leaseTokenOf(deps, connection.id, principal, { minTtl: undefined, onConflict: 'respect', delivery })
     if (connection.token_version > lease.token_version || connection.status !== 'active') {
       await markLeaseRejected(db, lease.id, new Date(clock()))
       return newest()

@@ -3,100 +3,128 @@ import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { hasRole, organizationsOf } from '../callers/principal.ts'
 import type { Database } from '../db/database.ts'
 import { notFound } from '../errors/problem.ts'
-import { problems } from '../http/problem-schema.ts'
+import { problems, problemsWithBody } from '../http/problem-schema.ts'
 import { idParams } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import {
-  CREDENTIAL_PROBLEMS,
-  Credential,
-  CredentialRef,
-  credentialQuery,
-  toCredential,
-} from './credential.ts'
+import { CREDENTIAL_PROBLEMS, Credential, CredentialRef, credentialQuery } from './credential.ts'
+import { holderOf } from './lease.ts'
 import { type LeaseDeps, leaseToken } from './lease-token.ts'
 import { releaseLease } from './queries.ts'
 import { createRejectLease } from './reject-lease.ts'
+import {
+  type CredentialSender,
+  deliveryFor,
+  describeAnswers,
+  WrappedCredential,
+  wrapQuery,
+} from './sealed-delivery.ts'
+import { openLease } from './wrapped/open-lease.ts'
 
 const tags = ['Credentials']
 const connectionParams = idParams('Id of the connection: `id` of `GET /v1/connections`.')
 const leaseParams = idParams('Id of the lease: `lease_id` of the credential.')
 
-type Deps = LeaseDeps & { db: Database; authenticator: Authenticator }
+const get = {
+  operationId: 'getCredential',
+  tags,
+  summary: 'Get a working token of a connection',
+  description:
+    'Refreshes the token first when it expires too soon. The service records the lease before it answers. A key that is limited to URL prefixes cannot use this.',
+  params: connectionParams,
+  querystring: Type.Object({ ...credentialQuery, ...wrapQuery }, { additionalProperties: false }),
+  response: { 200: CredentialRef, ...problems(...CREDENTIAL_PROBLEMS) },
+  described: describeAnswers({ wraps: true }),
+}
+
+const open = {
+  operationId: 'openLease',
+  tags,
+  summary: 'Open a wrapped lease',
+  description:
+    'Gives the token that `wrap=true` held back: once, within a minute, to any key for which the connection exists. A second opening is refused and recorded, since it shows that somebody else has read the handle.',
+  params: leaseParams,
+  body: Type.Object(
+    { handle: Type.String({ minLength: 1, maxLength: 200, examples: ['the-handle'] }) },
+    { additionalProperties: false },
+  ),
+  response: {
+    200: CredentialRef,
+    ...problemsWithBody(...CREDENTIAL_PROBLEMS, 'already_opened', 'handle_expired'),
+  },
+  described: describeAnswers(),
+}
+
+const release = {
+  operationId: 'releaseLease',
+  tags,
+  summary: 'Release a lease',
+  description:
+    'Says that the scan is done: from now on the service may refresh the token. The key that got the lease may release it, and a manager. Releasing it twice does no harm.',
+  params: leaseParams,
+  response: { 204: Type.Null({ description: 'The lease is released.' }), ...problems('not_found') },
+}
+
+const reject = {
+  operationId: 'rejectLease',
+  tags,
+  summary: 'Report that GitLab refused the token',
+  description:
+    'Asks GitLab once about the token. The answer is a newer token, or a problem with the reason that GitLab gives. `token_works`: GitLab accepts the token, so the refusal has another cause.',
+  params: leaseParams,
+  response: { 200: CredentialRef, ...problems(...CREDENTIAL_PROBLEMS, 'token_works') },
+  described: describeAnswers(),
+}
+
+type Deps = LeaseDeps & { db: Database; authenticator: Authenticator; sendCredential: CredentialSender }
 
 export const registerLeaseRoutes = (app: App, deps: Deps): void => {
-  const { db, clock, authenticator } = deps
+  const { db, clock, authenticator, sendCredential } = deps
+  const onRequest = authenticator.requireRole('scanner')
   const rejectLease = createRejectLease(deps)
-  app.addSchema(Credential)
+  for (const schema of [Credential, WrappedCredential]) app.addSchema(schema)
 
   app.get(
     '/v1/connections/:id/credential',
-    {
-      onRequest: authenticator.requireRoleFromMemory('scanner'),
-      schema: {
-        operationId: 'getCredential',
-        tags,
-        summary: 'Get a working token of a connection',
-        description:
-          'Refreshes the token first when it expires too soon. The service records the lease before it answers.',
-        params: connectionParams,
-        querystring: Type.Object(credentialQuery, { additionalProperties: false }),
-        response: { 200: CredentialRef, ...problems(...CREDENTIAL_PROBLEMS) },
-      },
-    },
+    { onRequest: authenticator.requireRoleFromMemory('scanner'), schema: get },
     async (request, reply) => {
-      const { min_ttl, on_conflict = 'respect', purpose } = request.query
-      const options = { minTtl: min_ttl, onConflict: on_conflict, purpose }
+      const { min_ttl, on_conflict = 'respect', purpose, wrap } = request.query
+      const delivery = deliveryFor(request, principalOf(request), { wrap })
+      const options = { minTtl: min_ttl, onConflict: on_conflict, purpose, delivery }
       const leased = await authenticator.identifyAgainIfNotFound(request, 'scanner', (principal) =>
         leaseToken(deps, request.params.id, principal, options),
       )
-      return reply.header('cache-control', 'no-store').send(toCredential(leased, new Date(clock())))
+      return sendCredential(reply, principalOf(request), leased, delivery)
     },
   )
 
-  app.delete(
-    '/v1/leases/:id',
-    {
-      onRequest: authenticator.requireRole('scanner'),
-      schema: {
-        operationId: 'releaseLease',
-        tags,
-        summary: 'Release a lease',
-        description:
-          'Says that the scan is done: from now on the service may refresh the token. The key that got the lease may release it, and a manager. Releasing it twice does no harm.',
-        params: leaseParams,
-        response: { 204: Type.Null({ description: 'The lease is released.' }), ...problems('not_found') },
-      },
-    },
-    async (request, reply) => {
-      const principal = principalOf(request)
-      const released = await releaseLease(db, {
-        id: request.params.id,
-        accessKeyId: hasRole(principal, 'manager') ? undefined : principal.id,
-        organizations: organizationsOf(principal),
-        now: new Date(clock()),
-      })
-      if (!released) throw notFound('lease')
-      return reply.code(204).send(null)
-    },
-  )
+  app.post('/v1/leases/:id/open', { onRequest, schema: open }, async (request, reply) => {
+    const principal = principalOf(request)
+    const delivery = deliveryFor(request, principal)
+    const opening = {
+      leaseId: request.params.id,
+      handle: request.body.handle,
+      delivery,
+      requestId: request.id,
+    }
+    return sendCredential(reply, principal, await openLease(deps, opening, principal), delivery)
+  })
 
-  app.post(
-    '/v1/leases/:id/rejection',
-    {
-      onRequest: authenticator.requireRole('scanner'),
-      schema: {
-        operationId: 'rejectLease',
-        tags,
-        summary: 'Report that GitLab refused the token',
-        description:
-          'Asks GitLab once about the token. The answer is a newer token, or a problem with the reason that GitLab gives. `token_works`: GitLab accepts the token, so the refusal has another cause.',
-        params: leaseParams,
-        response: { 200: CredentialRef, ...problems(...CREDENTIAL_PROBLEMS, 'token_works') },
-      },
-    },
-    async (request, reply) => {
-      const leased = await rejectLease(request.params.id, principalOf(request))
-      return reply.header('cache-control', 'no-store').send(toCredential(leased, new Date(clock())))
-    },
-  )
+  app.delete('/v1/leases/:id', { onRequest, schema: release }, async (request, reply) => {
+    const principal = principalOf(request)
+    const released = await releaseLease(db, {
+      id: request.params.id,
+      holder: hasRole(principal, 'manager') ? undefined : holderOf(principal),
+      organizations: organizationsOf(principal),
+      now: new Date(clock()),
+    })
+    if (!released) throw notFound('lease')
+    return reply.code(204).send(null)
+  })
+
+  app.post('/v1/leases/:id/rejection', { onRequest, schema: reject }, async (request, reply) => {
+    const principal = principalOf(request)
+    const delivery = deliveryFor(request, principal)
+    const leased = await rejectLease(request.params.id, principal, delivery)
+    return sendCredential(reply, principal, leased, delivery)
+  })
 }

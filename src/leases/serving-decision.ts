@@ -47,7 +47,12 @@ export type LeaseOptions = {
   minTtl: number | undefined
   onConflict: OnConflict
   purpose?: string | undefined
+  /** undefined: plain. */
+  delivery?: Delivery | undefined
 }
+
+/** How a credential leaves: see sealed-delivery.ts. */
+export type Delivery = 'plain' | 'sealed' | 'wrapped'
 
 /** The conditions under which the statement leases a token. */
 export type LeaseConditions = {

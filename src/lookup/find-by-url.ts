@@ -1,9 +1,15 @@
-import { type Principal, requireOrganization } from '../callers/principal.ts'
+import {
+  mayAskAt,
+  mayAskFor,
+  organizationsOf,
+  type Principal,
+  requireOneOrganization,
+} from '../callers/principal.ts'
 import type { RunPrepared } from '../db/database.ts'
 import { Problem } from '../errors/problem.ts'
 import { coveringPaths, type ResourceUrl } from '../gitlab/repository-url.ts'
 import { isLeased } from '../leases/lease.ts'
-import { type LeaseDeps, type LeasedToken, leaseToken, toLeaseRequest } from '../leases/lease-token.ts'
+import { type LeaseDeps, type LeasedToken, leaseTokenOf, toLeaseRequest } from '../leases/lease-token.ts'
 import {
   DEFAULT_MIN_TTL_SECONDS,
   firstConditions,
@@ -13,10 +19,10 @@ import {
 import type { KnownMatches } from './known-matches.ts'
 import type { LeasesByUrl } from './leasing/leases-by-url.ts'
 import { type CoveringGroup, findCandidates } from './queries.ts'
-import { readUrl, type Search, type SearchReader, searchedIn } from './search.ts'
+import { readUrl, type Search, type SearchReader } from './search.ts'
 import { type Choice, chooseConnection, type RankedCandidate } from './url-match.ts'
 
-/** How a caller names a repository or group. */
+/** How a caller names a repository or group. A caller of one organization may leave the organization out. */
 export type ByUrl = { url: string; organization?: string | undefined }
 
 export type FindByUrlDeps = LeaseDeps & {
@@ -29,22 +35,34 @@ export type FindByUrlDeps = LeaseDeps & {
 /**
  * Leases a token for a URL. Tries in this order: the remembered connection, one statement that finds and leases, the
  * rules of url-match.ts.
- * @throws {Problem} invalid_request, not_found (organization), no_connection_for_url, ambiguous_connection, and those of
- *   leaseToken
+ * @throws {Problem} invalid_request, organization_required, not_found (organization), no_connection_for_url, and those of
+ *   leaseTokenOf
  */
 export const leaseTokenByUrl = async (
   deps: FindByUrlDeps,
   principal: Principal,
-  byUrl: ByUrl,
+  { url, organization: named }: ByUrl,
   options: LeaseOptions,
 ): Promise<LeasedToken> => {
-  const { url, organization } = byUrl
-  if (organization !== undefined) requireOrganization(principal, organization)
+  const organization = organizationFor(principal, { url, organization: named })
+  requireWithinPrefixes(principal, url)
   const search = deps.searchReader.read(principal, organization, url)
   const leased = search && !isShort(options) ? await leaseAtOnce(deps, principal, search, options) : undefined
   if (leased) return leased
-  const id = await findConnectionByUrl(deps, principal, byUrl, options)
-  return leaseToken(deps, id, principal, options)
+  const id = await findConnectionByUrl(deps, principal, { url, organization }, options)
+  return leaseTokenOf(deps, id, principal, options)
+}
+
+/** Of two faults the URL is named first: what is no URL has no organization either. */
+const organizationFor = (principal: Principal, { url, organization }: ByUrl): string => {
+  if (organization === undefined && organizationsOf(principal)?.length !== 1) readUrl(url)
+  return requireOneOrganization(principal, organization)
+}
+
+/** What lies outside a key's URL prefixes does not exist for it. */
+const requireWithinPrefixes = (principal: Principal, url: string): void => {
+  if (principal.restrictions.urlPrefixes === undefined) return
+  if (!mayAskFor(principal, readUrl(url))) throw noConnection([])
 }
 
 /** The rules of url-match.ts prefer a token that lives a little longer than such a min_ttl. */
@@ -79,22 +97,23 @@ const coveringGroupsOf = ({ readings, anyPort }: ResourceUrl): CoveringGroup[] =
     coveringPaths(path).map((groupPath) => ({ baseUrl, anyPort, groupPath })),
   )
 
-/** Every connection that covers the URL, ranked, and which one wins. */
+/** Every connection that covers the URL and exists for the caller, ranked, and which one wins. */
 export const rankByUrl = async (
   { runPrepared, clock }: Pick<FindByUrlDeps, 'runPrepared' | 'clock'>,
   principal: Principal,
   { url, organization }: ByUrl,
   { minTtl }: Pick<LeaseOptions, 'minTtl'>,
 ): Promise<Choice> => {
-  if (organization !== undefined) requireOrganization(principal, organization)
   const now = new Date(clock())
+  const resource = readUrl(url)
   const rows = await findCandidates(runPrepared, {
     accessKeyId: principal.id,
-    organizations: searchedIn(principal, organization),
-    covering: coveringGroupsOf(readUrl(url)),
+    organization: requireOneOrganization(principal, organization),
+    covering: coveringGroupsOf(resource),
     now,
   })
-  return chooseConnection(rows, minTtl ?? DEFAULT_MIN_TTL_SECONDS, now)
+  const within = rows.filter(({ base_url }) => mayAskAt(principal, resource, base_url))
+  return chooseConnection(within, minTtl ?? DEFAULT_MIN_TTL_SECONDS, now)
 }
 
 const findConnectionByUrl = async (
@@ -104,25 +123,16 @@ const findConnectionByUrl = async (
   options: LeaseOptions,
 ): Promise<string> => {
   const choice = await rankByUrl(deps, principal, byUrl, options)
-  switch (choice.kind) {
-    case 'winner':
-      return choice.winner.id
-    case 'ambiguous':
-      throw new Problem(
-        'ambiguous_connection',
-        'Connections of more than one organization fit: name the organization.',
-        { members: { candidates: choice.tied.map(toCandidate) } },
-      )
-    case 'none': {
-      const [best] = choice.ranked
-      const detail = best
-        ? `A connection covers this URL, but ${best.reason}: ${best.id} of ${best.organization}.`
-        : 'No connection within your organizations covers this URL.'
-      throw new Problem('no_connection_for_url', detail, {
-        members: { candidates: choice.ranked.map(toCandidate) },
-      })
-    }
-  }
+  if (choice.kind === 'none') throw noConnection(choice.ranked)
+  return choice.winner.id
+}
+
+const noConnection = (ranked: RankedCandidate[]): Problem => {
+  const [best] = ranked
+  const detail = best
+    ? `A connection covers this URL, but ${best.reason}: ${best.id} of ${best.organization}.`
+    : 'No connection within your organizations covers this URL.'
+  return new Problem('no_connection_for_url', detail, { members: { candidates: ranked.map(toCandidate) } })
 }
 
 const toCandidate = ({ id, organization, group_path, status }: RankedCandidate) => ({

@@ -6,9 +6,9 @@ import { findDirectory, type Match } from './queries.ts'
 import { bytesOf, type Search } from './search.ts'
 
 /**
- * A directory: which connections there are below a group of the first level, by group path. It is learned with the
- * first URL that has a connection there. A directory may be out of date: the statement that leases checks that the
- * match still holds (leasing/queries.ts).
+ * A directory: which connections an organization has below a group of the first level, by group path. It is learned
+ * with the first URL that has a connection there. A directory may be out of date: the statement that leases checks that
+ * the match still holds (leasing/queries.ts).
  */
 type Directory = {
   /** null = more than one connection has this path. undefined = nothing can be learned of this group. */
@@ -63,9 +63,9 @@ export const createKnownMatches = ({
 
   const learn = coalesce(
     async (search: Search): Promise<void> => {
-      const { organizations, topGroup } = search
+      const { organization, topGroup } = search
       if (topGroup === undefined || isKnown(search)) return
-      const watched = [topGroup, ...(organizations ?? []).map((organization) => `/${organization}`)]
+      const watched = [topGroup, `/${organization}`]
       const limit = MOST_CONNECTIONS + 1
       const now = new Date(clock())
       const rows = await findDirectory(runPrepared, { ...search, topGroup, watched, limit, now })

@@ -3,17 +3,18 @@ import type { ConnectionStatus } from '../db/tables.ts'
 import { IS_LEASED, KEY_IS_VALID, MAY_USE } from '../leases/queries.ts'
 import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 
-/** One group, such as '' for a whole instance and all organizations, may have any number of connections. */
+/** One group, such as '' for a whole instance, may have any number of connections. */
 export const MOST_IN_GROUP = 1000
 
 /**
- * The connections of one group. By the averages that the planner uses, an instance, an organization or a group looks
- * small enough to be read as a whole; the largest ones are not. With one value for each column, the order of the
- * index and a limit, nothing is cheaper for the planner than the index.
+ * The connections of one group in one organization. By the averages that the planner uses, an instance, an organization
+ * or a group looks small enough to be read as a whole; the largest ones are not. With one value for each column, the
+ * order of the index and a limit, nothing is cheaper for the planner than the index.
  */
-export const IN_GROUP = (columns: string, isWithin: string) => `lateral (
+export const IN_GROUP = (columns: string, organization: string) => `lateral (
     select ${columns} from connections
-    where connections.instance_id = instances.id and connections.group_path = covering.group_path and ${isWithin}
+    where connections.instance_id = instances.id and connections.group_path = covering.group_path
+      and connections.organization = ${organization}
     order by connections.organization limit ${MOST_IN_GROUP}
   ) as connections`
 
@@ -48,8 +49,7 @@ export type CandidateRow = {
 
 export type CandidateQuery = {
   accessKeyId: string
-  /** undefined = all. */
-  organizations: string[] | undefined
+  organization: string
   covering: CoveringGroup[]
   now: Date
 }
@@ -57,8 +57,8 @@ export type CandidateQuery = {
 /** Active ones first: the others only explain why there is no token. */
 const MOST_CANDIDATES = 1000
 
-const findCandidatesStatement = (name: string, searched: string, isWithin: string): PreparedStatement => ({
-  name,
+const FIND_CANDIDATES: PreparedStatement = {
+  name: 'find-candidates',
   text: `
   select connections.id, connections.organization, instances.base_url, connections.group_path, connections.name,
     connections.status, connections.status_detail,
@@ -68,31 +68,23 @@ const findCandidatesStatement = (name: string, searched: string, isWithin: strin
   from unnest($2::text[], $3::boolean[], $4::text[]) as covering (base_url, any_port, group_path)
   join instances on ${IS_ITS_INSTANCE}
   join access_keys on access_keys.id = $5::uuid and ${KEY_IS_VALID}
-  ${searched}
-  join ${IN_GROUP('*', isWithin)} on ${MAY_USE('connections.organization')}
+  join ${IN_GROUP('*', '$6::text')} on ${MAY_USE('connections')}
   order by connections.status = 'active' desc, length(connections.group_path) desc
   limit ${MOST_CANDIDATES}`,
-})
+}
 
-const FIND_CANDIDATES_WITHIN = findCandidatesStatement(
-  'find-candidates-within',
-  'cross join unnest($6::text[]) as searched (organization)',
-  'connections.organization = searched.organization',
-)
-const FIND_CANDIDATES_ANYWHERE = findCandidatesStatement('find-candidates-anywhere', '', '$6::text[] is null')
-
-/** Every connection within the key's organizations that covers the URL, whatever its status. */
+/** Every connection of the organization that covers the URL and exists for the key, whatever its status. */
 export const findCandidates = (
   run: RunPrepared,
-  { accessKeyId, organizations, covering, now }: CandidateQuery,
+  { accessKeyId, organization, covering, now }: CandidateQuery,
 ): Promise<CandidateRow[]> =>
-  run<CandidateRow>(organizations ? FIND_CANDIDATES_WITHIN : FIND_CANDIDATES_ANYWHERE, [
+  run<CandidateRow>(FIND_CANDIDATES, [
     now,
     covering.map(({ baseUrl }) => baseUrl),
     covering.map(({ anyPort }) => anyPort),
     covering.map(({ groupPath }) => groupPath),
     accessKeyId,
-    organizations ?? null,
+    organization,
   ])
 
 /**
@@ -101,10 +93,7 @@ export const findCandidates = (
  */
 export type Match = {
   connectionId: string
-  /**
-   * The group of the first level, and '/' with the name of each organization in which connections without a group
-   * count.
-   */
+  /** The group of the first level, and '/' with the organization, whose connections without a group count too. */
   watched: string[]
   version: number
 }
@@ -114,8 +103,7 @@ export const MATCH_VERSION = (watched: string) =>
 
 export type DirectoryQuery = {
   accessKeyId: string
-  /** undefined = all: then connections without a group are left out. */
-  organizations: string[] | undefined
+  organization: string
   baseUrl: string
   /** First segment of the group paths. */
   topGroup: string
@@ -132,15 +120,15 @@ export type DirectoryRow = {
   /** null = there is none. */
   id: string | null
   group_path: string | null
-  /** The access key may act in its organization. */
+  /** It exists for the access key. */
   is_visible: boolean | null
 }
 
-const findDirectoryStatement = (name: string, isWithin: string): PreparedStatement => ({
-  name,
+const FIND_DIRECTORY: PreparedStatement = {
+  name: 'find-directory',
   text: `
   select directory.version, directory.is_ambiguous, connections.id, connections.group_path,
-    ${MAY_USE('connections.organization')} as is_visible
+    ${MAY_USE('connections')} as is_visible
   from (
     select ${MATCH_VERSION('$6::text[]')} as version, exists (
       select from instances
@@ -148,41 +136,25 @@ const findDirectoryStatement = (name: string, isWithin: string): PreparedStateme
     ) as is_ambiguous
   ) as directory
   left join (
-    unnest($5::text[], $7::text[]) as searched (top_group, organization)
+    unnest(array[$4::text, '']) as searched (top_group)
     join instances on instances.base_url = $3::text
     join access_keys on access_keys.id = $2::uuid and ${KEY_IS_VALID}
     join lateral (
       select id, organization, group_path from connections
       where connections.instance_id = instances.id
-        and split_part(connections.group_path, '/', 1) = searched.top_group and ${isWithin}
-      order by connections.organization limit $8::int
+        and split_part(connections.group_path, '/', 1) = searched.top_group and connections.organization = $5::text
+      order by connections.organization limit $7::int
     ) as connections on true
   ) on true
-  limit $8::int`,
-})
+  limit $7::int`,
+}
 
-const FIND_DIRECTORY_WITHIN = findDirectoryStatement(
-  'find-directory-within',
-  'connections.organization = searched.organization',
-)
-const FIND_DIRECTORY_ANYWHERE = findDirectoryStatement('find-directory-anywhere', 'true')
-
-/** Connections of any status below a group of the first level, and those without a group; one row at least. */
+/**
+ * The connections of an organization below a group of the first level, and those without a group, of any status; one
+ * row at least.
+ */
 export const findDirectory = (
   run: RunPrepared,
-  { accessKeyId, organizations, baseUrl, topGroup, watched, limit, now }: DirectoryQuery,
-): Promise<DirectoryRow[]> => {
-  const searched = organizations
-    ? organizations.flatMap((organization) => [topGroup, ''].map((group) => ({ group, organization })))
-    : [{ group: topGroup, organization: null }]
-  return run<DirectoryRow>(organizations ? FIND_DIRECTORY_WITHIN : FIND_DIRECTORY_ANYWHERE, [
-    now,
-    accessKeyId,
-    baseUrl,
-    topGroup,
-    searched.map(({ group }) => group),
-    watched,
-    searched.map(({ organization }) => organization),
-    limit,
-  ])
-}
+  { accessKeyId, organization, baseUrl, topGroup, watched, limit, now }: DirectoryQuery,
+): Promise<DirectoryRow[]> =>
+  run<DirectoryRow>(FIND_DIRECTORY, [now, accessKeyId, baseUrl, topGroup, organization, watched, limit])

@@ -3,13 +3,14 @@ import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { problems } from '../http/problem-schema.ts'
 import { Id, NullableText, Organization, refTo, Status } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import { CREDENTIAL_PROBLEMS, CredentialRef, credentialQuery, toCredential } from '../leases/credential.ts'
+import { CREDENTIAL_PROBLEMS, CredentialRef, credentialQuery } from '../leases/credential.ts'
+import { type CredentialSender, deliveryFor, describeAnswers, wrapQuery } from '../leases/sealed-delivery.ts'
 import { type FindByUrlDeps, leaseTokenByUrl, rankByUrl } from './find-by-url.ts'
 import type { RankedCandidate } from './url-match.ts'
 
 const tags = ['Credentials']
 
-const Url = Type.String({
+export const Url = Type.String({
   minLength: 1,
   maxLength: 2048,
   description:
@@ -34,8 +35,8 @@ const Candidate = Type.Object(
 
 const Explanation = Type.Object(
   {
-    result: Type.Union([Type.Literal('winner'), Type.Literal('ambiguous'), Type.Literal('none')], {
-      description: 'ambiguous: connections of more than one organization fit equally well.',
+    result: Type.Union([Type.Literal('winner'), Type.Literal('none')], {
+      description: 'none: no connection covers the URL, or none that does can be used.',
     }),
     candidates: Type.Array(refTo(Candidate), { description: 'Best first.' }),
   },
@@ -52,67 +53,64 @@ const toCandidate = ({ id, organization, base_url, group_path, status, won, reas
   reason,
 })
 
-type Deps = FindByUrlDeps & { authenticator: Authenticator }
+const find = {
+  operationId: 'findCredential',
+  tags,
+  summary: 'Get a working token for a repository or group',
+  description:
+    'Gives the token of the connection that matches best: the one with the longest group, then one whose token can live min_ttl without disturbing a lease, then the one that GitLab confirmed last. A key of more than one organization names the organization.',
+  querystring: Type.Object(
+    { url: Url, organization: Type.Optional(Organization), ...credentialQuery, ...wrapQuery },
+    { additionalProperties: false },
+  ),
+  response: {
+    200: CredentialRef,
+    ...problems(...CREDENTIAL_PROBLEMS, 'no_connection_for_url', 'organization_required'),
+  },
+  described: describeAnswers({ wraps: true }),
+}
+
+const explain = {
+  operationId: 'explainCredential',
+  tags,
+  summary: 'Explain which connection a URL would get',
+  description:
+    'Lists every connection that covers the URL, best first, and why it won or lost. The answer contains no token, and there is no lease.',
+  querystring: Type.Object(
+    { url: Url, organization: Type.Optional(Organization), min_ttl: credentialQuery.min_ttl },
+    { additionalProperties: false },
+  ),
+  response: {
+    200: refTo(Explanation),
+    ...problems('not_found', 'organization_required'),
+  },
+}
+
+type Deps = FindByUrlDeps & { authenticator: Authenticator; sendCredential: CredentialSender }
 
 export const registerLookupRoutes = (app: App, deps: Deps): void => {
-  const { clock, authenticator } = deps
+  const { authenticator, sendCredential } = deps
   for (const schema of [Candidate, Explanation]) app.addSchema(schema)
 
   app.get(
     '/v1/credentials',
-    {
-      onRequest: authenticator.requireRoleFromMemory('scanner'),
-      schema: {
-        operationId: 'findCredential',
-        tags,
-        summary: 'Get a working token for a repository or group',
-        description:
-          'Gives the token of the connection that matches best: the one with the longest group, then one whose token can live min_ttl without disturbing a lease, then the one that GitLab confirmed last.',
-        querystring: Type.Object(
-          { url: Url, organization: Type.Optional(Organization), ...credentialQuery },
-          { additionalProperties: false },
-        ),
-        response: {
-          200: CredentialRef,
-          ...problems(...CREDENTIAL_PROBLEMS, 'no_connection_for_url', 'ambiguous_connection'),
-        },
-      },
-    },
+    { onRequest: authenticator.requireRoleFromMemory('scanner'), schema: find },
     async (request, reply) => {
-      const { url, organization, min_ttl, on_conflict = 'respect', purpose } = request.query
-      const options = { minTtl: min_ttl, onConflict: on_conflict, purpose }
+      const { url, organization, min_ttl, on_conflict = 'respect', purpose, wrap } = request.query
+      const delivery = deliveryFor(request, principalOf(request), { wrap })
+      const options = { minTtl: min_ttl, onConflict: on_conflict, purpose, delivery }
       const leased = await authenticator.identifyAgainIfNotFound(request, 'scanner', (principal) =>
         leaseTokenByUrl(deps, principal, { url, organization }, options),
       )
-      return reply.header('cache-control', 'no-store').send(toCredential(leased, new Date(clock())))
+      return sendCredential(reply, principalOf(request), leased, delivery)
     },
   )
 
-  app.get(
-    '/v1/credentials/explain',
-    {
-      onRequest: authenticator.requireRole('scanner'),
-      schema: {
-        operationId: 'explainCredential',
-        tags,
-        summary: 'Explain which connection a URL would get',
-        description:
-          'Lists every connection that covers the URL, best first, and why it won or lost. The answer contains no token, and there is no lease.',
-        querystring: Type.Object(
-          { url: Url, organization: Type.Optional(Organization), min_ttl: credentialQuery.min_ttl },
-          { additionalProperties: false },
-        ),
-        response: {
-          200: refTo(Explanation),
-          ...problems('not_found'),
-        },
-      },
-    },
-    async (request) => {
-      const { url, organization, min_ttl } = request.query
-      const byUrl = { url, organization }
-      const { kind, ranked } = await rankByUrl(deps, principalOf(request), byUrl, { minTtl: min_ttl })
-      return { result: kind, candidates: ranked.map(toCandidate) }
-    },
-  )
+  const onRequest = authenticator.requireRole('scanner')
+  app.get('/v1/credentials/explain', { onRequest, schema: explain }, async (request) => {
+    const { url, organization, min_ttl } = request.query
+    const byUrl = { url, organization }
+    const { kind, ranked } = await rankByUrl(deps, principalOf(request), byUrl, { minTtl: min_ttl })
+    return { result: kind, candidates: ranked.map(toCandidate) }
+  })
 }

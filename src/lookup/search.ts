@@ -1,16 +1,15 @@
 import { LRUCache } from 'lru-cache'
-import { organizationsOf, type Principal } from '../callers/principal.ts'
+import type { Principal } from '../callers/principal.ts'
 import { invalidField } from '../errors/problem.ts'
 import { coveringPaths, parseResourceUrl, type ResourceUrl } from '../gitlab/repository-url.ts'
 
 /**
  * A search: where to look for the connection of a URL that can be read in one way only.
- * Made from the URL and the access key. Searches are kept: the same text always gives the same one.
+ * Made from the URL, the organization and the access key. Searches are kept: the same text always gives the same one.
  */
 export type Search = {
   accessKeyId: string
-  /** undefined = all organizations: then connections without a group are not looked for. */
-  organizations: string[] | undefined
+  organization: string
   baseUrl: string
   /** If one of these is an instance too, the URL has more than one reading: then the rules of url-match.ts decide. */
   otherBaseUrls: string[]
@@ -22,11 +21,6 @@ export type Search = {
   directoryName: string
 }
 
-/**
- * A key with more organizations searches all and filters by key. Up to this many: one index look-up for each
- * organization and group.
- */
-const MOST_ORGANIZATIONS = 10
 /**
  * More than a thousand URLs. With more space a search would live longer, and what lives long costs a full collection of
  * garbage.
@@ -49,16 +43,12 @@ export const readUrl = (url: string): ResourceUrl => {
   return resource
 }
 
-/** The organizations in which to search; undefined = all. */
-export const searchedIn = (principal: Principal, organization: string | undefined): string[] | undefined =>
-  organization === undefined ? organizationsOf(principal) : [organization]
-
 export type SearchReader = {
   /**
    * @returns undefined when the URL may be read in more than one way.
    * @throws {Problem} invalid_request when it is no URL of a repository or group
    */
-  read(principal: Principal, organization: string | undefined, url: string): Search | undefined
+  read(principal: Principal, organization: string, url: string): Search | undefined
 }
 
 export const createSearchReader = (): SearchReader => {
@@ -69,7 +59,7 @@ export const createSearchReader = (): SearchReader => {
   })
   return {
     read(principal, organization, url) {
-      const name = `${principal.id} ${organization ?? ''} ${url}`
+      const name = `${principal.id} ${organization} ${url}`
       const known = kept.get(name)
       if (known) return known.search
       const search = createSearch(principal, organization, url)
@@ -80,27 +70,25 @@ export const createSearchReader = (): SearchReader => {
 }
 
 const createSearch = (
-  principal: Principal,
-  organization: string | undefined,
+  { id: accessKeyId, restrictions }: Principal,
+  organization: string,
   url: string,
 ): Search | undefined => {
   const { readings, anyPort } = readUrl(url)
   const reading = readings.at(-1)
   if (reading === undefined || anyPort) return undefined
   const { baseUrl, path } = reading
-  const searched = searchedIn(principal, organization)
-  const organizations = searched && searched.length <= MOST_ORGANIZATIONS ? searched : undefined
-  // All organizations together may have any number of connections without a group.
-  const groupPaths = organizations ? coveringPaths(path) : coveringPaths(path).slice(0, -1)
+  const groupPaths = coveringPaths(path)
   const topGroup = groupPaths.findLast((path) => path !== '')
-  const within = organizations?.join() ?? (searched ? principal.id : '*')
+  // Who may use some of the connections alone has a directory of these.
+  const seenBy = restrictions.connections ? [accessKeyId] : []
   return {
-    accessKeyId: principal.id,
-    organizations,
+    accessKeyId,
+    organization,
     baseUrl,
     otherBaseUrls: readings.slice(0, -1).map((other) => other.baseUrl),
     groupPaths,
     topGroup,
-    directoryName: [within, baseUrl, topGroup].join(' '),
+    directoryName: [...seenBy, organization, baseUrl, topGroup].join(' '),
   }
 }

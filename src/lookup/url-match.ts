@@ -13,7 +13,6 @@ export type RankedCandidate = CandidateRow & {
 
 export type Choice =
   | { kind: 'winner'; winner: RankedCandidate; ranked: RankedCandidate[] }
-  | { kind: 'ambiguous'; tied: RankedCandidate[]; ranked: RankedCandidate[] }
   | { kind: 'none'; ranked: RankedCandidate[] }
 
 const isServable = (row: CandidateRow, now: Date): boolean =>
@@ -43,8 +42,8 @@ const INELIGIBLE: Record<CandidateRow['status'], string> = {
 }
 
 /**
- * Ranks the connections that cover a URL by: longest group, can live min_ttl without disturbing a lease, latest
- * verified, id. The last two decide within one organization only: between organizations they would be chance.
+ * Ranks the connections of an organization that cover a URL by: longest group, can live min_ttl without disturbing a
+ * lease, latest verified, id.
  */
 export const chooseConnection = (rows: CandidateRow[], minTtl: number, now: Date): Choice => {
   const ranked: RankedCandidate[] = rows
@@ -56,23 +55,9 @@ export const chooseConnection = (rows: CandidateRow[], minTtl: number, now: Date
     .sort(byRank)
   const [first] = ranked
   if (!first?.eligible) return { kind: 'none', ranked }
-
-  const tied = ranked.filter(
-    (row) => row.eligible && depth(row) === depth(first) && row.undisturbed === first.undisturbed,
-  )
-  const perOrganization = [
-    ...new Map(tied.toReversed().map((row) => [row.organization, row])).values(),
-  ].toReversed()
-  const ambiguous = perOrganization.length > 1
-  for (const row of ranked) {
-    if (!row.eligible) continue
-    if (ambiguous && tied.includes(row)) row.reason = 'ties with a connection of another organization'
-    else if (row === first) Object.assign(row, { won: true, reason: 'best match' })
-    else row.reason = whyLost(row, first)
-  }
-  return ambiguous
-    ? { kind: 'ambiguous', tied: perOrganization, ranked }
-    : { kind: 'winner', winner: first, ranked }
+  for (const row of ranked) if (row.eligible) row.reason = whyLost(row, first)
+  Object.assign(first, { won: true, reason: 'best match' })
+  return { kind: 'winner', winner: first, ranked }
 }
 
 const whyLost = (row: RankedCandidate, winner: RankedCandidate): string => {

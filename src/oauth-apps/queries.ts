@@ -11,11 +11,36 @@ export const findOAuthAppForUpdate = (db: Database, id: string): Promise<OAuthAp
 export const findOAuthAppBySlug = (db: Database, slug: string): Promise<OAuthAppRow | undefined> =>
   db.selectFrom('oauth_apps').selectAll().where('slug', '=', slug).executeTakeFirst()
 
+/** Whether an app is of these organizations' part: they have a connection through it, or no organization has. */
+const isPartOf = (organizations: string[]) => sql<boolean>`(
+  exists (
+    select from connections
+    where connections.oauth_app_id = oauth_apps.id and connections.organization = any (${organizations}::text[])
+  )
+  or not exists (select from connections where connections.oauth_app_id = oauth_apps.id)
+)`
+
+/** @param organizations undefined = all. */
+export const findOAuthAppOf = (
+  db: Database,
+  id: string,
+  organizations: string[] | undefined,
+): Promise<OAuthAppRow | undefined> => {
+  let query = db.selectFrom('oauth_apps').selectAll().where('id', '=', id)
+  if (organizations) query = query.where(isPartOf(organizations))
+  return query.executeTakeFirst()
+}
+
 export const listOAuthApps = (
   db: Database,
-  { after, limit }: { after: string | undefined; limit: number },
+  {
+    organizations,
+    after,
+    limit,
+  }: { organizations: string[] | undefined; after: string | undefined; limit: number },
 ): Promise<OAuthAppRow[]> => {
   let query = db.selectFrom('oauth_apps').selectAll().orderBy('id').limit(limit)
+  if (organizations) query = query.where(isPartOf(organizations))
   if (after) query = query.where('id', '>', after)
   return query.execute()
 }

@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { actorOf, requireEveryOrganization } from '../callers/principal.ts'
+import { actorOf, organizationsOf, requireEveryOrganization } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { notFound } from '../errors/problem.ts'
@@ -13,7 +13,7 @@ import { changeOAuthApp } from './change-oauth-app.ts'
 import { createOAuthApp } from './create-oauth-app.ts'
 import { deleteOAuthApp } from './delete-oauth-app.ts'
 import { OAuthApp, OAuthAppPage, toOAuthApp } from './oauth-app.ts'
-import { findOAuthApp, listOAuthApps } from './queries.ts'
+import { findOAuthAppOf, listOAuthApps } from './queries.ts'
 
 const DEFAULT_SCOPES = ['read_user', 'read_api', 'read_repository']
 const tags = ['OAuth apps']
@@ -138,7 +138,11 @@ export const registerOAuthAppRoutes = (app: App, deps: Deps): void => {
 
   app.get('/v1/oauth-apps', { onRequest, schema: list }, async (request) => {
     const { limit = 20, cursor } = request.query
-    const rows = await listOAuthApps(db, { after: readCursor(cursor), limit: limit + 1 })
+    const rows = await listOAuthApps(db, {
+      organizations: organizationsOf(principalOf(request)),
+      after: readCursor(cursor),
+      limit: limit + 1,
+    })
     return toPage(rows, limit, (row) => toOAuthApp(row, publicUrl))
   })
 
@@ -152,7 +156,7 @@ export const registerOAuthAppRoutes = (app: App, deps: Deps): void => {
   })
 
   app.get('/v1/oauth-apps/:id', { onRequest, schema: read }, async (request) => {
-    const row = await findOAuthApp(db, request.params.id)
+    const row = await findOAuthAppOf(db, request.params.id, organizationsOf(principalOf(request)))
     if (!row) throw notFound('OAuth app')
     return toOAuthApp(row, publicUrl)
   })

@@ -40,6 +40,16 @@ t.test('on the embedded database', async (t) => {
     )
   })
 
+  t.test('a key that is limited is held to its limits', async (t) => {
+    const restrictions = { connections: [oauth], url_prefixes: [`${simulator.url}/acme`] }
+    const body = { name: 'limited', role: 'scanner', organizations: ['acme'], restrictions }
+    const { key } = (await broker.post('/v1/access-keys', body)).body
+    const find = (path: string) => broker.get(`/v1/credentials?url=${simulator.url}/${path}`, { key })
+    t.equal((await find('acme/platform/api')).body.connection_id, oauth)
+    t.equal((await find('globex/site')).body.code, 'no_connection_for_url')
+    t.match((await broker.get('/v1/whoami', { key })).body.restrictions, restrictions)
+  })
+
   t.test('a token that is out is refreshed once for all who ask', async (t) => {
     clock.advance(7_300)
     simulator.requests.clear()

@@ -24,7 +24,7 @@ t.test('an unexpected error is a masked 500; the log has it under the request_id
   const body = { organization: 'acme' }
   for (const answer of [
     await broker.get(`/v1/connections/${id}/credential`),
-    await broker.get(`/v1/credentials?url=${stage.simulator.url}/acme/web-shop`),
+    await broker.get(`/v1/credentials?organization=acme&url=${stage.simulator.url}/acme/web-shop`),
     await broker.post('/v1/connect-sessions', body),
   ]) {
     t.equal(answer.status, 500)
@@ -52,7 +52,7 @@ t.test('while the database is away calls are told so, and work again when it is 
   const { id } = await connectToken(stage)
   const calls = [
     () => broker.get(`/v1/connections/${id}/credential`),
-    () => broker.get(`/v1/credentials?url=${stage.simulator.url}/acme/web-shop`),
+    () => broker.get(`/v1/credentials?organization=acme&url=${stage.simulator.url}/acme/web-shop`),
     () => broker.get('/v1/connections'),
     () => broker.post('/v1/access-keys', { name: 'x', role: 'scanner', organizations: ['acme'] }),
     () => broker.get('/readyz', { key: null }),

@@ -67,6 +67,7 @@ t.test('the credential of a connection', async (t) => {
       organization: 'acme',
       token_version: 1,
       access_key_id: scanner.body.id,
+      subject: null,
       purpose: 'scan 42 – ✓',
       granted_at: new Date(clock()),
       expires_at: new Date(clock() + 600_000),

@@ -28,7 +28,7 @@ t.test('a connection that somebody holds locked', async (t) => {
   }
   const byUrl = (path: string, key?: string) =>
     broker.get(
-      `/v1/credentials?${new URLSearchParams({ url: `${simulator.url}/${path}` })}`,
+      `/v1/credentials?${new URLSearchParams({ organization: 'acme', url: `${simulator.url}/${path}` })}`,
       key === undefined ? {} : { key },
     )
   const tokenOf = ({ id, token }: typeof locked) => ({ status: 200, body: { connection_id: id, token } })

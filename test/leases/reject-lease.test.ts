@@ -1,5 +1,4 @@
 import t, { type Test } from 'tap'
-import type { Principal } from '../../src/callers/principal.ts'
 import { createInstanceClients } from '../../src/instances/instance-clients.ts'
 import { createOpenedTokens } from '../../src/leases/opened-tokens.ts'
 import { createRejectLease } from '../../src/leases/reject-lease.ts'
@@ -10,6 +9,7 @@ import { createVault } from '../../src/vault/vault.ts'
 import { type Answer, MASTER_KEY, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { connect, createReplica, lookUp, NO_TROUBLE, REFRESH, rowOf } from '../support/lifecycle.ts'
+import { principalLike } from '../support/principal.ts'
 
 const INFO = { path: '/oauth/token/info' }
 const SELF = { path: '/api/v4/personal_access_tokens/self' }
@@ -217,13 +217,7 @@ t.test('a report that GitLab refused a token', async (t) => {
         },
       },
     })
-    const credential = await rejectLease(body.lease_id, {
-      id: access_key_id,
-      name: 'bootstrap',
-      role: 'admin',
-      organizations: ['*'],
-      expiresAt: null,
-    })
+    const credential = await rejectLease(body.lease_id, principalLike({ id: access_key_id }))
     t.equal(credential.row.token_version, 2)
   })
 
@@ -254,13 +248,7 @@ t.test('a report that GitLab refused a token', async (t) => {
       },
     })
     const { access_key_id } = await leaseOf(first)
-    const key: Principal = {
-      id: access_key_id,
-      name: 'bootstrap',
-      role: 'admin',
-      organizations: ['*'],
-      expiresAt: null,
-    }
+    const key = principalLike({ id: access_key_id })
     aheadAtGitLab(t, 7_300)
     const before = rejectLease(first.body.lease_id, key)
     await saved.promise

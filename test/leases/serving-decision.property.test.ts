@@ -130,6 +130,7 @@ const compare = async (t: Test, database: OpenDatabase, numRuns: number) => {
           leaseId: uuidv7(),
           accessKeyId: KEY,
           connectionId: ids[index]!,
+          subject: null,
           purpose: null,
         }))
         const rows = new Map(

@@ -206,7 +206,13 @@ t.test('a lookup and a claim that race: never a lease on a token that is being r
     )
     const leasing = lookups.map(async (leasesById) => {
       await soon()
-      const conditions = { minRemaining: 300, leaseSeconds: 300, acceptPastHalfLife: true, purpose: null }
+      const conditions = {
+        minRemaining: 300,
+        leaseSeconds: 300,
+        acceptPastHalfLife: true,
+        subject: null,
+        purpose: null,
+      }
       const row = await leasesById.lease({ leaseId: uuidv7(), connectionId: id, accessKeyId, ...conditions })
       return typeof row?.access_token === 'string'
     })

@@ -22,6 +22,7 @@ const listen = (slowMs = 60_000) => {
         minRemaining: 300,
         leaseSeconds: 300,
         acceptPastHalfLife: false,
+        subject: null,
         purpose: null,
       }),
     )

@@ -2,9 +2,12 @@ import t from 'tap'
 import { setStage, type TestBroker } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 
-const credentialFor = (broker: TestBroker, url: string, more: Record<string, string> = {}, key?: string) =>
+type More = Record<string, string>
+const ACME = { organization: 'acme' }
+
+const credentialFor = (broker: TestBroker, url: string, more: More = ACME, key?: string) =>
   broker.get(`/v1/credentials?${new URLSearchParams({ url, ...more })}`, key ? { key } : {})
-const explain = (broker: TestBroker, url: string, more: Record<string, string> = {}, key?: string) =>
+const explain = (broker: TestBroker, url: string, more: More = ACME, key?: string) =>
   broker.get(`/v1/credentials/explain?${new URLSearchParams({ url, ...more })}`, key ? { key } : {})
 
 t.test('a repository URL finds its connection', async (t) => {
@@ -12,7 +15,6 @@ t.test('a repository URL finds its connection', async (t) => {
   const { broker, simulator } = stage
   const wide = await connectToken(stage)
   const platform = await connectToken(stage, { username: 'tom', group: 'acme/platform' })
-  const globex = await connectToken(stage, { username: 'tom', organization: 'globex', group: 'globex' })
   const project = await connectToken(stage, { username: 'tom', group: 'acme/web-shop' })
   // Access tokens are served without asking GitLab: its name can be one that tests may not call.
   const moveTo = (base_url: string) =>
@@ -46,7 +48,7 @@ t.test('a repository URL finds its connection', async (t) => {
       [`https://${host}/acme/web-shop-2`, wide.id],
       [`https://${host}/acme/platform-2/api`, wide.id],
       [`https://${host}/acme`, wide.id],
-      [`https://${host}/globex/site`, globex.id],
+      [`https://${host}/globex/site`, wide.id],
       [`https://${host}/somebody/else`, wide.id],
     ]
     for (const [url, id] of table) {
@@ -121,11 +123,12 @@ t.test('a repository URL finds its connection', async (t) => {
     const acme = await broker.createKey('scanner', ['acme'])
     const other = await broker.createKey('scanner', ['globex', 'initech'])
     t.equal((await credentialFor(broker, url, {}, acme)).body.connection_id, platform.id)
-    t.match(await credentialFor(broker, url, {}, other), {
+    const globex = { organization: 'globex' }
+    t.match(await credentialFor(broker, url, globex, other), {
       status: 404,
       body: { code: 'no_connection_for_url', candidates: [] },
     })
-    t.same((await explain(broker, url, {}, other)).body, { result: 'none', candidates: [] })
+    t.same((await explain(broker, url, globex, other)).body, { result: 'none', candidates: [] })
     t.equal((await credentialFor(broker, url, { organization: 'acme' }, other)).body.code, 'not_found')
     t.equal((await explain(broker, url, { organization: 'acme' }, other)).status, 404)
     const none = await credentialFor(broker, url, { organization: 'initech' }, other)
@@ -178,27 +181,55 @@ t.test('when only dead connections cover it, the answer says which and why', asy
   })
 })
 
-t.test('two organizations with nothing to tell them apart are ambiguous, until one is named', async (t) => {
+t.test('a key of more than one organization names the one that a lookup by URL is about', async (t) => {
+  const stage = await setStage(t)
+  const { broker, simulator } = stage
+  const url = `${simulator.url}/acme/web-shop`
+  const globex = await connectToken(stage, { organization: 'globex' })
+  const every = await broker.createKey('scanner', ['*'])
+  const wider = await broker.createKey('scanner', ['*', 'acme'])
+  const some = await broker.createKey('scanner', ['globex', 'acme'])
+  const required = {
+    status: 400,
+    body: { code: 'organization_required', errors: [{ field: 'organization' }] },
+  }
+  for (const ask of [credentialFor, explain]) {
+    for (const key of [undefined, every, wider]) {
+      const answer = await ask(broker, url, {}, key)
+      t.match(answer, required, 'however few connections there are')
+      t.notOk('organizations' in answer.body)
+      t.notMatch(answer.text, 'globex')
+    }
+    const answer = await ask(broker, url, {}, some)
+    t.match(answer, required)
+    t.same(answer.body.organizations, ['globex', 'acme'], 'those of the key')
+  }
+  t.same(await broker.db.selectFrom('leases').select('id').execute(), [], 'nothing was handed out')
+
+  const ssh = `git@${new URL(url).hostname}:acme/web-shop.git`
+  t.equal((await credentialFor(broker, ssh, {}, every)).body.code, 'organization_required')
+  t.match(await credentialFor(broker, 'no URL', {}, every), { body: { errors: [{ field: 'url' }] } })
+  for (const key of [every, wider, some]) {
+    t.equal((await credentialFor(broker, url, { organization: 'globex' }, key)).body.connection_id, globex.id)
+    t.match(await credentialFor(broker, url, ACME, key), {
+      status: 404,
+      body: { code: 'no_connection_for_url', candidates: [] },
+    })
+  }
+})
+
+t.test('what another organization has neither wins nor loses', async (t) => {
   const stage = await setStage(t)
   const { broker, simulator, clock } = stage
   const url = `${simulator.url}/acme/web-shop`
   const acme = await connectToken(stage)
   clock.advance(60)
-  const globex = await connectToken(stage, { organization: 'globex' })
-  const answer = await credentialFor(broker, url)
-  t.match(answer, { status: 409, body: { code: 'ambiguous_connection' } })
-  t.same(
-    new Set(answer.body.candidates.map((item: { connection_id: string }) => item.connection_id)),
-    new Set([acme.id, globex.id]),
-  )
-  const { body } = await explain(broker, url)
-  t.match(body, { result: 'ambiguous', candidates: [{ won: false }, { won: false }] })
-  t.same(await broker.db.selectFrom('leases').select('id').execute(), [], 'nothing was handed out')
-
-  const named = await credentialFor(broker, url, { organization: 'globex' })
-  t.equal(named.body.connection_id, globex.id)
+  const globex = await connectToken(stage, { organization: 'globex', group: 'acme' })
   const key = await broker.createKey('scanner', ['acme'])
-  t.equal((await credentialFor(broker, url, {}, key)).body.connection_id, acme.id)
-  const longer = await connectToken(stage, { organization: 'globex', group: 'acme' })
-  t.equal((await credentialFor(broker, url)).body.connection_id, longer.id, 'the longer group decides')
+  t.equal((await credentialFor(broker, url, {}, key)).body.connection_id, acme.id, 'named by the key')
+  t.equal((await credentialFor(broker, url, ACME)).body.connection_id, acme.id)
+  t.equal((await credentialFor(broker, url, { organization: 'globex' })).body.connection_id, globex.id)
+  const { body } = await explain(broker, url, ACME)
+  t.match(body, { result: 'winner', candidates: [{ connection_id: acme.id, won: true }] })
+  t.equal(body.candidates.length, 1)
 })

@@ -20,16 +20,19 @@ const setListeningStage = async (t: Test) => {
   const stage = await setStage(t, { broker: { database: { ...database, runPrepared } } })
   const find = async (path: string, more: Record<string, string> = {}, key?: string) => {
     statements = []
-    const query = new URLSearchParams({ url: `${stage.simulator.url}/${path}`, ...more })
+    const query = new URLSearchParams({
+      url: `${stage.simulator.url}/${path}`,
+      organization: 'acme',
+      ...more,
+    })
     const { status, body } = await stage.broker.get(`/v1/credentials?${query}`, key ? { key } : {})
     return { status, code: body.code, id: body.connection_id, statements }
   }
   return { stage, find, seen: () => statements }
 }
 
-const SEARCHED = ['lease-by-url-anywhere']
-const LEARNED = ['lease-by-url-anywhere', 'find-directory-anywhere']
-const LEARNED_WITHIN = ['lease-by-url-within', 'find-directory-within']
+const SEARCHED = ['lease-by-url']
+const LEARNED = ['lease-by-url', 'find-directory']
 const KNOWN = ['lease-by-match']
 
 type Found = Awaited<ReturnType<Awaited<ReturnType<typeof setListeningStage>>['find']>>
@@ -49,13 +52,15 @@ t.test('below a group that is known no URL is searched for', async (t) => {
   has(t, await find('acme/web-shop'), { id, statements: LEARNED })
   has(t, await find('acme/web-shop'), { id, statements: KNOWN })
   has(t, await find('acme/platform/deeper/api.git'), { id, statements: KNOWN }, 'asked for or not')
-  const within = { organization: 'acme' }
-  has(t, await find('acme/web-shop', within), { id, statements: LEARNED_WITHIN })
-  has(t, await find('acme/platform', within), { id, statements: KNOWN })
+  const scanner = await stage.broker.createKey('scanner', ['acme'])
+  has(t, await find('acme/platform', {}, scanner), { id, statements: KNOWN }, 'whoever of it asks')
 
   t.test('by whoever may not have it either', async (t) => {
     const key = await stage.broker.createKey('scanner', ['globex'])
-    has(t, await find('acme/web-shop', {}, key), { status: 404, code: 'no_connection_for_url' })
+    has(t, await find('acme/web-shop', { organization: 'globex' }, key), {
+      status: 404,
+      code: 'no_connection_for_url',
+    })
     has(t, await find('acme/web-shop', { organization: 'globex' }), { status: 404 })
   })
 
@@ -74,23 +79,24 @@ t.test('below a group that is known no URL is searched for', async (t) => {
     has(t, await find('acme/platform'), { id, statements: KNOWN })
   })
 
-  t.test('until one of another organization fits as well', async (t) => {
+  t.test('although one of another organization fits as well, which has a directory of its own', async (t) => {
     has(t, await find('acme/platform'), { id })
+    const other = await connectToken(stage, { username: 'tom', organization: 'globex', group: 'acme' })
+    has(t, await find('acme/platform', { organization: 'globex' }), { id: other.id, statements: LEARNED })
+    has(t, await find('acme/platform', { organization: 'globex' }), { id: other.id, statements: KNOWN })
+    await find('acme/platform')
     has(t, await find('acme/platform'), { id, statements: KNOWN })
-    await connectToken(stage, { username: 'tom', organization: 'globex', group: 'acme' })
-    has(t, await find('acme/platform'), { status: 409, code: 'ambiguous_connection' })
   })
 })
 
 t.test('of an organization whose connection has no group, until another comes', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage)
-  const within = { organization: 'acme' }
-  has(t, await find('acme/web-shop', within), { id, statements: LEARNED_WITHIN })
-  has(t, await find('acme/web-shop', within), { id, statements: KNOWN })
+  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
   stage.clock.advance(60)
   const later = await connectToken(stage, { username: 'tom' })
-  has(t, await find('acme/web-shop', within), { id: later.id }, 'the latest verified of two')
+  has(t, await find('acme/web-shop'), { id: later.id }, 'the latest verified of two')
 })
 
 t.test('until its instance is known by another name', async (t) => {
@@ -112,7 +118,7 @@ t.test('until an instance comes that the URL could mean as well', async (t) => {
   await find('acme/platform/api')
   has(t, await find('acme/platform/api'), { id, statements: KNOWN })
   t.equal((await addInstance(stage, `${stage.simulator.url}/acme`)).status, 201)
-  const ranked = ['lease-by-url-anywhere', 'find-candidates-anywhere', 'lease-by-id']
+  const ranked = ['lease-by-url', 'find-candidates', 'lease-by-id']
   has(t, await find('acme/platform/api'), {
     id,
     statements: [...KNOWN, ...ranked],
@@ -227,7 +233,7 @@ t.test('what is remembered has a bound, and the group learned longest ago goes',
   const principal = (await findPrincipal(broker.db, id))!
   const reader = createSearchReader()
   const matches = createKnownMatches({ runPrepared: database.runPrepared, clock, directoryBytes: 1_500 })
-  const search = (group: string) => reader.read(principal, undefined, `${simulator.url}/${group}/project`)!
+  const search = (group: string) => reader.read(principal, 'acme', `${simulator.url}/${group}/project`)!
   await matches.learn(search('acme'))
   t.ok(matches.find(search('acme')))
   await matches.learn(search('globex'))

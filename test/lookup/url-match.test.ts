@@ -23,7 +23,7 @@ const row = (id: string, changes: Partial<CandidateRow> = {}): CandidateRow => (
   ...changes,
 })
 
-type Expected = { kind: 'winner' | 'ambiguous' | 'none'; order: string[]; reasons?: Record<string, string> }
+type Expected = { kind: 'winner' | 'none'; order: string[]; reasons?: Record<string, string> }
 
 const TABLE: [what: string, rows: CandidateRow[], expected: Expected][] = [
   ['nothing covers the URL', [], { kind: 'none', order: [] }],
@@ -94,32 +94,6 @@ const TABLE: [what: string, rows: CandidateRow[], expected: Expected][] = [
     [row('a', { refreshable: false, token_expires_at: null })],
     { kind: 'winner', order: ['a'] },
   ],
-  [
-    'between organizations the time of verification would be chance',
-    [
-      row('a'),
-      row('b', { organization: 'globex', last_verified_at: at(-60) }),
-      row('c', { last_verified_at: at(-5) }),
-    ],
-    {
-      kind: 'ambiguous',
-      order: ['a', 'c', 'b'],
-      reasons: {
-        a: 'ties with a connection of another organization',
-        b: 'ties with a connection of another organization',
-      },
-    },
-  ],
-  [
-    'between organizations the longer group decides',
-    [row('a', { group_path: 'acme' }), row('b', { organization: 'globex' })],
-    { kind: 'winner', order: ['a', 'b'] },
-  ],
-  [
-    'a dead one of another organization ties with nobody',
-    [row('a'), row('b', { organization: 'globex', status: 'revoked' })],
-    { kind: 'winner', order: ['a', 'b'] },
-  ],
 ]
 
 for (const [what, rows, { kind, order, reasons = {} }] of TABLE) {
@@ -138,12 +112,3 @@ for (const [what, rows, { kind, order, reasons = {} }] of TABLE) {
     }
   })
 }
-
-t.test('an ambiguous choice names one connection of each organization, its best', async (t) => {
-  const choice = chooseConnection(
-    [row('a', { last_verified_at: at(-60) }), row('b'), row('c', { organization: 'globex' })],
-    300,
-    NOW,
-  )
-  t.same(choice.kind === 'ambiguous' && choice.tied.map(({ id }) => id).sort(), ['b', 'c'])
-})

@@ -69,7 +69,9 @@ t.test('a GitLab under a path is connected below that path', async (t) => {
   const { callback, cookie, authorizeUrl } = await authorize(stage)
   t.match(new URL(authorizeUrl).pathname, '/gitlab/oauth/authorize')
   const { id } = await callBack(stage.broker, callback, cookie)
-  const credential = await stage.broker.get(`/v1/credentials?url=${stage.simulator.url}/acme/web-shop.git`)
+  const credential = await stage.broker.get(
+    `/v1/credentials?organization=acme&url=${stage.simulator.url}/acme/web-shop.git`,
+  )
   t.equal(credential.body.connection_id, id)
 })
 

@@ -14,6 +14,7 @@ export const FLOORS = [
   ['token-lifecycle'],
   ['oauth-apps'],
   ['instances'],
+  ['trusted-issuers'],
   ['access-keys'],
   ['audit'],
   ['callers'],

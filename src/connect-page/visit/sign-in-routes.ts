@@ -1,4 +1,4 @@
-import { hasRole } from '../../callers/principal.ts'
+import { hasRole, mayUsePage } from '../../callers/principal.ts'
 import type { App } from '../../http/server.ts'
 import type { PageContext } from '../context.ts'
 import { readField } from '../form-fields.ts'
@@ -17,6 +17,8 @@ export const registerSignInRoutes = (
     if (!principal) return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.refused }, 401)
     if (!hasRole(principal, 'manager'))
       return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.tooWeak }, 403)
+    if (!mayUsePage(principal))
+      return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.notForPages }, 403)
     // Who signs in means to see the accounts, whatever link was opened before.
     visitors.leave(reply)
     receipts.clear(reply)

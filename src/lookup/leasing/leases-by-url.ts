@@ -15,12 +15,7 @@ export type LeasesByUrl = {
   leaseByUrl(request: UrlLeaseRequest): Promise<LeaseRow | undefined>
 }
 
-export const createLeasesByUrl = (deps: SharingDeps): LeasesByUrl => {
-  // One statement takes requests with organizations, the other those without.
-  const withinOrganizations = shareStatements(leaseByUrl, deps)
-  const anywhere = shareStatements(leaseByUrl, deps)
-  return {
-    leaseByMatch: shareStatements(leaseByMatch, deps),
-    leaseByUrl: (request) => (request.organizations ? withinOrganizations(request) : anywhere(request)),
-  }
-}
+export const createLeasesByUrl = (deps: SharingDeps): LeasesByUrl => ({
+  leaseByMatch: shareStatements(leaseByMatch, deps),
+  leaseByUrl: shareStatements(leaseByUrl, deps),
+})

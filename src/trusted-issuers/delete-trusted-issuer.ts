@@ -1,0 +1,28 @@
+import { recordAuditEvent } from '../audit/queries.ts'
+import { organizationsOf, type Principal } from '../callers/principal.ts'
+import type { Clock } from '../clock/clock.ts'
+import type { Database } from '../db/database.ts'
+import { notFound } from '../errors/problem.ts'
+import { deleteTrustedIssuer as deleteRow, findTrustedIssuer } from './queries.ts'
+
+/** Trusts an issuer no longer; its tokens stop working at once. @throws {Problem} not_found */
+export const deleteTrustedIssuer = async (
+  { db, clock }: { db: Database; clock: Clock },
+  id: string,
+  principal: Principal,
+  requestId: string,
+): Promise<void> => {
+  const row = await findTrustedIssuer(db, id, organizationsOf(principal))
+  if (!row) throw notFound('trusted issuer')
+  await db.transaction().execute(async (transaction) => {
+    if (!(await deleteRow(transaction, row.id))) throw notFound('trusted issuer')
+    await recordAuditEvent(transaction, {
+      at: new Date(clock()),
+      action: 'trusted_issuer.deleted',
+      accessKeyId: principal.id,
+      subjectId: row.id,
+      requestId,
+      details: { issuer: row.issuer, audience: row.audience },
+    })
+  })
+}
