@@ -2,9 +2,13 @@ import { Type } from 'typebox'
 import { Problem } from '../errors/problem.ts'
 import { publicProblems } from './problem-schema.ts'
 import { refTo } from './schemas.ts'
+import { type ServedText, sendText, toServedText } from './served-text.ts'
 import type { App } from './server.ts'
 
 const tags = ['Service']
+/** Monitors ask for them by HEAD: they are there, and nothing of them is run. */
+const PAGES = ['/', '/connect', '/docs']
+
 const ServiceStatus = Type.Object(
   { status: Type.Literal('ok') },
   { $id: 'ServiceStatus', description: 'The service is well.' },
@@ -13,9 +17,11 @@ const ServiceStatus = Type.Object(
 /** @param isReady throws, or answers false, while requests could not be served. */
 export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promise<boolean> }): void => {
   app.addSchema(ServiceStatus)
+  let description: ServedText | undefined
   app.get(
     '/healthz',
     {
+      exposeHeadRoute: true,
       schema: {
         operationId: 'isAlive',
         tags,
@@ -31,6 +37,7 @@ export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promis
   app.get(
     '/readyz',
     {
+      exposeHeadRoute: true,
       schema: {
         operationId: 'isReady',
         tags,
@@ -51,6 +58,7 @@ export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promis
   app.get(
     '/openapi.yaml',
     {
+      exposeHeadRoute: true,
       schema: {
         operationId: 'getOpenApi',
         tags,
@@ -59,14 +67,17 @@ export const registerServiceRoutes = (app: App, { isReady }: { isReady(): Promis
         description: 'OpenAPI 3.1. Swagger UI at /docs shows the same.',
         response: {
           200: { description: 'OpenAPI 3.1', content: { 'application/yaml': { schema: Type.String() } } },
+          304: Type.Null({ description: 'The description is what If-None-Match names.' }),
           ...publicProblems(),
         },
       },
     },
-    async (_request, reply) =>
-      reply
-        .type('application/yaml')
-        .serializer(String)
-        .send(app.swagger({ yaml: true })),
+    async (request, reply) => {
+      description ??= toServedText('application/yaml', app.swagger({ yaml: true }))
+      return sendText(request, reply, description)
+    },
   )
+
+  for (const url of PAGES)
+    app.head(url, { schema: { hide: true } }, (_request, reply) => reply.type('text/html').send())
 }
