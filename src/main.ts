@@ -1,5 +1,5 @@
 import { ConfigError, readConfig } from './config/config.ts'
-import { createLogger } from './log.ts'
+import { createLogger, describeFault, messageOf } from './log.ts'
 import { type Broker, startBroker } from './start.ts'
 
 const LEAST_NODE_MAJOR = 24
@@ -20,8 +20,27 @@ if (Number(process.versions.node.split('.')[0]) < LEAST_NODE_MAJOR) {
 /** A host name with two addresses fails twice, and the whole then has no message of its own. */
 const reasonOf = (error: unknown): string => {
   if (error instanceof AggregateError) return error.errors.map(reasonOf).join('; ')
-  return error instanceof Error ? error.message : 'unknown error'
+  return error instanceof Error ? messageOf(error) : 'unknown error'
 }
+
+let close: () => Promise<void> = () => Promise.resolve()
+let isFailing = false
+
+/**
+ * What nothing else caught. Node would print the error with all that libraries hang on it, such as their options. Calls
+ * to GitLab under way still end: their answer may be the only copy of a token.
+ */
+const endAfter = (error: unknown): void => {
+  if (isFailing) return
+  isFailing = true
+  process.stderr.write(`The process ends after an error that nothing handles: ${describeFault(error)}\n`)
+  setTimeout(() => process.exit(1), SHUTDOWN_LIMIT_MS).unref()
+  close()
+    .catch(() => undefined)
+    .finally(() => process.exit(1))
+}
+process.on('uncaughtException', endAfter)
+process.on('unhandledRejection', endAfter)
 
 const start = async (): Promise<Broker> => {
   try {
@@ -48,6 +67,7 @@ const start = async (): Promise<Broker> => {
       await broker.close()
       process.exit(0)
     }
+    close = () => broker.close()
     process.on('SIGTERM', shutDown)
     process.on('SIGINT', shutDown)
     return broker
