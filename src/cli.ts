@@ -1,6 +1,7 @@
 import { migrate } from './commands/migrate.ts'
 import { openapi } from './commands/openapi.ts'
 import { schema } from './commands/schema.ts'
+import { messageOf } from './log.ts'
 
 const COMMANDS: Record<string, () => Promise<void>> = { migrate, schema, openapi }
 
@@ -11,6 +12,6 @@ if (!command) {
   process.exit(2)
 }
 await command().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? error.message : 'unknown error'}\n`)
+  process.stderr.write(`${error instanceof Error ? messageOf(error) : 'unknown error'}\n`)
   process.exit(1)
 })

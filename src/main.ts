@@ -27,16 +27,39 @@ if (Number(process.versions.node.split('.')[0]) < LEAST_NODE_MAJOR) {
 
 const { ConfigError, readConfig } = await import('./config/config.ts')
 const { DataFolderError } = await import('./config/data-folder.ts')
-const { causeOf } = await import('./db/availability.ts')
 const { PoolerError } = await import('./db/server.ts')
-const { createLogger } = await import('./log.ts')
+const { createLogger, describeFault, messageOf } = await import('./log.ts')
 const { openBroker } = await import('./start.ts')
 const { WrongMasterKeyError } = await import('./vault/key-ring.ts')
 
 /** What its message says in full. */
 const SELF_EXPLAINING = [ConfigError, DataFolderError, PoolerError, WrongMasterKeyError]
 
-const reasonOf = (error: unknown): string => causeOf(error) || 'unknown error'
+/** A host name with two addresses fails twice, and the whole then has no message of its own. */
+const reasonOf = (error: unknown): string => {
+  if (error instanceof AggregateError && error.errors.length > 0)
+    return [...new Set(error.errors.map(reasonOf))].join('; ')
+  return (error instanceof Error && messageOf(error)) || 'unknown error'
+}
+
+let closeAll: () => Promise<void> = () => Promise.resolve()
+let isFailing = false
+
+/**
+ * What nothing else caught. Node would print the error with all that libraries hang on it, such as their options. Calls
+ * to GitLab under way still end: their answer may be the only copy of a token.
+ */
+const endAfter = (error: unknown): void => {
+  if (isFailing) return
+  isFailing = true
+  process.stderr.write(`The process ends after an error that nothing handles: ${describeFault(error)}\n`)
+  setTimeout(() => process.exit(1), SHUTDOWN_LIMIT_MS).unref()
+  closeAll()
+    .catch(() => undefined)
+    .finally(() => process.exit(1))
+}
+process.on('uncaughtException', endAfter)
+process.on('unhandledRejection', endAfter)
 
 const failToStart = (error: unknown): never =>
   fail(
@@ -49,6 +72,7 @@ const start = async (): Promise<void> => {
   const config = readConfig(process.env)
   const logger = createLogger(config.logLevel)
   const broker: OpenedBroker = await openBroker(config, logger)
+  closeAll = () => broker.close()
 
   shutDown = async (signal) => {
     const { shutdownDelaySeconds: delaySeconds } = config

@@ -42,6 +42,45 @@ t.test('an error is its type, message, code and stack, and none of what librarie
   t.notMatch(odd.text, 'FAKE')
 })
 
+t.test(
+  'messages that quote what they were given, or hold what looks like a secret, are masked',
+  async (t) => {
+    const parse = (text: string): unknown => {
+      try {
+        return JSON.parse(text)
+      } catch (error) {
+        return error
+      }
+    }
+    const postgres = Object.assign(new Error('invalid input syntax for type uuid: "FAKE "quoted" FAKE"'), {
+      code: '22P02',
+    })
+    const argument = Object.assign(new TypeError("The argument must be a string. Received 'FAKE'"), {
+      code: 'ERR_INVALID_ARG_TYPE',
+    })
+    for (const error of [
+      parse('glpat-FAKE-0123456789'),
+      parse('{"FAKE": FAKE}'),
+      postgres,
+      argument,
+      new Error('postgres://FAKE-user:FAKE-password@db.example.com/broker is away'),
+      new Error('Bearer FAKE0123456789 was refused'),
+      new Error('token glpat-FAKE-0123456789.01.0a was refused'),
+      new Error('key gtb_adm_FAKE_0123 was refused'),
+      new Error(`pair ${'0fa4e'.repeat(13)} was refused`),
+      new Error('eyJGQUtF..FAKE.FAKE.FAKE does not open'),
+    ]) {
+      const { text, lines } = logged((logger) => logger.error({ err: error }, 'unexpected error'))
+      t.notMatch(text, /FAKE|0fa4e0fa4e/, (error as Error).message)
+      t.match(lines[0].err, {
+        message: /\[redacted\]/,
+        stack: /\[redacted\][\s\S]*\n {4}at /,
+        type: /Error$/,
+      })
+    }
+  },
+)
+
 const LOG = new URL('../src/log.ts', import.meta.url).href
 
 const runLogging = (body: string) => {

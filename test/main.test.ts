@@ -1,19 +1,22 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createTestDatabase } from './support/database.ts'
 import { freePort } from './support/postgres.ts'
 
+const ROOT = join(import.meta.dirname, '..')
 const MAIN = new URL('../src/main.ts', import.meta.url).pathname
 const KEYS = [1, 2].map((fill) => Buffer.alloc(32, fill).toString('base64'))
 const ADMIN_KEY_IN_TEXT = /gtb_adm_[\w-]{51}/
 
 /** `node src/main.ts` with nothing but this environment. */
-const startMain = (t: Test, env: Record<string, string>) => {
-  const child = spawn(process.execPath, [MAIN], { env: { PATH: process.env.PATH ?? '', ...env } })
+const startMain = (t: Test, env: Record<string, string>, nodeOptions: string[] = []) => {
+  const child = spawn(process.execPath, [...nodeOptions, MAIN], {
+    env: { PATH: process.env.PATH ?? '', ...env },
+  })
   let output = ''
   let errors = ''
   child.stdout.on('data', (chunk) => {
@@ -37,6 +40,7 @@ const startMain = (t: Test, env: Record<string, string>) => {
   return {
     ended,
     listening,
+    signal: (name: NodeJS.Signals) => child.kill(name),
     async stop() {
       child.kill('SIGTERM')
       return ended
@@ -129,4 +133,48 @@ t.test('a wrong configuration ends at once, with all its faults and none of its 
   t.match(errors, /^The configuration has 3 faults:\n {2}PORT .*\n {2}MASTER_KEY .*\n {2}LOG_LEVEL .*\n$/)
   t.notMatch(errors, 'FAKE')
   t.equal(output, '')
+})
+
+/** What throws in the process when it is signalled, as a fault of ours or of a library would. */
+const SECRET = 'FAKE-secret-of-a-library'
+const FAULTS: Record<string, string> = {
+  'an exception': 'throw fault',
+  'a rejection': 'Promise.reject(fault)',
+  'what is no error': `throw { token: '${SECRET}' }`,
+  'several at once': `throw new AggregateError([fault], '${SECRET}')`,
+}
+
+t.test('an error that nothing handles ends the process, and shows no value', async (t) => {
+  const { url } = await createTestDatabase(t)
+  for (const [what, statement] of Object.entries(FAULTS)) {
+    const folder = t.testdir({
+      'fault.mjs': `process.on('SIGUSR2', () => {
+        const fault = new TypeError('"client.secret" with value "${SECRET}\\n    at ${SECRET}" fails')
+        Object.assign(fault, { code: 'ERR_OF_A_LIBRARY', _original: { client: { secret: '${SECRET}' } } })
+        ${statement}
+      })`,
+    })
+    const env = { DATABASE_URL: url, MASTER_KEY: KEYS[0]!, HOST: '127.0.0.1', PORT: '0', DATA_DIR: folder }
+    const broker = startMain(t, env, ['--import', join(folder, 'fault.mjs')])
+    await broker.listening()
+    broker.signal('SIGUSR2')
+    const { code, output, errors } = await broker.ended
+    t.equal(code, 1, what)
+    t.match(errors, /^The process ends after an error that nothing handles: /, what)
+    t.notOk((output + errors).includes(SECRET), what)
+    if (statement.endsWith('fault')) t.match(errors, /TypeError ERR_OF_A_LIBRARY\n {4}at /, what)
+  }
+})
+
+t.test('the signal that opens the inspector of Node opens none', async (t) => {
+  const options = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
+    .scripts.start.split(' ')
+    .slice(1, -1)
+  const image = /^CMD (\[.*\])$/m.exec(await readFile(join(ROOT, 'Dockerfile'), 'utf8'))?.[1] ?? '[]'
+  t.same(JSON.parse(image).slice(1, -1), options, 'the container has the options of npm start')
+  const broker = startMain(t, { DATA_DIR: t.testdir({}), PORT: '0' }, options)
+  await broker.listening()
+  broker.signal('SIGUSR1')
+  const { errors } = await broker.stop()
+  t.notMatch(errors, /Debugger listening/)
 })

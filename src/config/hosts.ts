@@ -10,13 +10,15 @@ export const isLoopback = (host: string): boolean => {
   return name === '[::1]' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'))
 }
 
+const HOST = /^([\w.-]+|\[[\da-f:.]+\])$/i
+
 /** ALLOWED_HOSTS: names and addresses, without ports. */
 export const parseHosts = (text: string | undefined, faults: string[]): string[] => {
   const hosts: string[] = []
   for (const part of (text ?? '').split(/[\s,]+/).filter(Boolean)) {
     const bracketed = isIP(part) === 6 ? `[${part}]` : part
-    const url = URL.canParse(`http://${bracketed}`) ? new URL(`http://${bracketed}`) : undefined
-    if (url && url.host === url.hostname && url.href === `http://${url.host}/`) hosts.push(url.hostname)
+    const isHost = HOST.test(bracketed) && URL.canParse(`http://${bracketed}`)
+    if (isHost) hosts.push(new URL(`http://${bracketed}`).hostname)
     else faults.push('ALLOWED_HOSTS must be host names or addresses without ports, separated by commas')
   }
   return hosts

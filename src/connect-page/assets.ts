@@ -33,7 +33,7 @@ export const registerAssets = async (app: App, prefix: string): Promise<Assets> 
   await app.register(fastifyStatic, { root: OWN, serve: false })
   app.get<{ Params: { hash: string; file: string } }>(
     '/assets/:hash/:file',
-    { schema: { hide: true } },
+    { exposeHeadRoute: true, schema: { hide: true } },
     async (request, reply) => {
       const entry = byName.get(request.params.file)
       if (!entry) return reply.callNotFound()

@@ -2,6 +2,7 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifySchema } from 'fastify'
 import { polishDescription } from './description.ts'
+import { type ServedText, sendText, toServedText } from './served-text.ts'
 import type { App } from './server.ts'
 
 const DESCRIPTION = `Holds the GitLab credentials of a scanning platform and hands a scanner a token that works, now and until its scan ends.
@@ -22,11 +23,11 @@ const describe = (schema: FastifySchema): FastifySchema =>
     ? { ...schema, response: { ...(schema.response as object), ...schema.described } }
     : schema
 
-/** Swagger UI draws with inline styles and data: pictures; scripts and requests are ours alone. */
+/** Swagger UI draws with data: pictures; scripts, styles and requests are ours alone. */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
   "script-src 'self'",
-  "style-src 'self' 'unsafe-inline'",
+  "style-src 'self'",
   "img-src 'self' data:",
   "font-src 'self' data:",
   "connect-src 'self'",
@@ -90,13 +91,25 @@ export const registerApiDocs = async (app: App, publicUrl: string): Promise<void
         typeof json.$id === 'string' ? json.$id : `def-${index}`,
     },
   })
+  let description: ServedText | undefined
   await app.register(swaggerUi, {
     routePrefix: '/docs',
+    uiHooks: {
+      // The plugin writes the whole description anew for each that asks.
+      onRequest(request, reply, next) {
+        const { url } = request.routeOptions
+        if (url === '/docs/yaml') return void reply.redirect('../openapi.yaml')
+        if (url !== '/docs/json') return next()
+        description ??= toServedText('application/json', JSON.stringify(app.swagger()))
+        return void sendText(request, reply, description)
+      },
+    },
     staticCSP: CONTENT_SECURITY_POLICY,
     uiConfig: {
       // Without the bar that loads descriptions from elsewhere.
       layout: 'BaseLayout',
-      persistAuthorization: true,
+      // An access key that the browser keeps is there for whoever comes next, and for every script of this origin.
+      persistAuthorization: false,
       // Otherwise the description of a public service is sent to a validator on the internet.
       validatorUrl: 'none',
       docExpansion: 'list',

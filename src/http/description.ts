@@ -1,5 +1,5 @@
 import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
-import { PROBLEM_MEDIA_TYPE } from './problem-schema.ts'
+import { bodyProblems, PROBLEM_MEDIA_TYPE } from './problem-schema.ts'
 
 type Document = Extract<
   Parameters<NonNullable<FastifyDynamicSwaggerOptions['transformObject']>>[0],
@@ -7,6 +7,17 @@ type Document = Extract<
 >['openapiObject']
 type Operation = { responses?: Record<string, { content?: Record<string, { schema?: object }> }> }
 type Node = Record<string, unknown>
+
+/** An operation that asks for no body reads the one that comes all the same, and may refuse it. */
+const addBodyProblems = (document: Document): void => {
+  for (const operations of Object.values(document.paths ?? {})) {
+    for (const [method, operation] of Object.entries(operations ?? {})) {
+      const { responses } = operation as Operation
+      if (method !== 'get' && responses)
+        Object.assign(responses, { ...structuredClone(bodyProblems), ...responses })
+    }
+  }
+}
 
 /** Gives every problem answer the schema that all of them share. */
 const nameProblems = (document: Document): void => {
@@ -39,6 +50,7 @@ const joinLiterals = (node: unknown): void => {
 export const polishDescription = (generated: Document): Document => {
   // A copy in which nothing is shared: the YAML would have anchors and aliases, which some readers refuse.
   const document = JSON.parse(JSON.stringify(generated)) as Document
+  addBodyProblems(document)
   nameProblems(document)
   joinLiterals(document.paths)
   joinLiterals(document.components)

@@ -2,6 +2,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { isDatabaseUnavailable } from '../db/database.ts'
 import { type ProblemCode, statusOf, titleOf } from '../errors/catalogue.ts'
 import { type FieldError, Problem } from '../errors/problem.ts'
+import { messageOf } from '../log.ts'
 import { PROBLEM_MEDIA_TYPE } from './problem-schema.ts'
 import type { InputFault } from './validator.ts'
 
@@ -110,7 +111,8 @@ export const answerProblem = (
 
 /** Without the stack: in an outage there is one for each request, and all are the same. */
 const causeOf = (error: unknown): string => {
-  const { code, message } = error as { code?: unknown; message?: unknown }
+  const { code } = error as { code?: unknown }
+  const message = error instanceof Error ? messageOf(error) : ''
   return [code, message].filter((part) => typeof part === 'string' && part !== '').join(': ')
 }
 

@@ -155,6 +155,8 @@ const example = (code: ProblemCode) => ({
   ...MEMBERS[code],
 })
 
+/** What any operation but GET can answer: a body may come where none is asked for. */
+export const bodyProblems = toResponses(WITH_BODY)
 /** The problem answers of an operation behind an access key. */
 export const problems = (...codes: ProblemCode[]) =>
   toResponses([...EVERYWHERE, ...WITH_ACCESS_KEY, ...codes])

@@ -3,10 +3,13 @@ import { Problem } from '../errors/problem.ts'
 import { publicProblems } from './problem-schema.ts'
 import type { Readiness } from './readiness.ts'
 import { refTo } from './schemas.ts'
+import { type ServedText, sendText, toServedText } from './served-text.ts'
 import type { App } from './server.ts'
 
 const tags = ['Service']
 const RETRY_SECONDS = 5
+/** Monitors ask for them by HEAD: they are there, and nothing of them is run. */
+const PAGES = ['/', '/connect', '/docs']
 
 const ServiceStatus = Type.Object(
   { status: Type.Literal('ok') },
@@ -49,9 +52,11 @@ GitLab being away is no reason. A 503 holds the same \`checks\` as a member of t
 export const registerServiceRoutes = (app: App, { readiness }: { readiness(): Promise<Readiness> }): void => {
   for (const schema of [ServiceStatus, ReadinessCheck, Ready]) app.addSchema(schema)
 
+  let description: ServedText | undefined
   app.get(
     '/healthz',
     {
+      exposeHeadRoute: true,
       schema: {
         operationId: 'isAlive',
         tags,
@@ -67,6 +72,7 @@ export const registerServiceRoutes = (app: App, { readiness }: { readiness(): Pr
   app.get(
     '/readyz',
     {
+      exposeHeadRoute: true,
       schema: {
         operationId: 'isReady',
         tags,
@@ -91,6 +97,7 @@ export const registerServiceRoutes = (app: App, { readiness }: { readiness(): Pr
   app.get(
     '/openapi.yaml',
     {
+      exposeHeadRoute: true,
       schema: {
         operationId: 'getOpenApi',
         tags,
@@ -99,14 +106,17 @@ export const registerServiceRoutes = (app: App, { readiness }: { readiness(): Pr
         description: 'OpenAPI 3.1. Swagger UI at /docs shows the same.',
         response: {
           200: { description: 'OpenAPI 3.1', content: { 'application/yaml': { schema: Type.String() } } },
+          304: Type.Null({ description: 'The description is what If-None-Match names.' }),
           ...publicProblems(),
         },
       },
     },
-    async (_request, reply) =>
-      reply
-        .type('application/yaml')
-        .serializer(String)
-        .send(app.swagger({ yaml: true })),
+    async (request, reply) => {
+      description ??= toServedText('application/yaml', app.swagger({ yaml: true }))
+      return sendText(request, reply, description)
+    },
   )
+
+  for (const url of PAGES)
+    app.head(url, { schema: { hide: true } }, (_request, reply) => reply.type('text/html').send())
 }

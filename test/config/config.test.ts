@@ -160,3 +160,29 @@ t.test('a master key is 32 bytes in base64 or base64url, with or without padding
   for (const text of ['', 'FAKE', KEY.slice(1), `${KEY}A`, bytes.toString('hex'), `${KEY.slice(0, 42)}!=`])
     t.equal(decodeMasterKey(text), undefined, text)
 })
+
+t.test('under which host names it answers', (t) => {
+  const hosts = (env: Record<string, string>) =>
+    readConfig({ DATABASE_URL, MASTER_KEY: KEY, ...env }).allowedHosts
+  t.same(readConfig({}).allowedHosts, [], 'on loopback: those of this machine')
+  t.equal(readConfig({ HOST: '0.0.0.0' }).allowedHosts, undefined, 'any, while none is known')
+  t.equal(hosts({}), undefined)
+  t.same(hosts({ PUBLIC_URL: 'https://broker.example.com' }), [])
+  t.same(hosts({ ALLOWED_HOSTS: 'Broker, 10.0.0.7 fd00::7,[fd00::8]' }), [
+    'broker',
+    '10.0.0.7',
+    '[fd00::7]',
+    '[fd00::8]',
+  ])
+  for (const ALLOWED_HOSTS of [
+    'broker:8080',
+    'https://broker',
+    'a/b',
+    'FAKE@b',
+    '*',
+    '*.example.com',
+    'a b!',
+  ])
+    t.match(faultsOf({ ALLOWED_HOSTS }), [/^ALLOWED_HOSTS /], ALLOWED_HOSTS)
+  t.end()
+})

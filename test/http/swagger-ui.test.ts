@@ -1,7 +1,7 @@
 import type { Page } from 'playwright-core'
 import t from 'tap'
+import { pageTests } from '../connect-page/stage.ts'
 import { ADMIN_KEY } from '../support/broker.ts'
-import { pageTests } from './stage.ts'
 
 const test = pageTests(t)
 
@@ -23,11 +23,16 @@ test('an admin works in Swagger UI: authorises, registers an app and a key, look
   const { open, broker, connectToken, token } = stage
   const id = await connectToken({ organization: 'acme', token: token('maria', ['read_repository']) })
   const { page } = await open()
+  const violations: string[] = []
+  page.on('console', (message) => {
+    if (/Content Security Policy|Refused to/i.test(message.text())) violations.push(message.text())
+  })
+  page.on('pageerror', (error) => void violations.push(error.message))
   await page.goto(`${broker.url}/docs`)
   await page.getByRole('button', { name: 'Authorize' }).first().click()
   await page.locator('.auth-container input').fill(ADMIN_KEY)
   await page.locator('.auth-container').getByRole('button', { name: 'Apply credentials' }).click()
-  await page.reload()
+  await page.locator('.auth-container .btn-done').click()
   await page.locator('.authorize.locked').waitFor()
 
   const groups = await page
@@ -45,6 +50,14 @@ test('an admin works in Swagger UI: authorises, registers an app and a key, look
   t.match(key.body.key, /^gtb_scn_/)
   const credential = await execute(page, 'getCredential', { id })
   t.match(credential, { status: 200, body: { connection_id: id, token_kind: 'personal_access_token' } })
+
+  t.same(violations, [], 'all of it within the content security policy')
+  const kept = await page.evaluate<string>(
+    'JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])',
+  )
+  t.notOk(kept.includes(ADMIN_KEY), 'the browser keeps no key')
+  await page.reload()
+  await page.locator('.authorize.unlocked').waitFor()
 })
 
 test('every operation documents its problems, and has an example where it takes a body', async (t, {
