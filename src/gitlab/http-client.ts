@@ -56,6 +56,8 @@ export type GitLabClientOptions = GuardOptions & {
  * refreshes meanwhile.
  */
 const TIMEOUT_MS = 8_000
+/** An hour: who asks for more made a mistake, or means harm. */
+const LONGEST_RETRY_SECONDS = 3_600
 const MAX_ANSWER_BYTES = 1_048_576
 /** Metadata services of clouds: never a GitLab, whatever an instance allows. Single addresses: the filter takes no
  * range of one family while it looks at an address of the other. */
@@ -158,7 +160,6 @@ const parseJson = (text: string): unknown => {
 /** Retry-After in seconds (RFC 9110, section 10.2.3); the form with a date is taken relative to now. */
 export const readRetryAfter = (value: string | undefined): number | undefined => {
   if (value === undefined) return undefined
-  if (/^\d+$/.test(value)) return Number(value)
-  const date = Date.parse(value)
-  return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - Date.now()) / 1000))
+  const seconds = /^\d+$/.test(value) ? Number(value) : Math.ceil((Date.parse(value) - Date.now()) / 1000)
+  return Number.isNaN(seconds) ? undefined : Math.min(LONGEST_RETRY_SECONDS, Math.max(0, seconds))
 }

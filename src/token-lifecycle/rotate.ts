@@ -3,7 +3,8 @@ import type { Database } from '../db/database.ts'
 import type { ConnectionRow, InstanceRow } from '../db/tables.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import type { GitLabResult } from '../gitlab/http-client.ts'
-import { endOfLife, inspectToken } from '../gitlab/inspect-token.ts'
+import { inspectToken } from '../gitlab/inspect-token.ts'
+import { isToken, readEndDate, readScopes } from '../gitlab/issued.ts'
 import { refusalOf, refusalProblem } from '../gitlab/refusal.ts'
 import { hasScope, missingScopesProblem } from '../gitlab/scopes.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
@@ -21,8 +22,6 @@ import {
 import type { TokenSaver } from './token-saver.ts'
 
 export type RotateDeps = GitLabAccess & { tokenSaver: TokenSaver }
-
-type RotateAnswer = { token: string; expires_at: string | null; scopes: string[] }
 
 const DAY_SECONDS = 86_400
 /** GitLab's default limit for the life of an access token. */
@@ -79,13 +78,13 @@ export const rotate = async (
     token,
     json: { expires_at: expiresOn ?? nextExpiryDate(row, new Date(clock())) },
   })
-  const rotated = readRotated(answer)
+  const rotated = readRotated(answer, row.scopes)
   if (!rotated) return settleUnrotated(deps, claim, instance, token, answer)
   const saved = await tokenSaver.save({
     connectionId: row.id,
     tokenVersion: row.token_version + 1,
     issuedAt: new Date(clock()),
-    expiresAt: endOfLife(rotated.expires_at),
+    expiresAt: rotated.expiresAt,
     accessToken: rotated.token,
     refreshToken: null,
     scopes: rotated.scopes,
@@ -142,11 +141,14 @@ const requireSoleOwner = async (
   }
 }
 
-const readRotated = (answer: GitLabResult): RotateAnswer | undefined => {
+type Rotated = { token: string; expiresAt: Date | null; scopes: string[] }
+
+/** What GitLab issued is used even when the rest of its answer is nonsense. */
+const readRotated = (answer: GitLabResult, scopesBefore: string[]): Rotated | undefined => {
   if (answer.kind === 'failure' || answer.status >= 300) return undefined
-  const { token, expires_at, scopes } = (answer.body ?? {}) as Partial<RotateAnswer>
-  if (typeof token !== 'string' || !Array.isArray(scopes)) return undefined
-  return { token, expires_at: expires_at ?? null, scopes }
+  const { token, expires_at, scopes } = (answer.body ?? {}) as Record<string, unknown>
+  if (!isToken(token)) return undefined
+  return { token, expiresAt: readEndDate(expires_at), scopes: readScopes(scopes) ?? scopesBefore }
 }
 
 const mayHaveRotated = (answer: GitLabResult): boolean =>
