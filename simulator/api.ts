@@ -24,42 +24,39 @@ export const pagerOf = (
   baseUrl: baseUrl(),
 })
 
-export const apiRoutes = (app: FastifyInstance, context: ApiContext): void => {
-  const { world, present, baseUrl } = context
+const newestFirst = (left: { id: number }, right: { id: number }) => right.id - left.id
+const byName = (left: Group, right: Group) => (left.name < right.name ? -1 : 1)
+
+const isBelow = (place: { fullPath: string }, group: Group) =>
+  place.fullPath.toLowerCase().startsWith(`${group.fullPath.toLowerCase()}/`)
+
+// What a person may not see is answered as if it did not exist.
+const groupOf = ({ people }: World, request: FastifyRequest, caller: Caller): Group => {
+  const group = people.findGroup((request.params as { id: string }).id)
+  if (!group || !people.canSee(caller.user, group)) throw apiRefusal(404, '404 Group Not Found')
+  return group
+}
+
+const projectsFor = (
+  { people }: World,
+  caller: Caller,
+  query: Query,
+  candidates: Iterable<Project>,
+): Project[] => {
+  const { user } = caller
+  const level = Number(query.min_access_level ?? (query.membership === 'true' ? 1 : 0))
+  const search = query.search?.toLowerCase()
+  return [...candidates].filter(
+    (project) =>
+      (level > 0 ? people.accessLevel(user, project) >= level : people.canSee(user, project)) &&
+      (search === undefined || project.fullPath.toLowerCase().includes(search)) &&
+      (query.visibility === undefined || project.visibility === query.visibility),
+  )
+}
+
+const groupRoutes = (app: FastifyInstance, context: ApiContext): void => {
+  const { world, present } = context
   const { people } = world
-  const newestFirst = (left: { id: number }, right: { id: number }) => right.id - left.id
-  const byName = (left: Group, right: Group) => (left.name < right.name ? -1 : 1)
-
-  // What a person may not see is answered as if it did not exist.
-  const groupOf = (request: FastifyRequest, caller: Caller): Group => {
-    const group = people.findGroup((request.params as { id: string }).id)
-    if (!group || !people.canSee(caller.user, group)) throw apiRefusal(404, '404 Group Not Found')
-    return group
-  }
-
-  const projectsFor = (caller: Caller, query: Query, candidates: Iterable<Project>): Project[] => {
-    const { user } = caller
-    const level = Number(query.min_access_level ?? (query.membership === 'true' ? 1 : 0))
-    const search = query.search?.toLowerCase()
-    return [...candidates].filter(
-      (project) =>
-        (level > 0 ? people.accessLevel(user, project) >= level : people.canSee(user, project)) &&
-        (search === undefined || project.fullPath.toLowerCase().includes(search)) &&
-        (query.visibility === undefined || project.visibility === query.visibility),
-    )
-  }
-
-  const isBelow = (place: { fullPath: string }, group: Group) =>
-    place.fullPath.toLowerCase().startsWith(`${group.fullPath.toLowerCase()}/`)
-
-  app.get('/api/v4/user', async (request) => present.user(authenticate(world, request, READ_USER).user))
-
-  const metadata = async (request: FastifyRequest) => {
-    authenticate(world, request, READ_USER)
-    return { ...VERSION, kas: { enabled: false, externalUrl: null, version: null }, enterprise: true }
-  }
-  app.get('/api/v4/metadata', metadata)
-  app.get('/api/v4/version', metadata)
 
   app.get('/api/v4/groups', async (request, reply) => {
     const { user } = authenticate(world, request, READ_API)
@@ -77,24 +74,29 @@ export const apiRoutes = (app: FastifyInstance, context: ApiContext): void => {
 
   app.get('/api/v4/groups/:id', async (request) => {
     const caller = authenticate(world, request, READ_API)
-    return present.group(groupOf(request, caller))
+    return present.group(groupOf(world, request, caller))
   })
 
   app.get('/api/v4/groups/:id/projects', async (request, reply) => {
     const caller = authenticate(world, request, READ_API)
-    const group = groupOf(request, caller)
+    const group = groupOf(world, request, caller)
     const query = request.query as Query
     const inGroup = [...people.projects()].filter((project) =>
       query.include_subgroups === 'true' ? isBelow(project, group) : project.parentPath === group.fullPath,
     )
-    const found = projectsFor(caller, query, inGroup).sort(newestFirst)
+    const found = projectsFor(world, caller, query, inGroup).sort(newestFirst)
     return pageByOffset(pagerOf(context, request, reply), found).map(present.project)
   })
+}
+
+const projectRoutes = (app: FastifyInstance, context: ApiContext): void => {
+  const { world, present, baseUrl } = context
+  const { people } = world
 
   app.get('/api/v4/projects', async (request, reply) => {
     const caller = authenticate(world, request, READ_API)
     const query = request.query as Query
-    const found = projectsFor(caller, query, people.projects())
+    const found = projectsFor(world, caller, query, people.projects())
     const pager = pagerOf(context, request, reply)
     if (query.pagination === 'keyset') {
       if (query.order_by !== 'id')
@@ -123,4 +125,19 @@ export const apiRoutes = (app: FastifyInstance, context: ApiContext): void => {
       _links: { self: `${baseUrl()}/api/v4/projects/${project.id}` },
     }
   })
+}
+
+export const apiRoutes = (app: FastifyInstance, context: ApiContext): void => {
+  const { world, present } = context
+  app.get('/api/v4/user', async (request) => present.user(authenticate(world, request, READ_USER).user))
+
+  const metadata = async (request: FastifyRequest) => {
+    authenticate(world, request, READ_USER)
+    return { ...VERSION, kas: { enabled: false, externalUrl: null, version: null }, enterprise: true }
+  }
+  app.get('/api/v4/metadata', metadata)
+  app.get('/api/v4/version', metadata)
+
+  groupRoutes(app, context)
+  projectRoutes(app, context)
 }

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { NewAccessToken } from './access-token-store.ts'
 import type { Clock } from './clock.ts'
 import type { FaultEffect, FaultRule, Faults } from './faults.ts'
+import { isLieName, LIES } from './lies.ts'
 import { Refusal } from './refusal.ts'
 import type { RequestLog } from './requests.ts'
 import type { World } from './world.ts'
@@ -15,6 +16,7 @@ type WrittenRule = {
   probability?: number
   effect?: {
     kind: string
+    lie?: string
     seconds?: number
     status?: number
     body?: string
@@ -26,12 +28,16 @@ type WrittenRule = {
 const badRequest = (message: string) => new Refusal(400, { message })
 
 const readEffect = (written: WrittenRule['effect']): FaultEffect => {
-  const { kind, seconds = 1, status = 500, body, headers, retry_after_seconds = 60 } = written ?? { kind: '' }
+  const { kind, lie = '', ...more } = written ?? { kind: '' }
+  const { seconds = 1, status = 500, body, headers, retry_after_seconds = 60 } = more
   switch (kind) {
     case 'delay':
       return { kind, seconds }
     case 'status':
       return { kind, status, ...(body === undefined ? {} : { body }), ...(headers ? { headers } : {}) }
+    case 'lie':
+      if (!isLieName(lie)) throw badRequest(`effect.lie: ${Object.keys(LIES).join(', ')}`)
+      return { kind, lie }
     case 'rate-limit':
       return { kind, retryAfterSeconds: retry_after_seconds }
     case 'html':
@@ -43,7 +49,7 @@ const readEffect = (written: WrittenRule['effect']): FaultEffect => {
       return { kind }
     default:
       throw badRequest(
-        'effect.kind: delay, status, html, cut-before, cut-after, rate-limit, maintenance, invalid-grant or hang',
+        'effect.kind: delay, status, html, lie, cut-before, cut-after, rate-limit, maintenance, invalid-grant or hang',
       )
   }
 }

@@ -1,3 +1,4 @@
+import type { LieName } from './lies.ts'
 import { matches, type RequestPattern } from './requests.ts'
 
 export type FaultEffect =
@@ -20,6 +21,8 @@ export type FaultEffect =
   | { kind: 'hold'; until: Promise<unknown> }
   /** GitLab does everything, and the answer waits. */
   | { kind: 'hold-after'; until: Promise<unknown> }
+  /** GitLab does everything, and answers nonsense. */
+  | { kind: 'lie'; lie: LieName }
 
 export type FaultRule = {
   match: RequestPattern

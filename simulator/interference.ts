@@ -3,6 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type Clock, secondsOf } from './clock.ts'
 import type { FaultEffect, Faults } from './faults.ts'
+import { lieAbout } from './lies.ts'
 import { oauthRefusal } from './oauth.ts'
 import { apiRefusal, Refusal } from './refusal.ts'
 import { maskQuery, type RequestEntry, type RequestLog } from './requests.ts'
@@ -96,6 +97,7 @@ const applyEarly = async (
       return
     case 'cut-after':
     case 'hold-after':
+    case 'lie':
       request.lateEffect = effect
       return
     case 'status': {
@@ -164,10 +166,17 @@ export const watchRequests = (app: FastifyInstance, watched: Watched): void => {
     }
   })
 
-  app.addHook('onSend', async (request) => {
+  app.addHook('onSend', async (request, reply, payload) => {
     const effect = request.lateEffect
     if (effect?.kind === 'hold-after') await effect.until
     if (effect?.kind === 'cut-after') request.raw.socket.destroy()
+    if (effect?.kind !== 'lie') return payload
+    const { body, status, contentType, headers = {} } = lieAbout(effect.lie, payload)
+    reply.removeHeader('content-length')
+    reply.headers(headers)
+    if (status !== undefined) reply.code(status)
+    if (contentType !== undefined) reply.header('content-type', contentType)
+    return body
   })
 
   app.addHook('onResponse', async (request, reply) => {

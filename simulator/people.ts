@@ -28,14 +28,9 @@ export type Project = Place & { kind: 'project' }
 const DEVELOPER = 30
 const OWNER = 50
 
-/** Users, groups and projects, and who reaches what: members reach a group and all below it. */
-export const createPeople = (now: () => number) => {
+const createUsers = () => {
   const usersByName = new Map<string, User>()
   const usersById = new Map<number, User>()
-  const groups = new Map<string, Group>()
-  const projects = new Map<string, Project>()
-  const groupsById = new Map<number, Group>()
-  const projectsById = new Map<number, Project>()
 
   const addUser = (wanted: { username: string; name?: string; email?: string; bot?: boolean }): User => {
     const { username } = wanted
@@ -55,8 +50,28 @@ export const createPeople = (now: () => number) => {
     return found
   }
 
-  const parentOf = (fullPath: string): string | undefined =>
-    fullPath.includes('/') ? fullPath.slice(0, fullPath.lastIndexOf('/')) : undefined
+  return {
+    addUser,
+    user,
+    findUser: (username: string) => usersByName.get(username),
+    users: () => usersByName.values(),
+  }
+}
+
+const parentOf = (fullPath: string): string | undefined =>
+  fullPath.includes('/') ? fullPath.slice(0, fullPath.lastIndexOf('/')) : undefined
+
+const find = <T extends Place>(
+  byPath: Map<string, T>,
+  byId: Map<number, T>,
+  idOrPath: string,
+): T | undefined => (/^\d+$/.test(idOrPath) ? byId.get(Number(idOrPath)) : byPath.get(idOrPath.toLowerCase()))
+
+const createPlaces = ({ user, findUser }: ReturnType<typeof createUsers>, now: () => number) => {
+  const groups = new Map<string, Group>()
+  const projects = new Map<string, Project>()
+  const groupsById = new Map<number, Group>()
+  const projectsById = new Map<number, Project>()
 
   const newPlace = (id: number, fullPath: string, members: string[], visibility: Visibility): Place => {
     const path = fullPath.slice(fullPath.lastIndexOf('/') + 1)
@@ -104,7 +119,7 @@ export const createPeople = (now: () => number) => {
     if (projects.has(fullPath.toLowerCase())) throw new Error(`there is a project ${fullPath} already`)
     const parent = parentOf(fullPath)
     if (parent === undefined) throw new Error(`the project ${fullPath} lies in no group`)
-    const owner = usersByName.get(parent)
+    const owner = findUser(parent)
     if (!owner && !groups.has(parent.toLowerCase())) addGroup({ fullPath: parent })
     const project: Project = {
       kind: 'project',
@@ -117,10 +132,26 @@ export const createPeople = (now: () => number) => {
     return project
   }
 
+  return {
+    addGroup,
+    addProject,
+    ancestorsOf,
+    groups: () => groups.values(),
+    projects: () => projects.values(),
+    findGroup: (idOrPath: string) => find(groups, groupsById, idOrPath),
+    findProject: (idOrPath: string) => find(projects, projectsById, idOrPath),
+  }
+}
+
+/** Users, groups and projects, and who reaches what: members reach a group and all below it. */
+export const createPeople = (now: () => number) => {
+  const users = createUsers()
+  const { ancestorsOf, ...places } = createPlaces(users, now)
+
   /** The bot user behind a group or project access token. */
   const addBot = (place: Group | Project, name: string): User => {
     const username = `${place.kind}_${place.id}_bot_${randomBytes(16).toString('hex')}`
-    const bot = addUser({ username, name, email: `${username}@noreply.example.com`, bot: true })
+    const bot = users.addUser({ username, name, email: `${username}@noreply.example.com`, bot: true })
     place.members.set(bot.id, DEVELOPER)
     return bot
   }
@@ -135,28 +166,13 @@ export const createPeople = (now: () => number) => {
   const canSee = (member: User | undefined, place: Place): boolean =>
     place.visibility === 'public' || (member !== undefined && accessLevel(member, place) > 0)
 
-  const find = <T extends Place>(
-    byPath: Map<string, T>,
-    byId: Map<number, T>,
-    idOrPath: string,
-  ): T | undefined =>
-    /^\d+$/.test(idOrPath) ? byId.get(Number(idOrPath)) : byPath.get(idOrPath.toLowerCase())
-
   return {
-    addUser,
-    addGroup,
-    addProject,
+    ...users,
+    ...places,
     addBot,
-    user,
     setState(username: string, state: User['state']) {
-      user(username).state = state
+      users.user(username).state = state
     },
-    findUser: (username: string) => usersByName.get(username),
-    users: () => usersByName.values(),
-    groups: () => groups.values(),
-    projects: () => projects.values(),
-    findGroup: (idOrPath: string) => find(groups, groupsById, idOrPath),
-    findProject: (idOrPath: string) => find(projects, projectsById, idOrPath),
     accessLevel,
     canSee,
   }

@@ -1,46 +1,59 @@
 import type { Group, People, Project, User } from './people.ts'
 
-/** How GitLab writes users, groups and projects in JSON. */
-export const createPresenter = (people: People, baseUrl: () => string) => {
-  const parentOf = (place: Group | Project): Group | undefined =>
-    place.parentPath === undefined ? undefined : people.findGroup(place.parentPath)
+type BaseUrl = () => string
 
-  const groupUrl = (group: Group) => `${baseUrl()}/groups/${group.fullPath}`
+const parentIn = (people: People, place: Group | Project): Group | undefined =>
+  place.parentPath === undefined ? undefined : people.findGroup(place.parentPath)
 
-  const longName = (place: Group | Project): string => place.fullPath.split('/').join(' / ')
+const longName = (place: Group | Project): string => place.fullPath.split('/').join(' / ')
 
-  const namespace = (project: Project) => {
-    const group = parentOf(project)
-    const path = project.parentPath ?? ''
-    if (group) {
-      const { id, name, path, fullPath } = group
-      const parent_id = parentOf(group)?.id ?? null
-      return {
-        id,
-        name,
-        path,
-        kind: 'group',
-        full_path: fullPath,
-        parent_id,
-        avatar_url: null,
-        web_url: groupUrl(group),
-      }
-    }
-    const owner = people.findUser(path)
-    // Users and groups share one row of ids in GitLab; here they do not, so a user's namespace gets one of its own.
-    const id = 1_000_000 + (owner?.id ?? 0)
-    const web_url = `${baseUrl()}/${path}`
+/** The group or the user that a project lies in. */
+const namespaceOf = (people: People, baseUrl: BaseUrl, project: Project) => {
+  const group = parentIn(people, project)
+  const path = project.parentPath ?? ''
+  if (group) {
+    const { id, name, path, fullPath } = group
     return {
       id,
-      name: owner?.name ?? path,
+      name,
       path,
-      kind: 'user',
-      full_path: path,
-      parent_id: null,
+      kind: 'group',
+      full_path: fullPath,
+      parent_id: parentIn(people, group)?.id ?? null,
       avatar_url: null,
-      web_url,
+      web_url: `${baseUrl()}/groups/${fullPath}`,
     }
   }
+  const owner = people.findUser(path)
+  return {
+    // Users and groups share one row of ids in GitLab; here they do not, so a user's namespace gets one of its own.
+    id: 1_000_000 + (owner?.id ?? 0),
+    name: owner?.name ?? path,
+    path,
+    kind: 'user',
+    full_path: path,
+    parent_id: null,
+    avatar_url: null,
+    web_url: `${baseUrl()}/${path}`,
+  }
+}
+
+/** What GitLab says of a project wherever it names one. */
+const shortProject = (project: Project) => ({
+  id: project.id,
+  description: null,
+  name: project.name,
+  name_with_namespace: longName(project),
+  path: project.path,
+  path_with_namespace: project.fullPath,
+  created_at: new Date(project.createdAt).toISOString(),
+})
+
+/** How GitLab writes users, groups and projects in JSON. */
+export const createPresenter = (people: People, baseUrl: BaseUrl) => {
+  const parentOf = (place: Group | Project) => parentIn(people, place)
+  const namespace = (project: Project) => namespaceOf(people, baseUrl, project)
+  const groupUrl = (group: Group) => `${baseUrl()}/groups/${group.fullPath}`
 
   return {
     user: ({ id, username, name, state, email, bot }: User) => ({
@@ -68,13 +81,7 @@ export const createPresenter = (people: People, baseUrl: () => string) => {
       parent_id: parentOf(group)?.id ?? null,
     }),
     project: (project: Project) => ({
-      id: project.id,
-      description: null,
-      name: project.name,
-      name_with_namespace: longName(project),
-      path: project.path,
-      path_with_namespace: project.fullPath,
-      created_at: new Date(project.createdAt).toISOString(),
+      ...shortProject(project),
       default_branch: 'main',
       ssh_url_to_repo: `git@${new URL(baseUrl()).hostname}:${project.fullPath}.git`,
       http_url_to_repo: `${baseUrl()}/${project.fullPath}.git`,
@@ -95,13 +102,7 @@ export const createPresenter = (people: People, baseUrl: () => string) => {
       visibility: group.visibility,
     }),
     associatedProject: (project: Project, member: User) => ({
-      id: project.id,
-      description: null,
-      name: project.name,
-      name_with_namespace: longName(project),
-      path: project.path,
-      path_with_namespace: project.fullPath,
-      created_at: new Date(project.createdAt).toISOString(),
+      ...shortProject(project),
       access_levels: {
         project_access_level: project.members.get(member.id) ?? null,
         group_access_level: parentOf(project)

@@ -15,6 +15,7 @@ const GRANTED_LEASE =
 const pages = [
   'README.md',
   'CHANGELOG.md',
+  'SECURITY.md',
   '.github/CONTRIBUTING.md',
   ...(await readdir(join(ROOT, 'docs'))).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`),
 ]

@@ -7,6 +7,7 @@ import {
   isoTime,
   isoTimeOrNull,
   NullableCode,
+  NullableInteger,
   NullableText,
   NullableTime,
   refTo,
@@ -21,7 +22,7 @@ import { isRefreshable, TOKEN_REACHED_ITS_END } from '../token-lifecycle/refresh
 
 export const GitLabUser = Type.Object(
   {
-    id: Type.Integer({ description: 'Id of the account at GitLab.' }),
+    id: NullableInteger('Id of the account at GitLab. null: GitLab once named something that is no number.'),
     username: NullableText('null: the scopes of the token do not let the service ask.'),
     name: NullableText('null: the scopes of the token do not let the service ask.'),
   },
@@ -82,6 +83,10 @@ export const statusAt = (row: ConnectionRow, now: Date): ConnectionStatus =>
     ? 'expired'
     : row.status
 
+/** Rows of before may hold anything that a GitLab answered: one of them must not fail a whole list. */
+const accountIdOf = ({ gitlab_user_id }: ConnectionRow): number | null =>
+  /^\d{1,15}$/.test(gitlab_user_id) ? Number(gitlab_user_id) : null
+
 export const toConnection = (row: ConnectionWithInstance, now: Date): Static<typeof Connection> => {
   const status = statusAt(row, now)
   const justExpired = status === 'expired' && row.status === 'active'
@@ -92,7 +97,7 @@ export const toConnection = (row: ConnectionWithInstance, now: Date): Static<typ
     base_url: row.base_url,
     method: row.method,
     token_kind: row.token_kind,
-    user: { id: Number(row.gitlab_user_id), username: row.gitlab_username, name: row.gitlab_name },
+    user: { id: accountIdOf(row), username: row.gitlab_username, name: row.gitlab_name },
     group: row.group_path || null,
     oauth_app: row.oauth_app_slug,
     scopes: row.scopes,

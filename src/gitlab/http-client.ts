@@ -67,6 +67,8 @@ const TIMEOUT_MS = 8_000
 const ISSUING_TIMEOUT_MS = 150_000
 /** An idle socket closes itself, also when nobody has its client any more; before the web servers of GitLab close it. */
 const IDLE_SOCKET_MS = 60_000
+/** An hour: who asks for more made a mistake, or means harm. */
+const LONGEST_RETRY_SECONDS = 3_600
 const MAX_ANSWER_BYTES = 1_048_576
 const USER_AGENT = 'gitlab-token-broker'
 
@@ -172,7 +174,6 @@ const parseJson = (text: string): unknown => {
 /** Retry-After in seconds (RFC 9110, section 10.2.3); the form with a date is taken relative to now. */
 export const readRetryAfter = (value: string | undefined): number | undefined => {
   if (value === undefined) return undefined
-  if (/^\d+$/.test(value)) return Number(value)
-  const date = Date.parse(value)
-  return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - Date.now()) / 1000))
+  const seconds = /^\d+$/.test(value) ? Number(value) : Math.ceil((Date.parse(value) - Date.now()) / 1000)
+  return Number.isNaN(seconds) ? undefined : Math.min(LONGEST_RETRY_SECONDS, Math.max(0, seconds))
 }

@@ -1,16 +1,9 @@
 import type { TokenKind } from '../db/tables.ts'
+import { readPlacePath, readPlacePaths } from './answers.ts'
 import type { GitLabHttpClient } from './http-client.ts'
 import { type Refusal, refusalOf } from './refusal.ts'
 
 export type Reach = { reached: true; path: string } | { reached: false; refusal: Refusal | undefined }
-
-type WithPath = { full_path?: unknown; path_with_namespace?: unknown }
-
-const pathOf = (body: unknown): string | undefined => {
-  const { full_path, path_with_namespace } = (body ?? {}) as WithPath
-  const path = full_path ?? path_with_namespace
-  return typeof path === 'string' ? path : undefined
-}
 
 /**
  * Whether a token reaches a group, or a project: GitLab answers 404 for what a token may not see.
@@ -24,7 +17,7 @@ export const checkReach = async (client: GitLabHttpClient, token: string, path: 
       token,
     })
     if (answer.kind === 'answer' && answer.status === 200) {
-      const found = pathOf(answer.body)
+      const found = readPlacePath(answer.body)
       if (found !== undefined) return { reached: true, path: found }
     }
     const refusal = refusalOf(answer, client.baseUrl)
@@ -47,9 +40,7 @@ export const findHome = async (client: GitLabHttpClient, token: string, kind: To
   const answer = await client.send({ path, token })
   const refusal = refusalOf(answer, client.baseUrl)
   if (refusal?.code === 'gitlab_unavailable') return { refusal }
-  if (answer.kind === 'failure' || answer.status !== 200 || !Array.isArray(answer.body))
-    return { path: undefined }
-  const found = answer.body.map(pathOf).filter((candidate) => candidate !== undefined)
+  const found = answer.kind === 'answer' && answer.status === 200 ? readPlacePaths(answer.body) : undefined
   // A group's token reaches its subgroups too: the shortest path is the group itself.
-  return { path: found.sort((a, b) => a.split('/').length - b.split('/').length)[0] }
+  return { path: found?.sort((a, b) => a.split('/').length - b.split('/').length)[0] }
 }

@@ -1,5 +1,6 @@
 import type { ProblemCode } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
+import { readError } from './answers.ts'
 import type { GitLabResult } from './http-client.ts'
 
 /** Why GitLab gave no good answer, in the words of our catalogue. */
@@ -22,11 +23,8 @@ export type Refusal = {
 }
 
 const DEFAULT_RETRY_SECONDS = 30
-
-type ErrorBody = { error?: unknown; error_description?: unknown; message?: unknown }
-
-const errorBody = (body: unknown): ErrorBody | undefined =>
-  typeof body === 'object' && body !== null && !Array.isArray(body) ? body : undefined
+/** GitLab's own sentence of a 403 (lib/api/api_guard.rb), in our words: what a server writes there is not passed on. */
+const MISSING_SCOPES = 'The request requires higher privileges than the scopes of the token give.'
 
 const unavailable = (what: string, retryAfterSeconds = DEFAULT_RETRY_SECONDS): Refusal => ({
   code: 'gitlab_unavailable',
@@ -77,7 +75,7 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
     }
   }
 
-  const error = errorBody(body)
+  const error = readError(body)
   if (status === 401 && /DPoP/.test(text)) {
     return {
       code: 'dpop_required',
@@ -90,7 +88,7 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
       detail: `${baseUrl} does not answer like a GitLab API. Is the base URL complete?`,
     }
   }
-  const description = String(error?.error_description ?? '')
+  const { description = '', message = '' } = error ?? {}
   if (status === 401 && /expired/i.test(description) && !/revoked/i.test(description)) {
     return { code: 'token_expired', detail: 'The token has expired. Create a new one at GitLab.' }
   }
@@ -104,10 +102,10 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
     }
   }
   if (status === 403 && error?.error === 'insufficient_scope') {
-    return { code: 'missing_scopes', detail: description }
+    return { code: 'missing_scopes', detail: MISSING_SCOPES }
   }
   // Any other 403 is about something else: a proxy in between, or a rule of the instance.
-  if (status === 403 && /^403 Forbidden - /.test(String(error?.message ?? ''))) {
+  if (status === 403 && /^403 Forbidden - /.test(message)) {
     return {
       code: 'user_blocked',
       detail: 'GitLab refuses the owner of the token: the account is blocked or deactivated.',

@@ -166,3 +166,27 @@ t.test('the request log counts by path, method and grant type, and holds no secr
   gitlab.requests.clear()
   t.equal(gitlab.requests.count(), 0)
 })
+
+t.test('a lie changes the answer, and nothing else', async (t) => {
+  const gitlab = await startGitLab(t)
+  const { refreshToken } = grantTo(gitlab)
+  gitlab.faults.add({ match: TOKEN, effect: { kind: 'lie', lie: 'lifetime_as_word' } })
+  const { status, json } = await refresh(gitlab, refreshToken)
+  t.match({ status, json }, { status: 200, json: { expires_in: 'soon', access_token: String } })
+  const accessToken = String(json.access_token)
+  t.equal(gitlab.world.tokenState(accessToken), 'active')
+
+  const told = await call(`${gitlab.url}/-/simulator/faults`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ match: { path: '/api/v4/user' }, effect: { kind: 'lie', lie: 'ids_as_words' } }),
+  })
+  t.equal(told.status, 204)
+  t.equal((await call(`${gitlab.url}/api/v4/user`, asBearer(accessToken))).json.id, 'x')
+  const unknown = await call(`${gitlab.url}/-/simulator/faults`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ effect: { kind: 'lie', lie: 'toString' } }),
+  })
+  t.match(unknown, { status: 400, json: { message: /^effect\.lie: html, / } })
+})

@@ -1,0 +1,156 @@
+import { type Static, type TSchema, Type } from 'typebox'
+import { Value } from 'typebox/value'
+import { addSeconds, startOfSecond } from '../clock/clock.ts'
+import { readEndDate, readLifetime, readScopes } from './issued.ts'
+
+/**
+ * What of GitLab's answers is believed. Tolerant: a member that is not needed may be missing or nonsense and counts as
+ * not told; a number may come as text. Strict: an account is a number, a path is a path, and no text that a list or the
+ * database could not hold goes further. Pure.
+ */
+
+const LONGEST_NAME = 255
+const LONGEST_SENTENCE = 300
+const LONGEST_PATH = 1_024
+const MOST_PLACES = 100
+const EARLIEST = Date.parse('2000-01-01T00:00:00Z')
+const DAY_SECONDS = 86_400
+/** Control characters, halves of pairs, and marks that turn the direction of what follows. */
+const UNFIT = /[\p{Cc}\p{Cs}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu
+
+const AccountId = Type.Union([
+  Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+  Type.String({ pattern: '^[1-9][0-9]{0,14}$' }),
+])
+const Flag = Type.Union([Type.Literal(true), Type.Literal('true')])
+const No = Type.Union([Type.Literal(false), Type.Literal('false')])
+const Username = Type.String({ pattern: '^[\\w.-]+$', maxLength: LONGEST_NAME })
+const ClientId = Type.String({ pattern: '^[\\x21-\\x7e]+$', maxLength: LONGEST_NAME })
+/** The characters of GitLab's paths (lib/gitlab/path_regex.rb). */
+const Path = Type.String({ pattern: '^[\\w.-]+(/[\\w.-]+)*$', minLength: 1, maxLength: LONGEST_PATH })
+
+const TokenSelf = Type.Object({ user_id: AccountId, scopes: Type.Unknown() })
+const TokenInfo = Type.Object({ resource_owner_id: AccountId, scope: Type.Unknown() })
+const User = Type.Object({ id: AccountId, username: Type.Unknown() })
+const Application = Type.Object({ uid: ClientId })
+
+type Members = Record<string, unknown>
+
+/** The value when it has the form; undefined when not. */
+const as = <Schema extends TSchema>(schema: Schema, value: unknown): Static<Schema> | undefined =>
+  Value.Check(schema, value) ? (value as Static<Schema>) : undefined
+
+/** Text for people, in one line; null when there is none. */
+const readText = (value: unknown, longest: number): string | null => {
+  if (typeof value !== 'string') return null
+  // Cut first: what is huge is not searched.
+  const text = value.slice(0, longest).replace(UNFIT, ' ').trim()
+  return text === '' ? null : text
+}
+
+/** A time between the first GitLab and tomorrow; null when there is none. */
+const readPast = (value: unknown, now: Date): Date | null => {
+  const time =
+    typeof value === 'number' ? value * 1000 : typeof value === 'string' ? Date.parse(value) : Number.NaN
+  const latest = addSeconds(now, DAY_SECONDS).getTime()
+  return time >= EARLIEST && time <= latest ? new Date(time) : null
+}
+
+export type SelfAnswer = {
+  userId: string
+  scopes: string[]
+  /** null = it does not expire, or GitLab does not say. */
+  expiresAt: Date | null
+  issuedAt: Date | null
+  isRevoked: boolean
+  isInactive: boolean
+}
+
+/** `GET /api/v4/personal_access_tokens/self`; undefined = no answer of a GitLab. */
+export const readSelf = (body: unknown, now: Date): SelfAnswer | undefined => {
+  const self = as(TokenSelf, body)
+  const scopes = readScopes(self?.scopes)
+  if (!self || !scopes) return undefined
+  const { expires_at, created_at, active, revoked } = self as Members
+  return {
+    userId: String(self.user_id),
+    scopes,
+    expiresAt: readEndDate(expires_at),
+    issuedAt: readPast(created_at, now),
+    isRevoked: Value.Check(Flag, revoked),
+    isInactive: Value.Check(No, active),
+  }
+}
+
+export type InfoAnswer = {
+  userId: string
+  scopes: string[]
+  expiresAt: Date | null
+  issuedAt: Date | null
+  /** client_id of the OAuth app that the token was issued to. */
+  clientId: string | null
+}
+
+/** `GET /oauth/token/info`, asked at `now`; undefined = no answer of a GitLab. */
+export const readInfo = (body: unknown, now: Date): InfoAnswer | undefined => {
+  const info = as(TokenInfo, body)
+  const scopes = readScopes(info?.scope)
+  if (!info || !scopes) return undefined
+  const { expires_in, created_at, application } = info as Members
+  const lifetime = readLifetime(expires_in)
+  return {
+    userId: String(info.resource_owner_id),
+    scopes,
+    expiresAt: lifetime === null ? null : addSeconds(startOfSecond(now), lifetime),
+    issuedAt: readPast(created_at, now),
+    clientId: as(Application, application)?.uid ?? null,
+  }
+}
+
+export type UserAnswer = { id: string; username: string | null; name: string | null; isBlocked: boolean }
+
+/** `GET /api/v4/user`; undefined = no answer of a GitLab. */
+export const readUser = (body: unknown): UserAnswer | undefined => {
+  const user = as(User, body)
+  if (!user) return undefined
+  const { username, name, state } = user as Members
+  return {
+    id: String(user.id),
+    username: as(Username, username) ?? null,
+    name: readText(name, LONGEST_NAME),
+    isBlocked: state === 'blocked',
+  }
+}
+
+const isPath = (value: unknown): value is string =>
+  Value.Check(Path, value) && !value.split('/').some((segment) => segment === '.' || segment === '..')
+
+/** `GET /api/v4/groups/:id` or `/projects/:id`: the full path; undefined = there is none that can be one. */
+export const readPlacePath = (body: unknown): string | undefined => {
+  if (typeof body !== 'object' || body === null) return undefined
+  const { full_path, path_with_namespace } = body as Members
+  const path = full_path ?? path_with_namespace
+  return isPath(path) ? path : undefined
+}
+
+/** `GET /api/v4/groups` or `/projects`: the full paths; undefined = no list. */
+export const readPlacePaths = (body: unknown): string[] | undefined =>
+  Array.isArray(body)
+    ? body
+        .slice(0, MOST_PLACES)
+        .map(readPlacePath)
+        .filter((path) => path !== undefined)
+    : undefined
+
+export type ErrorAnswer = { error: string; description: string; message: string }
+
+/** What GitLab says with a status of 400 or more; undefined = the body is no object. Texts are cut, and '' when missing. */
+export const readError = (body: unknown): ErrorAnswer | undefined => {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return undefined
+  const { error, error_description, message } = body as Members
+  return {
+    error: readText(error, LONGEST_NAME) ?? '',
+    description: readText(error_description, LONGEST_SENTENCE) ?? '',
+    message: readText(message, LONGEST_SENTENCE) ?? '',
+  }
+}
