@@ -139,6 +139,14 @@ create table data_keys (
   constraint data_keys_pkey PRIMARY KEY (id)
 );
 
+create table guesses (
+  source text not null,
+  guesses integer not null,
+  ends_at timestamp with time zone not null,
+  constraint guesses_pkey PRIMARY KEY (source)
+);
+CREATE INDEX guesses_by_end ON public.guesses USING btree (ends_at);
+
 create table instances (
   id uuid not null,
   base_url text not null,

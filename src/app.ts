@@ -6,6 +6,7 @@ import { registerAccessKeyRoutes } from './access-keys/routes.ts'
 import { createAuthenticator } from './callers/authenticator.ts'
 import type { Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
+import { DEFAULT_LIMITS, type LimitSettings } from './config/limits.ts'
 import { registerConnectPage } from './connect-page/routes.ts'
 import { deleteOld as deleteOldSessions } from './connect-sessions/delete-old.ts'
 import { registerConnectSessionRoutes } from './connect-sessions/routes.ts'
@@ -15,8 +16,10 @@ import { registerTokenRoutes } from './connections/token-routes.ts'
 import { type Database, isDatabaseReady, type RunPrepared } from './db/database.ts'
 import type { GitLabClientOptions } from './gitlab/http-client.ts'
 import { registerApiDocs } from './http/api-docs.ts'
+import { shedLoad } from './http/pressure.ts'
 import { type App, createServer } from './http/server.ts'
 import { registerServiceRoutes } from './http/service-routes.ts'
+import { limitSockets } from './http/sockets.ts'
 import { createInstanceClients } from './instances/instance-clients.ts'
 import { registerInstanceRoutes } from './instances/routes.ts'
 import { createJobs, type Jobs } from './jobs/jobs.ts'
@@ -25,6 +28,8 @@ import { deleteOld as deleteOldLeases } from './leases/delete-old.ts'
 import { createOpenedTokens } from './leases/opened-tokens.ts'
 import { registerLeaseRoutes } from './leases/routes.ts'
 import { createLeasesById } from './leases/shared-statements.ts'
+import { deleteOld as deleteOldGuesses } from './limits/delete-old.ts'
+import { registerLimits } from './limits/limits.ts'
 import { createKnownMatches } from './lookup/known-matches.ts'
 import { createLeasesByUrl } from './lookup/leasing/leases-by-url.ts'
 import { registerLookupRoutes } from './lookup/routes.ts'
@@ -48,7 +53,10 @@ export type AppDeps = {
   keyRing: KeyRing
   clock: Clock
   logger: Logger
-  config: Pick<Config, 'publicUrl' | 'returnOrigins' | 'trustProxy' | 'dataDir' | 'leaseRetentionDays'>
+  config: Pick<Config, 'publicUrl' | 'returnOrigins' | 'trustProxy' | 'dataDir' | 'leaseRetentionDays'> & {
+    /** The defaults when left out. */
+    limits?: LimitSettings
+  }
   /** How patient to be with GitLab; the defaults are what production has. */
   gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
 }
@@ -74,12 +82,17 @@ export const createApp = async ({
   config,
   gitlab,
 }: AppDeps): Promise<WiredApp> => {
-  const { publicUrl, returnOrigins, trustProxy, dataDir } = config
+  const { publicUrl, returnOrigins, trustProxy, dataDir, limits = DEFAULT_LIMITS } = config
   const app = await createServer({ logger, trustProxy })
+  limitSockets(app.server, { ...limits, trustProxy })
+  await shedLoad(app, limits.lateMs)
+  const accessKeys = createAccessKeyIdentification(db)
+  const isRemembered = (credential: string) => accessKeys.remembered(credential) !== undefined
+  await registerLimits(app, { db, clock, settings: limits, isRemembered })
   await registerApiDocs(app, publicUrl)
 
   const vault = createVault(keyRing)
-  const authenticator = createAuthenticator({ clock, ways: [createAccessKeyIdentification(db)] })
+  const authenticator = createAuthenticator({ clock, ways: [accessKeys] })
   const instanceClients = createInstanceClients({ ...gitlab, clock })
   const access = { db, vault, clock, instanceClients }
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
@@ -113,6 +126,7 @@ export const createApp = async ({
     deleteOld: [
       (now) => deleteOldLeases(db, config.leaseRetentionDays, now),
       (now) => deleteOldSessions(db, now),
+      (now) => deleteOldGuesses(db, now),
     ],
   })
 

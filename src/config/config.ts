@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { DEFAULT_LIMITS, type LimitSettings } from './limits.ts'
 import { decodeMasterKey } from './master-key.ts'
 
 export type Config = {
@@ -22,6 +23,7 @@ export type Config = {
   logLevel: string
   /** How long the record of who got which token is kept. */
   leaseRetentionDays: number
+  limits: LimitSettings
 }
 
 /** All faults of the environment at once, one a line; no value is ever in it. */
@@ -45,6 +47,8 @@ const MINIMUM_KEY_LENGTH = 32
 const MAXIMUM_KEY_LENGTH = 512
 /** What Fastify takes by name, besides addresses with or without a prefix length. */
 const PROXY_NAMES = ['loopback', 'linklocal', 'uniquelocal']
+/** Of any limit. */
+const MOST = 1_000_000_000
 const SCOPE = /^[a-z0-9_]+$/
 
 const isProxy = (text: string): boolean => {
@@ -84,6 +88,8 @@ export const readConfig = (env: Environment): Config => {
     faults.push(`${name} must be a whole number from ${least} to ${most}`)
     return fallback
   }
+
+  const readLimit = (name: string, fallback: number): number => readInteger(name, fallback, 0, MOST)
 
   const readUrl = (name: string, protocols: string[]): URL | undefined => {
     const text = read(name)
@@ -176,6 +182,17 @@ export const readConfig = (env: Environment): Config => {
     trustProxy,
     logLevel,
     leaseRetentionDays: readInteger('LEASE_RETENTION_DAYS', 90, 1, 3650),
+    limits: {
+      requestsPerKey: readLimit('LIMIT_REQUESTS', DEFAULT_LIMITS.requestsPerKey),
+      connectSessionsPerKey: readLimit('LIMIT_CONNECT_SESSIONS', DEFAULT_LIMITS.connectSessionsPerKey),
+      flowStartsPerLink: readLimit('LIMIT_FLOW_STARTS', DEFAULT_LIMITS.flowStartsPerLink),
+      tokenChecks: readLimit('LIMIT_TOKEN_CHECKS', DEFAULT_LIMITS.tokenChecks),
+      wrongKeys: readLimit('LIMIT_WRONG_KEYS', DEFAULT_LIMITS.wrongKeys),
+      failedSignIns: readLimit('LIMIT_FAILED_SIGN_INS', DEFAULT_LIMITS.failedSignIns),
+      socketsPerAddress: readLimit('LIMIT_SOCKETS_PER_ADDRESS', DEFAULT_LIMITS.socketsPerAddress),
+      sockets: readLimit('LIMIT_SOCKETS', DEFAULT_LIMITS.sockets),
+      lateMs: readLimit('LIMIT_LATE_MS', DEFAULT_LIMITS.lateMs),
+    },
   }
   if (faults.length > 0) throw new ConfigError(faults)
   return config

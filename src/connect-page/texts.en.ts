@@ -414,6 +414,16 @@ export const texts = {
       explanation: `${instance} cannot be reached right now, or asks us to slow down. Nothing was changed.`,
       remedy: 'Try again in a minute.',
     }),
+    rate_limited: () => ({
+      title: 'Too many attempts',
+      explanation: 'This was tried too often in the last minute, from here or with this link.',
+      remedy: 'Wait a minute, then try again.',
+    }),
+    overloaded: () => ({
+      title: 'Too much is asked of this service right now',
+      explanation: 'Nothing was changed.',
+      remedy: 'Try again in some seconds.',
+    }),
     refresh_refused: () => ({
       title: 'GitLab refused the refresh token',
       explanation: 'It was used before, taken back, or belongs to another app.',

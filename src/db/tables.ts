@@ -153,6 +153,13 @@ type MatchVersions = {
   version: string
 }
 
+/** How often a source, such as an address, guessed in the minute that ends then; all replicas together. */
+type Guesses = {
+  source: string
+  guesses: number
+  ends_at: Date
+}
+
 export type Tables = {
   instances: Instances
   oauth_apps: OAuthApps
@@ -164,6 +171,7 @@ export type Tables = {
   audit_events: AuditEvents
   data_keys: DataKeys
   match_versions: MatchVersions
+  guesses: Guesses
 }
 
 export type InstanceRow = Selectable<Instances>

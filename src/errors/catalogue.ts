@@ -10,6 +10,7 @@ export const CATALOGUE = {
   not_found: [404, 'Not found'],
   payload_too_large: [413, 'The request body is too large'],
   unsupported_media_type: [415, 'The request body has an unsupported media type'],
+  rate_limited: [429, 'Too many requests'],
 
   // What is already there
   instance_exists: [409, 'This instance is already registered'],
@@ -58,6 +59,7 @@ export const CATALOGUE = {
   // Ourselves
   internal_error: [500, 'Something went wrong here'],
   database_unavailable: [503, 'The database does not answer'],
+  overloaded: [503, 'The service is overloaded'],
 } as const satisfies Record<string, readonly [status: number, title: string]>
 
 export type ProblemCode = keyof typeof CATALOGUE

@@ -23,7 +23,13 @@ export const problemSchema = Type.Object(
 )
 
 /** Every operation can answer these. */
-const EVERYWHERE: ProblemCode[] = ['invalid_request', 'internal_error', 'database_unavailable']
+const EVERYWHERE: ProblemCode[] = [
+  'invalid_request',
+  'rate_limited',
+  'internal_error',
+  'database_unavailable',
+  'overloaded',
+]
 const WITH_ACCESS_KEY: ProblemCode[] = ['unauthorized', 'forbidden']
 const WITH_BODY: ProblemCode[] = ['payload_too_large', 'unsupported_media_type']
 

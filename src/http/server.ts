@@ -24,7 +24,9 @@ export type App = FastifyInstance<
 export type ServerOptions = { logger: Logger; trustProxy: boolean | string }
 
 const BODY_LIMIT_BYTES = 65_536
-const REQUEST_TIMEOUT_MS = 30_000
+/** For a request to arrive as a whole, its headers included. What is late is looked for every second. */
+const REQUEST_TIMEOUT_MS = 10_000
+const LATE_CHECK_MS = 1_000
 /** Longer than a load balancer keeps an idle connection (60 s by custom), so that it never meets a closed one. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
 
@@ -53,6 +55,7 @@ export const createServer = async ({ logger, trustProxy }: ServerOptions): Promi
     trustProxy,
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: LATE_CHECK_MS },
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     genReqId: nextRequestId,
     // One logger for all: a child for each request costs more than most requests, so they name their id themselves.

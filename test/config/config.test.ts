@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { ConfigError, readConfig } from '../../src/config/config.ts'
+import { DEFAULT_LIMITS } from '../../src/config/limits.ts'
 import { decodeMasterKey } from '../../src/config/master-key.ts'
 
 const KEY = Buffer.alloc(32, 1).toString('base64')
@@ -33,6 +34,7 @@ t.test('nothing set is the embedded default, on loopback only', async (t) => {
     trustProxy: false,
     logLevel: 'info',
     leaseRetentionDays: 90,
+    limits: DEFAULT_LIMITS,
   })
 })
 
@@ -52,6 +54,15 @@ t.test('everything that can be set is read', async (t) => {
     TRUST_PROXY: '10.0.0.0/8, loopback, fd00::1',
     LOG_LEVEL: 'debug',
     LEASE_RETENTION_DAYS: '7',
+    LIMIT_REQUESTS: '1',
+    LIMIT_CONNECT_SESSIONS: '2',
+    LIMIT_FLOW_STARTS: '3',
+    LIMIT_TOKEN_CHECKS: '4',
+    LIMIT_WRONG_KEYS: '5',
+    LIMIT_FAILED_SIGN_INS: '6',
+    LIMIT_SOCKETS_PER_ADDRESS: '7',
+    LIMIT_SOCKETS: '8',
+    LIMIT_LATE_MS: '0',
     UNRELATED: 'ignored',
   })
   t.match(config, {
@@ -70,6 +81,17 @@ t.test('everything that can be set is read', async (t) => {
     trustProxy: '10.0.0.0/8, loopback, fd00::1',
     logLevel: 'debug',
     leaseRetentionDays: 7,
+    limits: {
+      requestsPerKey: 1,
+      connectSessionsPerKey: 2,
+      flowStartsPerLink: 3,
+      tokenChecks: 4,
+      wrongKeys: 5,
+      failedSignIns: 6,
+      socketsPerAddress: 7,
+      sockets: 8,
+      lateMs: 0,
+    },
   })
 })
 
@@ -104,6 +126,7 @@ t.test('every fault is told at once, and no value with it', async (t) => {
     TRUST_PROXY: 'FAKE-proxy',
     LOG_LEVEL: 'FAKE-level',
     LEASE_RETENTION_DAYS: '0',
+    LIMIT_REQUESTS: '-1',
   }
   t.match(faultsOf(env), [
     /^DATABASE_URL must be a URL/,
@@ -120,9 +143,10 @@ t.test('every fault is told at once, and no value with it', async (t) => {
     /^TRUST_PROXY must be/,
     /^DATABASE_POOL_SIZE must be/,
     /^LEASE_RETENTION_DAYS must be/,
+    /^LIMIT_REQUESTS must be a whole number from 0/,
   ])
-  t.equal(faultsOf(env).length, 14)
-  t.throws(() => readConfig(env), /has 14 faults:\n {2}DATABASE_URL/)
+  t.equal(faultsOf(env).length, 15)
+  t.throws(() => readConfig(env), /has 15 faults:\n {2}DATABASE_URL/)
   t.notMatch(faultsOf(env).join(), /FAKE/)
 })
 
