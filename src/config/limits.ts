@@ -30,5 +30,5 @@ export const DEFAULT_LIMITS: LimitSettings = {
   failedSignIns: 20,
   socketsPerAddress: 1_000,
   sockets: 4_000,
-  lateMs: 1_000,
+  lateMs: 2_000,
 }
