@@ -155,6 +155,14 @@ create table database_history (
   constraint database_history_id_check CHECK ((id = 1))
 );
 
+create table guesses (
+  source text not null,
+  guesses integer not null,
+  ends_at timestamp with time zone not null,
+  constraint guesses_pkey PRIMARY KEY (source)
+);
+CREATE INDEX guesses_by_end ON public.guesses USING btree (ends_at);
+
 create table heartbeats (
   node_id uuid not null,
   beat bigint not null,

@@ -8,6 +8,7 @@ import { registerWhoamiRoute } from './access-keys/whoami-route.ts'
 import { createAuthenticator } from './callers/authenticator.ts'
 import { addSeconds, type Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
+import { DEFAULT_LIMITS, type LimitSettings } from './config/limits.ts'
 import { registerConnectPage } from './connect-page/routes.ts'
 import { deleteOld as deleteOldSessions } from './connect-sessions/delete-old.ts'
 import { registerConnectSessionRoutes } from './connect-sessions/routes.ts'
@@ -20,9 +21,11 @@ import { Problem } from './errors/problem.ts'
 import type { GitLabClientOptions } from './gitlab/http-client.ts'
 import { registerApiDocs } from './http/api-docs.ts'
 import { lookAtReadiness } from './http/look-at-readiness.ts'
+import { shedLoad } from './http/pressure.ts'
 import { createProcessState, type ProcessState } from './http/readiness.ts'
 import { type App, createServer } from './http/server.ts'
 import { registerServiceRoutes } from './http/service-routes.ts'
+import { limitSockets } from './http/sockets.ts'
 import { createInstanceClients } from './instances/instance-clients.ts'
 import { registerInstanceRoutes } from './instances/routes.ts'
 import { createJobs, type Jobs } from './jobs/jobs.ts'
@@ -32,6 +35,8 @@ import { createOpenedTokens } from './leases/opened-tokens.ts'
 import { registerLeaseRoutes } from './leases/routes.ts'
 import { createCredentialSender } from './leases/sealed-delivery.ts'
 import { createLeasesById } from './leases/shared-statements.ts'
+import { deleteOld as deleteOldGuesses } from './limits/delete-old.ts'
+import { registerLimits } from './limits/limits.ts'
 import { createKnownMatches } from './lookup/known-matches.ts'
 import { createLeasesByUrl } from './lookup/leasing/leases-by-url.ts'
 import { registerLookupRoutes } from './lookup/routes.ts'
@@ -79,7 +84,10 @@ export type AppDeps = {
     | 'dataDir'
     | 'leaseRetentionDays'
     | 'spoolRetentionHours'
-  >
+  > & {
+    /** The defaults when left out. */
+    limits?: LimitSettings
+  }
   /** How patient to be with GitLab; the defaults are what production has. */
   gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
 }
@@ -121,7 +129,7 @@ export const createApp = async ({
   config,
   gitlab,
 }: AppDeps): Promise<WiredApp> => {
-  const { publicUrl, allowedHosts, returnOrigins, trustProxy, dataDir } = config
+  const { publicUrl, allowedHosts, returnOrigins, trustProxy, dataDir, limits = DEFAULT_LIMITS } = config
   const app = createServer({
     logger,
     trustProxy,
@@ -129,12 +137,18 @@ export const createApp = async ({
     allowedHosts,
     isDraining: () => state.draining,
   })
+  limitSockets(app.server, { ...limits, trustProxy })
+  await shedLoad(app, limits.lateMs)
+  const accessKeys = createAccessKeyIdentification(db)
+  const keySets = createIssuerKeySets({ clock, logger, http: { ...gitlab, clock } })
+  const workloads = createWorkloadIdentification({ db, keySets, clock, logger })
+  const ways = [accessKeys, workloads]
+  const isRemembered = (credential: string) => ways.some((way) => way.remembered(credential) !== undefined)
+  await registerLimits(app, { db, clock, settings: limits, isRemembered })
   await registerApiDocs(app, publicUrl)
 
   const vault = createVault(keyRing)
-  const keySets = createIssuerKeySets({ clock, logger, http: { ...gitlab, clock } })
-  const workloads = createWorkloadIdentification({ db, keySets, clock, logger })
-  const authenticator = createAuthenticator({ clock, ways: [createAccessKeyIdentification(db), workloads] })
+  const authenticator = createAuthenticator({ clock, ways })
   const instanceClients = createInstanceClients({ ...gitlab, clock })
   const access = { db, vault, clock, instanceClients }
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
@@ -187,6 +201,7 @@ export const createApp = async ({
       (now) => deleteOldSessions(db, now),
       () => tokenSaver.deleteOldRetained(),
       (now) => deleteHeartbeatsBefore(db, addSeconds(now, -HEARTBEAT_RETENTION_SECONDS)),
+      (now) => deleteOldGuesses(db, now),
     ],
   })
 

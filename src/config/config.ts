@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { parseDatabaseUrl } from './database-url.ts'
 import { createReader, type Environment } from './environment.ts'
 import { isLoopback, parseHosts } from './hosts.ts'
+import { DEFAULT_LIMITS, type LimitSettings } from './limits.ts'
 import { decodeMasterKey } from './master-key.ts'
 
 export type Config = {
@@ -32,6 +33,7 @@ export type Config = {
   spoolRetentionHours: number
   /** How long requests go on being served after the end was announced, so that a balancer can look elsewhere. */
   shutdownDelaySeconds: number
+  limits: LimitSettings
 }
 
 /** All faults of the environment at once, one a line; no value is ever in it. */
@@ -53,6 +55,8 @@ const MINIMUM_KEY_LENGTH = 32
 const MAXIMUM_KEY_LENGTH = 512
 /** What Fastify takes by name, besides addresses with or without a prefix length. */
 const PROXY_NAMES = ['loopback', 'linklocal', 'uniquelocal']
+/** Of any limit. */
+const MOST = 1_000_000_000
 const SCOPE = /^[a-z0-9_]+$/
 
 const isProxy = (text: string): boolean => {
@@ -92,6 +96,7 @@ export const readConfig = (env: Environment): Config => {
   const faults: string[] = []
 
   const { read, readInteger, readWebUrl } = createReader(env, faults)
+  const readLimit = (name: string, fallback: number): number => readInteger(name, fallback, 0, MOST)
 
   const databaseUrl = readDatabaseUrl(read('DATABASE_URL'), faults)
   const pooler = read('DATABASE_POOLER') ?? 'none'
@@ -171,6 +176,17 @@ export const readConfig = (env: Environment): Config => {
     leaseRetentionDays: readInteger('LEASE_RETENTION_DAYS', 90, 1, 3650),
     spoolRetentionHours: readInteger('SPOOL_RETENTION_HOURS', 24, 0, 720),
     shutdownDelaySeconds: readInteger('SHUTDOWN_DELAY_SECONDS', 0, 0, 300),
+    limits: {
+      requestsPerKey: readLimit('LIMIT_REQUESTS', DEFAULT_LIMITS.requestsPerKey),
+      connectSessionsPerKey: readLimit('LIMIT_CONNECT_SESSIONS', DEFAULT_LIMITS.connectSessionsPerKey),
+      flowStartsPerLink: readLimit('LIMIT_FLOW_STARTS', DEFAULT_LIMITS.flowStartsPerLink),
+      tokenChecks: readLimit('LIMIT_TOKEN_CHECKS', DEFAULT_LIMITS.tokenChecks),
+      wrongKeys: readLimit('LIMIT_WRONG_KEYS', DEFAULT_LIMITS.wrongKeys),
+      failedSignIns: readLimit('LIMIT_FAILED_SIGN_INS', DEFAULT_LIMITS.failedSignIns),
+      socketsPerAddress: readLimit('LIMIT_SOCKETS_PER_ADDRESS', DEFAULT_LIMITS.socketsPerAddress),
+      sockets: readLimit('LIMIT_SOCKETS', DEFAULT_LIMITS.sockets),
+      lateMs: readLimit('LIMIT_LATE_MS', DEFAULT_LIMITS.lateMs),
+    },
   }
   if (faults.length > 0) throw new ConfigError(faults)
   return config

@@ -420,6 +420,16 @@ export const texts = {
       explanation: `${instance} does not answer right now, or limits our requests. Nothing was changed.`,
       remedy: 'Try again in a minute.',
     }),
+    rate_limited: () => ({
+      title: 'Too many attempts',
+      explanation: 'This was tried too often in the last minute, from here or with this link.',
+      remedy: 'Wait a minute, then try again.',
+    }),
+    overloaded: () => ({
+      title: 'Too much is asked of this service right now',
+      explanation: 'Nothing was changed.',
+      remedy: 'Try again in some seconds.',
+    }),
     refresh_token_refused: () => ({
       title: 'A connected account stopped working',
       explanation:

@@ -206,6 +206,13 @@ type MatchVersions = {
   version: string
 }
 
+/** How often a source, such as an address, guessed in the minute that ends then; all replicas together. */
+type Guesses = {
+  source: string
+  guesses: number
+  ends_at: Date
+}
+
 export type Tables = {
   instances: Instances
   oauth_apps: OAuthApps
@@ -221,6 +228,7 @@ export type Tables = {
   match_versions: MatchVersions
   heartbeats: Heartbeats
   database_history: DatabaseHistory
+  guesses: Guesses
 }
 
 export type InstanceRow = Selectable<Instances>

@@ -13,6 +13,7 @@ export const CATALOGUE = {
   unknown_host: [421, 'The service is not known under this host name'],
   unsupported_media_type: [415, 'The request body has an unsupported media type'],
   issuer_unavailable: [503, 'The keys of a trusted issuer cannot be fetched'],
+  rate_limited: [429, 'Too many requests'],
 
   // What is already there
   instance_exists: [409, 'This instance is already registered'],
@@ -67,6 +68,7 @@ export const CATALOGUE = {
   database_unavailable: [503, 'The database does not answer'],
   draining: [503, 'The process ends soon'],
   not_ready: [503, 'The service is not ready'],
+  overloaded: [503, 'The service is overloaded'],
 } as const satisfies Record<string, readonly [status: number, title: string]>
 
 export type ProblemCode = keyof typeof CATALOGUE

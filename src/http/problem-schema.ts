@@ -97,8 +97,10 @@ const MEMBERS: Partial<Record<ProblemCode, object>> = {
 const EVERYWHERE: ProblemCode[] = [
   'invalid_request',
   'unknown_host',
+  'rate_limited',
   'internal_error',
   'database_unavailable',
+  'overloaded',
 ]
 const WITH_ACCESS_KEY: ProblemCode[] = ['unauthorized', 'forbidden', 'issuer_unavailable']
 const WITH_BODY: ProblemCode[] = ['payload_too_large', 'unsupported_media_type']

@@ -34,7 +34,9 @@ export type ServerOptions = {
 }
 
 const BODY_LIMIT_BYTES = 65_536
-const REQUEST_TIMEOUT_MS = 30_000
+/** For a request to arrive as a whole, its headers included. What is late is looked for every second. */
+const REQUEST_TIMEOUT_MS = 10_000
+const LATE_CHECK_MS = 1_000
 /** Longer than a load balancer keeps an idle connection (60 s by custom), so that it never meets a closed one. */
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
 const A_YEAR_SECONDS = 31_536_000
@@ -70,6 +72,7 @@ export const createServer = ({
     trustProxy,
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: LATE_CHECK_MS },
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     genReqId: nextRequestId,
     // One logger for all: a child for each request costs more than most requests, so they name their id themselves.

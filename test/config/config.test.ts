@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { ConfigError, readConfig } from '../../src/config/config.ts'
+import { DEFAULT_LIMITS } from '../../src/config/limits.ts'
 import { decodeMasterKey } from '../../src/config/master-key.ts'
 
 const KEY = Buffer.alloc(32, 1).toString('base64')
@@ -36,6 +37,7 @@ t.test('nothing set is the embedded default, on loopback only', async (t) => {
     logLevel: 'info',
     leaseRetentionDays: 90,
     shutdownDelaySeconds: 0,
+    limits: DEFAULT_LIMITS,
   })
 })
 
@@ -57,6 +59,15 @@ t.test('everything that can be set is read', async (t) => {
     LEASE_RETENTION_DAYS: '7',
     DATABASE_POOLER: 'transaction',
     SHUTDOWN_DELAY_SECONDS: '5',
+    LIMIT_REQUESTS: '1',
+    LIMIT_CONNECT_SESSIONS: '2',
+    LIMIT_FLOW_STARTS: '3',
+    LIMIT_TOKEN_CHECKS: '4',
+    LIMIT_WRONG_KEYS: '5',
+    LIMIT_FAILED_SIGN_INS: '6',
+    LIMIT_SOCKETS_PER_ADDRESS: '7',
+    LIMIT_SOCKETS: '8',
+    LIMIT_LATE_MS: '0',
     UNRELATED: 'ignored',
   })
   t.match(config, {
@@ -77,6 +88,17 @@ t.test('everything that can be set is read', async (t) => {
     leaseRetentionDays: 7,
     databasePooler: 'transaction',
     shutdownDelaySeconds: 5,
+    limits: {
+      requestsPerKey: 1,
+      connectSessionsPerKey: 2,
+      flowStartsPerLink: 3,
+      tokenChecks: 4,
+      wrongKeys: 5,
+      failedSignIns: 6,
+      socketsPerAddress: 7,
+      sockets: 8,
+      lateMs: 0,
+    },
   })
 })
 
@@ -111,6 +133,7 @@ t.test('every fault is told at once, and no value with it', async (t) => {
     TRUST_PROXY: 'FAKE-proxy',
     LOG_LEVEL: 'FAKE-level',
     LEASE_RETENTION_DAYS: '0',
+    LIMIT_REQUESTS: '-1',
   }
   t.match(faultsOf(env), [
     /^DATABASE_URL must be a URL/,
@@ -127,9 +150,10 @@ t.test('every fault is told at once, and no value with it', async (t) => {
     /^TRUST_PROXY must be/,
     /^DATABASE_POOL_SIZE must be/,
     /^LEASE_RETENTION_DAYS must be/,
+    /^LIMIT_REQUESTS must be a whole number from 0/,
   ])
-  t.equal(faultsOf(env).length, 14)
-  t.throws(() => readConfig(env), /has 14 faults:\n {2}DATABASE_URL/)
+  t.equal(faultsOf(env).length, 15)
+  t.throws(() => readConfig(env), /has 15 faults:\n {2}DATABASE_URL/)
   t.notMatch(faultsOf(env).join(), /FAKE/)
 })
 

@@ -18,6 +18,7 @@ export const FLOORS = [
   ['access-keys'],
   ['audit'],
   ['callers'],
+  ['limits'],
   ['gitlab', 'vault', 'http'],
   ['db'],
   ['config', 'errors', 'clock', 'log.ts', 'coalesce.ts', 'lanes.ts'],

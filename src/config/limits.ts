@@ -1,0 +1,34 @@
+/** How much one caller, address or link may ask for. Each number is per minute; 0 = no limit. */
+export type LimitSettings = {
+  /** Of one access key, in one process. */
+  requestsPerKey: number
+  /** Of one access key, in one process. */
+  connectSessionsPerKey: number
+  /** Of one connect link, in one process. */
+  flowStartsPerLink: number
+  /** Of one access key and of one address, over all replicas: what GitLab says of a token is worth something to a thief. */
+  tokenChecks: number
+  /** Of one address, over all replicas. */
+  wrongKeys: number
+  /** Of one address, over all replicas. */
+  failedSignIns: number
+  /** Open at once, of one address that is no trusted proxy. */
+  socketsPerAddress: number
+  /** Open at once, of all. */
+  sockets: number
+  /** Milliseconds that the event loop may run late, on average over three seconds, before requests are turned away. */
+  lateMs: number
+}
+
+export const DEFAULT_LIMITS: LimitSettings = {
+  // About as much as one process on two cores can answer: a fault of one client ends there, and no measurement does.
+  requestsPerKey: 1_200_000,
+  connectSessionsPerKey: 1_000,
+  flowStartsPerLink: 60,
+  tokenChecks: 1_200,
+  wrongKeys: 300,
+  failedSignIns: 20,
+  socketsPerAddress: 1_000,
+  sockets: 4_000,
+  lateMs: 2_000,
+}
