@@ -7,6 +7,8 @@ import { createAuthenticator } from './callers/authenticator.ts'
 import type { Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
 import { registerConnectPage } from './connect-page/routes.ts'
+import { linkOpener } from './connect-page/visit/open-link.ts'
+import { createVisitors } from './connect-page/visit/visitor.ts'
 import { deleteOld as deleteOldSessions } from './connect-sessions/delete-old.ts'
 import { registerConnectSessionRoutes } from './connect-sessions/routes.ts'
 import { registerConnectRoutes } from './connections/connect-routes.ts'
@@ -32,7 +34,7 @@ import { createSearchReader } from './lookup/search.ts'
 import { createOAuthClients } from './oauth-apps/oauth-clients.ts'
 import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
 import { completeDue } from './oauth-flow/complete-due.ts'
-import { startFlow } from './oauth-flow/flow.ts'
+import { createOAuthFlow } from './oauth-flow/oauth-flow.ts'
 import { registerOAuthFlowRoutes } from './oauth-flow/routes.ts'
 import { createRefresher } from './token-lifecycle/refresh.ts'
 import { createSpool } from './token-lifecycle/spool.ts'
@@ -48,7 +50,10 @@ export type AppDeps = {
   keyRing: KeyRing
   clock: Clock
   logger: Logger
-  config: Pick<Config, 'publicUrl' | 'returnOrigins' | 'trustProxy' | 'dataDir' | 'leaseRetentionDays'>
+  config: Pick<
+    Config,
+    'publicUrl' | 'returnOrigins' | 'unregisteredInstances' | 'trustProxy' | 'dataDir' | 'leaseRetentionDays'
+  >
   /** How patient to be with GitLab; the defaults are what production has. */
   gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
 }
@@ -80,7 +85,11 @@ export const createApp = async ({
 
   const vault = createVault(keyRing)
   const authenticator = createAuthenticator({ clock, ways: [createAccessKeyIdentification(db)] })
-  const instanceClients = createInstanceClients({ ...gitlab, clock })
+  const instanceClients = createInstanceClients({
+    ...gitlab,
+    clock,
+    unregistered: config.unregisteredInstances,
+  })
   const access = { db, vault, clock, instanceClients }
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
   const spool = createSpool(join(dataDir, 'spool'), vault, logger)
@@ -88,7 +97,8 @@ export const createApp = async ({
   const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver })
   const verifier = createStoredTokenVerifier(access)
   const lifecycle = { ...access, authenticator, refresher, tokenSaver, verifier }
-  const flow = { ...access, oauthClients }
+  const flow = { ...access, oauthClients, logger }
+  const visitors = createVisitors({ ...access, publicUrl })
   const leasing = {
     clock,
     refresher,
@@ -128,13 +138,17 @@ export const createApp = async ({
     registerLookupRoutes(routes as App, { ...finding, authenticator })
     await routes.register(async (browser) => {
       await browser.register(cookie)
-      registerOAuthFlowRoutes(browser as App, { ...flow, publicUrl })
+      registerOAuthFlowRoutes(browser as App, {
+        ...flow,
+        publicUrl,
+        openLink: linkOpener({ ...access, visitors }),
+      })
       await browser.register((page) =>
         registerConnectPage(page as App, {
           ...lifecycle,
           publicUrl,
-          startOAuth: (slug, sessionToken, request, reply) =>
-            startFlow(flow, slug, sessionToken, request, reply),
+          visitors,
+          oauthFlow: createOAuthFlow(flow),
         }),
       )
     })

@@ -48,6 +48,7 @@ const openapi = async (): Promise<void> => {
     config: {
       publicUrl: 'http://127.0.0.1:8080',
       returnOrigins: [],
+      unregisteredInstances: 'allow',
       trustProxy: false,
       dataDir: './data',
       leaseRetentionDays: 1,

@@ -67,7 +67,10 @@ type AuthorizationRequests = {
   consumed_at: Date | null
   /** What GitLab issued, sealed and saved before anything else is asked of it; null again once a connection has it. */
   grant_jwe: string | null
+  /** null while the grant waits for a person. */
   granted_at: Date | null
+  /** Until when a person may say yes to the grant; past it the grant is to be revoked and forgotten. null = no question. */
+  confirm_until: Date | null
 }
 
 type Connections = {
