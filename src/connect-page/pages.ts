@@ -76,7 +76,7 @@ export const createPages = (deps: Deps) => {
         organization: session.organization,
         maker: maker.name,
         member: member && { name: member.name, role: member.role },
-        form: await forms.seal({ for: 'opening', token }, session.expires_at),
+        form: await forms.seal({ for: 'opening', token }),
       }
       return render(reply, 'open-link.eta', `${t.opening.heading(session.organization)} · ${t.title}`, data)
     },
@@ -84,7 +84,7 @@ export const createPages = (deps: Deps) => {
     async question(reply: FastifyReply, authorizationId: string, question: Question) {
       const data = {
         question: describeQuestion(question, t),
-        form: await forms.seal({ for: 'confirming', authorizationId }, question.until),
+        form: await forms.seal({ for: 'confirming', authorizationId }),
         formsLeadTo: question.returnUrl === null ? [] : [question.returnUrl],
       }
       return render(reply, 'question.eta', `${t.question.title} · ${t.title}`, data)

@@ -8,7 +8,7 @@ import type { Database } from '../../db/database.ts'
 import { Problem } from '../../errors/problem.ts'
 import type { Vault } from '../../vault/vault.ts'
 import { readField, readOrganization } from '../form-fields.ts'
-import { type Guest, type Member, SIGN_IN_SECONDS, type Visitors } from './visitor.ts'
+import { type Guest, type Member, type Visitors } from './visitor.ts'
 
 /**
  * What a form was shown for. It stands in the form itself, sealed, as the hidden field `session`: so what the page
@@ -38,18 +38,20 @@ export type SealedForms = {
 }
 
 const FIELD = 'session'
+/** Longer than any link or sign-in: what has ended is refused for that reason, not for the age of the page. */
+const SHOWN_SECONDS = 48 * 60 * 60
 
 export const createSealedForms = (deps: { vault: Vault; clock: Clock }): SealedForms => {
   const sealer = createSealer<FormContent>(deps, 'connect-form', 'form')
   const seal = (content: FormContent, until?: Date) =>
-    sealer.seal(content, until ?? addSeconds(new Date(deps.clock()), SIGN_IN_SECONDS))
+    sealer.seal(content, until ?? addSeconds(new Date(deps.clock()), SHOWN_SECONDS))
   return {
     seal,
     sealFor(visitor, { organization, connectionId } = {}) {
       if (visitor.kind === 'guest') {
         const { session } = visitor.link
         const content = { connectSessionId: session.id, organization: session.organization }
-        return seal({ for: 'guest', ...content }, session.expires_at)
+        return seal({ for: 'guest', ...content })
       }
       const about = { organization: organization ?? null, connectionId: connectionId ?? null }
       return seal({ for: 'member', accessKeyId: visitor.principal.id, ...about })

@@ -17,7 +17,7 @@ export type Visitor = { kind: 'nobody'; ended?: LinkEnd | undefined } | Guest | 
 
 const IDLE_SECONDS = 30 * 60
 /** The longest that a sign-in lasts. */
-export const SIGN_IN_SECONDS = 12 * 60 * 60
+const SIGN_IN_SECONDS = 12 * 60 * 60
 /** A new cookie once a minute is often enough to notice idleness. */
 const RENEW_AFTER_SECONDS = 60
 /** Longer than any link lives, to tell an ended one from none. */
