@@ -8,7 +8,7 @@ import type { Database } from '../../db/database.ts'
 import { Problem } from '../../errors/problem.ts'
 import type { Vault } from '../../vault/vault.ts'
 import { readField, readOrganization } from '../form-fields.ts'
-import { type Guest, type Member, type Visitors } from './visitor.ts'
+import type { Guest, Member, Visitors } from './visitor.ts'
 
 /**
  * What a form was shown for. It stands in the form itself, sealed, as the hidden field `session`: so what the page
