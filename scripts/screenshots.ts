@@ -107,7 +107,7 @@ const dayAfter = (now: number, days: number): string =>
   new Date(now + days * DAY_SECONDS * 1000).toISOString().slice(0, 10)
 
 const throughGitLab = async (page: Page, user: string, choice: 'Authorize' | 'Deny') => {
-  await page.getByRole('link', { name: /^Connect with/ }).click()
+  await page.getByRole('button', { name: /^Connect with/ }).click()
   await page.getByRole('button', { name: user }).click()
   // GitLab asks only once: who authorized before is sent straight back.
   const button = page.getByRole('button', { name: choice, exact: true })

@@ -10,6 +10,8 @@ import { addSeconds, type Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
 import { DEFAULT_LIMITS, type LimitSettings } from './config/limits.ts'
 import { registerConnectPage } from './connect-page/routes.ts'
+import { linkOpener } from './connect-page/visit/open-link.ts'
+import { createVisitors } from './connect-page/visit/visitor.ts'
 import { deleteOld as deleteOldSessions } from './connect-sessions/delete-old.ts'
 import { registerConnectSessionRoutes } from './connect-sessions/routes.ts'
 import { registerConnectRoutes } from './connections/connect-routes.ts'
@@ -45,7 +47,7 @@ import { registerOAuthMetadata, registerTokenExchange } from './lookup/token-exc
 import { createOAuthClients } from './oauth-apps/oauth-clients.ts'
 import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
 import { completeDue } from './oauth-flow/complete-due.ts'
-import { startFlow } from './oauth-flow/flow.ts'
+import { createOAuthFlow } from './oauth-flow/oauth-flow.ts'
 import { registerOAuthFlowRoutes } from './oauth-flow/routes.ts'
 import { createAttempts } from './token-lifecycle/attempts.ts'
 import { deleteHeartbeatsBefore } from './token-lifecycle/history/queries.ts'
@@ -80,6 +82,7 @@ export type AppDeps = {
     | 'publicUrl'
     | 'allowedHosts'
     | 'returnOrigins'
+    | 'unregisteredInstances'
     | 'trustProxy'
     | 'dataDir'
     | 'leaseRetentionDays'
@@ -149,7 +152,11 @@ export const createApp = async ({
 
   const vault = createVault(keyRing)
   const authenticator = createAuthenticator({ clock, ways })
-  const instanceClients = createInstanceClients({ ...gitlab, clock })
+  const instanceClients = createInstanceClients({
+    ...gitlab,
+    clock,
+    unregistered: config.unregisteredInstances,
+  })
   const access = { db, vault, clock, instanceClients }
   const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
   const spoolFolder = join(dataDir, 'spool')
@@ -173,7 +180,8 @@ export const createApp = async ({
   const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver, attempts, history })
   const verifier = createStoredTokenVerifier(access)
   const lifecycle = { ...access, logger, attempts, authenticator, refresher, tokenSaver, verifier }
-  const flow = { ...access, oauthClients }
+  const flow = { ...access, oauthClients, logger }
+  const visitors = createVisitors({ ...access, publicUrl })
   const leasing = {
     clock,
     refresher,
@@ -223,13 +231,17 @@ export const createApp = async ({
     await routes.register(async (browser) => {
       await browser.register(cookie)
       await browser.register(formbody)
-      registerOAuthFlowRoutes(browser as App, { ...flow, publicUrl })
+      registerOAuthFlowRoutes(browser as App, {
+        ...flow,
+        publicUrl,
+        openLink: linkOpener({ ...access, visitors }),
+      })
       await browser.register((page) =>
         registerConnectPage(page as App, {
           ...lifecycle,
           publicUrl,
-          startOAuth: (slug, sessionToken, request, reply) =>
-            startFlow(flow, slug, sessionToken, request, reply),
+          visitors,
+          oauthFlow: createOAuthFlow(flow),
         }),
       )
     })

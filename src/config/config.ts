@@ -22,6 +22,8 @@ export type Config = {
   masterKeys: Uint8Array[]
   bootstrapAdminKey: string | undefined
   gitlabApp: { clientId: string; clientSecret: string; baseUrl: string; scopes: string[] } | undefined
+  /** Whether a token may be sent to a GitLab server that is no registered instance. */
+  unregisteredInstances: 'allow' | 'refuse'
   /** Origins to which the OAuth flow may send a browser back. */
   returnOrigins: string[]
   /** Whether X-Forwarded-* headers are believed, and whose: Fastify's trustProxy. */
@@ -149,6 +151,10 @@ export const readConfig = (env: Environment): Config => {
     else faults.push('RETURN_ORIGINS must be origins such as https://app.example.com, separated by commas')
   }
 
+  const unregisteredInstances = read('UNREGISTERED_INSTANCES') ?? 'allow'
+  if (unregisteredInstances !== 'allow' && unregisteredInstances !== 'refuse')
+    faults.push('UNREGISTERED_INSTANCES must be allow or refuse')
+
   const logLevel = read('LOG_LEVEL') ?? 'info'
   if (!LOG_LEVELS.includes(logLevel)) faults.push(`LOG_LEVEL must be one of ${LOG_LEVELS.join(', ')}`)
 
@@ -170,6 +176,7 @@ export const readConfig = (env: Environment): Config => {
     bootstrapAdminKey,
     gitlabApp:
       clientId && clientSecret ? { clientId, clientSecret, baseUrl: gitlabBaseUrl, scopes } : undefined,
+    unregisteredInstances: unregisteredInstances === 'refuse' ? 'refuse' : 'allow',
     returnOrigins,
     trustProxy,
     logLevel,

@@ -92,6 +92,9 @@ export const adviceFor = (code: string, context: AdviceContext, texts: Texts): S
 
 export const adviceForProblem = (problem: Problem, context: AdviceContext, texts: Texts): ShownAdvice => {
   const { members, errors } = problem.extras
+  if (members?.page === 'outdated') return shownAs(texts.problem.outdated, problem.code)
+  const end = endOf(members?.link_end, texts)
+  if (end) return shownAs(end, problem.code)
   const missing = members?.missing_scopes
   // A field has advice of its own: invalid_base_url, invalid_token, ...
   const byField = `invalid_${errors?.[0]?.field}`
@@ -99,3 +102,13 @@ export const adviceForProblem = (problem: Problem, context: AdviceContext, texts
   const more = Array.isArray(missing) ? { missing: missing.map(String) } : {}
   return adviceFor(code, { ...context, detail: problem.message, ...more }, texts)
 }
+
+const endOf = (name: unknown, { ended }: Texts): Advice | undefined =>
+  typeof name === 'string' && Object.hasOwn(ended, name) ? ended[name as keyof Texts['ended']] : undefined
+
+const shownAs = (advice: Advice, code: ProblemCode): ShownAdvice => ({
+  ...advice,
+  code,
+  link: undefined,
+  detail: undefined,
+})

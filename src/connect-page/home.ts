@@ -1,20 +1,22 @@
-import { organizationsOf, type Principal } from '../callers/principal.ts'
+import { organizationsOf } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
-import type { ConnectSessionRow } from '../db/tables.ts'
 import { DEFAULT_BASE_URL } from '../instances/resolve-instance.ts'
 import { listAccounts } from './accounts/list-accounts.ts'
 import { adviceFor, newTokenLink, type ShownAdvice } from './advice.ts'
-import { listOfferedApps } from './connect/queries.ts'
+import type { HostQuestion } from './connect/named-server.ts'
+import { listOfferedApps, type OfferedApp } from './connect/queries.ts'
 import type { Notice } from './notice.ts'
+import { showVisitor } from './show-visitor.ts'
 import type { Texts } from './texts.en.ts'
-import { longTime } from './times.ts'
-import type { Visitor } from './visit/visitor.ts'
+import type { SealedForms } from './visit/sealed-form.ts'
+import type { Guest, Member } from './visit/visitor.ts'
 
 /** A form that was refused, as it was filled in; tokens never come back. */
 export type RefusedForm = {
   form: 'token' | 'oauth-token'
-  advice: ShownAdvice
+  /** Why it was refused, or the server that the person has to name before the token goes there. */
+  answer: { advice: ShownAdvice } | { question: HostQuestion }
   baseUrl: string
   group: string
   app: string
@@ -30,66 +32,104 @@ export type HomeOptions = {
   status?: number
 }
 
-type Deps = { db: Database; clock: Clock; texts: Texts; at(path: string): string }
+export type HomeDeps = {
+  db: Database
+  clock: Clock
+  forms: SealedForms
+  texts: Texts
+  at(path: string): string
+}
 
 const OFFERED_APPS = 20
 
 /** What the template of the first page shows to a guest or a member. */
-export const describeHome = async (
-  deps: Deps,
-  visitor: Exclude<Visitor, { kind: 'nobody' }>,
-  options: HomeOptions,
-) => {
+export const describeHome = async (deps: HomeDeps, visitor: Guest | Member, options: HomeOptions) => {
   const { texts } = deps
   const { notice, refused } = options
   const data =
     visitor.kind === 'member'
-      ? await memberHome(deps, visitor.principal, options)
-      : await guestHome(deps, visitor.session)
+      ? await memberHome(deps, visitor, options)
+      : { connected: undefined, connect: await guestForms(deps, visitor) }
+  const { connect, connected } = data
   // Help links to the GitLab that these people use.
-  const baseUrl = data.connect?.apps[0]?.base_url
+  const baseUrl = connect?.apps[0]?.base_url
   const troubles = texts.troubleshooting.codes.map((code) => adviceFor(code, { baseUrl }, texts))
   const newToken =
     newTokenLink(refused?.baseUrl ?? '', [], texts) ?? newTokenLink(DEFAULT_BASE_URL, [], texts)
-  return { notice, refused, troubles, newToken, ...data }
+  const session = visitor.kind === 'guest' ? visitor.link.session : undefined
+  return {
+    ...data,
+    visitor: await showVisitor(deps, visitor),
+    notice,
+    refused,
+    troubles,
+    newToken,
+    /** Where forms of this page lead by redirects: to GitLab, and from there to the platform. */
+    formsLeadTo: [
+      ...(connect?.apps ?? []).map(({ base_url }) => base_url),
+      ...(connected?.cards ?? []).flatMap((card) => (card.reconnectBy ? [card.baseUrl] : [])),
+      ...(session?.return_url && connect?.apps.length ? [session.return_url] : []),
+    ],
+  }
 }
 
-const memberHome = async (deps: Deps, principal: Principal, { organization, before }: HomeOptions) => {
+const memberHome = async (deps: HomeDeps, visitor: Member, { organization, before }: HomeOptions) => {
+  const { principal } = visitor
   const own = organizationsOf(principal)
   const chosen = organization ?? (own?.length === 1 ? own[0] : undefined)
-  const { cards, needing, next } = await listAccounts(deps, principal, { organization: chosen, before })
+  const page = await listAccounts(deps, principal, { organization: chosen, before })
+  const cards = await Promise.all(
+    page.cards.map(async (card) => ({
+      ...card,
+      form: await deps.forms.sealFor(visitor, { organization: card.organization, connectionId: card.id }),
+    })),
+  )
   const hrefOf = (after: string | undefined) =>
     `${deps.at('/connect')}?${new URLSearchParams({
       ...(chosen === undefined ? {} : { organization: chosen }),
       ...(after === undefined ? {} : { after }),
     })}`
   return {
-    visitor: { kind: 'member', name: principal.name, role: principal.role },
     // undefined = any: a key for all organizations names one by hand.
     choices: own,
     chosen,
     connected: {
       cards,
-      needing,
-      moreHref: next === undefined ? undefined : hrefOf(next),
+      needing: page.needing,
+      moreHref: page.next === undefined ? undefined : hrefOf(page.next),
       firstHref: before === undefined ? undefined : hrefOf(undefined),
     },
-    connect: chosen === undefined ? undefined : await connectForms(deps, chosen, ['oauth', 'token']),
+    connect:
+      chosen === undefined
+        ? undefined
+        : await connectForms(deps, visitor, chosen, ['oauth', 'token'], principal.name),
   }
 }
 
-const guestHome = async (deps: Deps, session: ConnectSessionRow) => ({
-  visitor: {
-    kind: 'guest',
-    organization: session.organization,
-    until: longTime(session.expires_at, deps.texts),
-  },
-  connect: await connectForms(deps, session.organization, session.methods),
-})
+const guestForms = (deps: HomeDeps, visitor: Guest) => {
+  const { session, maker } = visitor.link
+  return connectForms(deps, visitor, session.organization, session.methods, maker.name)
+}
 
-const connectForms = async ({ db }: Deps, organization: string, methods: readonly string[]) => ({
-  organization,
-  allows: { oauth: methods.includes('oauth'), token: methods.includes('token') },
-  apps: methods.includes('oauth') ? await listOfferedApps(db, OFFERED_APPS) : [],
-  defaultBaseUrl: DEFAULT_BASE_URL,
-})
+const connectForms = async (
+  { db, forms, texts }: HomeDeps,
+  visitor: Guest | Member,
+  organization: string,
+  methods: readonly string[],
+  /** The name of the access key that asks. */
+  asker: string,
+) => {
+  const apps = methods.includes('oauth') ? await listOfferedApps(db, OFFERED_APPS) : []
+  return {
+    organization,
+    asker,
+    form: await forms.sealFor(visitor, { organization }),
+    allows: { oauth: methods.includes('oauth'), token: methods.includes('token') },
+    apps: apps.map((app) => ({ ...app, permissions: inWords(app, texts) })),
+    suggestedBaseUrls: [...new Set([...apps.map(({ base_url }) => base_url), DEFAULT_BASE_URL])],
+  }
+}
+
+/** What an app asks of GitLab, for people; a scope that no text knows is told by its name. */
+const inWords = ({ scopes }: OfferedApp, { scopes: words }: Texts): { scope: string; words: string }[] =>
+  scopes.map((scope) => ({ scope, words: Object.hasOwn(words, scope) ? (words[scope] ?? '') : '' }))

@@ -1,49 +1,97 @@
 import type { FastifyReply } from 'fastify'
 import type { Principal } from '../callers/principal.ts'
-import type { Clock } from '../clock/clock.ts'
-import type { Database } from '../db/database.ts'
+import type { LinkEnd } from '../connect-sessions/connect-session.ts'
+import type { OpenLink } from '../connect-sessions/find-link.ts'
 import type { ConnectionCard } from './accounts/connection-card.ts'
 import { newTokenLink, type ShownAdvice } from './advice.ts'
 import type { Assets } from './assets.ts'
-import { describeHome, type HomeOptions } from './home.ts'
+import { describeQuestion } from './connect/question.ts'
+import type { Question } from './context.ts'
+import { describeHome, type HomeDeps, type HomeOptions } from './home.ts'
 import type { Notice } from './notice.ts'
-import type { Texts } from './texts.en.ts'
-import type { Visitor } from './visit/visitor.ts'
+import { contentSecurityPolicy } from './security-policy.ts'
+import { showVisitor } from './show-visitor.ts'
+import type { Guest, Member } from './visit/visitor.ts'
 
 export type ConfirmKind = 'disconnect' | 'replace' | 'rotate'
 
-type Deps = { db: Database; clock: Clock; texts: Texts; assets: Assets; at(path: string): string }
+const GONE = 410
+
+type Deps = HomeDeps & { assets: Assets; publicUrl: string }
 
 /** Every page as an answer. */
-export const createPages = ({ db, clock, texts: t, assets, at }: Deps) => {
-  const render = async (reply: FastifyReply, view: string, title: string, data: object, status = 200) => {
-    const model = { t, assets, at, title, visitor: { kind: 'nobody' }, ...data }
+export const createPages = (deps: Deps) => {
+  const { forms, texts: t, assets, publicUrl, at } = deps
+
+  const render = async (
+    reply: FastifyReply,
+    view: string,
+    title: string,
+    data: { formsLeadTo?: string[]; [name: string]: unknown },
+    status = 200,
+  ) => {
+    const model = { t, assets, at, publicUrl, title, visitor: { kind: 'nobody' }, ...data }
     const html = await reply.viewAsync(view, model, { layout: 'layout.eta' })
-    return reply.code(status).type('text/html; charset=utf-8').send(html)
+    return reply
+      .code(status)
+      .header('content-security-policy', contentSecurityPolicy(data.formsLeadTo))
+      .type('text/html; charset=utf-8')
+      .send(html)
   }
 
+  /** A page that says one thing. */
+  const message = (reply: FastifyReply, notice: Notice, status: number, requestId?: string) =>
+    render(reply, 'message.eta', t.title, { notice, requestId }, status)
+
   return {
-    async home(reply: FastifyReply, visitor: Exclude<Visitor, { kind: 'nobody' }>, options: HomeOptions) {
-      const data = await describeHome({ db, clock, texts: t, at }, visitor, options)
+    async home(reply: FastifyReply, visitor: Guest | Member, options: HomeOptions) {
+      const data = await describeHome(deps, visitor, options)
       return render(reply, 'home.eta', t.title, data, options.status)
     },
     signIn: (reply: FastifyReply, notice?: Notice, status = 200) =>
       render(reply, 'sign-in.eta', `${t.signIn.heading} · ${t.title}`, { notice }, status),
     /** Asks before something is done to an account. */
-    confirm(
+    async confirm(
       reply: FastifyReply,
       kind: ConfirmKind,
       principal: Principal,
       card: ConnectionCard,
       refused?: ShownAdvice,
     ) {
-      const visitor = { kind: 'member', name: principal.name, role: principal.role }
-      const data = { kind, card, refused, newToken: newTokenLink(card.baseUrl, [], t), visitor }
+      const member = { kind: 'member', principal } as const
+      const about = { organization: card.organization, connectionId: card.id }
+      const data = {
+        kind,
+        card,
+        refused,
+        form: await forms.sealFor(member, about),
+        newToken: newTokenLink(card.baseUrl, [], t),
+        visitor: await showVisitor(deps, member),
+      }
       return render(reply, 'confirm.eta', `${t.connected[kind]} · ${t.title}`, data, refused ? 422 : 200)
     },
-    /** A page that says one thing. */
-    message: (reply: FastifyReply, notice: Notice, status: number, requestId?: string) =>
-      render(reply, 'message.eta', t.title, { notice, requestId }, status),
+    /** Asks before a link is opened in a browser in which somebody is signed in, or many links are open. */
+    async openLink(reply: FastifyReply, token: string, { session, maker }: OpenLink, member?: Principal) {
+      const data = {
+        organization: session.organization,
+        maker: maker.name,
+        member: member && { name: member.name, role: member.role },
+        form: await forms.seal({ for: 'opening', token }),
+      }
+      return render(reply, 'open-link.eta', `${t.opening.heading(session.organization)} · ${t.title}`, data)
+    },
+    /** Asks before an account is connected that another organization has connected too. */
+    async question(reply: FastifyReply, authorizationId: string, question: Question) {
+      const data = {
+        question: describeQuestion(question, t),
+        form: await forms.seal({ for: 'confirming', authorizationId }),
+        formsLeadTo: question.returnUrl === null ? [] : [question.returnUrl],
+      }
+      return render(reply, 'question.eta', `${t.question.title} · ${t.title}`, data)
+    },
+    endedLink: (reply: FastifyReply, ended: LinkEnd) =>
+      message(reply, { kind: 'advice', advice: t.ended[ended] }, GONE),
+    message,
   }
 }
 

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import fastifyView from '@fastify/view'
 import { Eta } from 'eta'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { createConfirmations } from '../connect-sessions/confirmation.ts'
 import { createReceipts } from '../connect-sessions/receipt.ts'
 import { statusOf } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
@@ -10,30 +11,15 @@ import type { App } from '../http/server.ts'
 import { registerAccountRoutes } from './accounts/routes.ts'
 import { adviceForProblem } from './advice.ts'
 import { registerAssets } from './assets.ts'
-import { registerConnectRoutes } from './connect/routes.ts'
+import { registerConnectRoutes, registerQuestionRoutes } from './connect/routes.ts'
 import type { ConnectPageDeps, PageContext } from './context.ts'
 import { createPages } from './pages.ts'
+import { contentSecurityPolicy } from './security-policy.ts'
 import { texts } from './texts.en.ts'
 import { registerHomeRoutes } from './visit/home-routes.ts'
+import { registerVisitRoutes } from './visit/routes.ts'
 import { isFromOurPage } from './visit/same-origin.ts'
-import { registerSignInRoutes } from './visit/sign-in-routes.ts'
-import { createVisitors } from './visit/visitor.ts'
-
-/**
- * Nothing but our own files; forms go to ourselves. People leave for GitLab by links: a browser holds the redirects
- * after a form to form-action, and which other servers GitLab signs people in with is not known here.
- */
-const CONTENT_SECURITY_POLICY = [
-  "default-src 'none'",
-  "script-src 'self'",
-  "style-src 'self'",
-  // Pico draws its arrows as data: URLs.
-  "img-src 'self' data:",
-  "connect-src 'self'",
-  "form-action 'self'",
-  "base-uri 'none'",
-  "frame-ancestors 'none'",
-].join('; ')
+import { createSealedForms } from './visit/sealed-form.ts'
 
 const isSubmission = ({ method }: FastifyRequest): boolean => method !== 'GET' && method !== 'HEAD'
 
@@ -42,13 +28,15 @@ export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Prom
   const prefix = new URL(deps.publicUrl).pathname.replace(/\/$/, '')
   const at = (path: string): string => prefix + path
   const assets = await registerAssets(app, prefix)
-  const pages = createPages({ db: deps.db, clock: deps.clock, texts, assets, at })
+  const forms = createSealedForms(deps)
+  const pages = createPages({ ...deps, forms, texts, assets, at })
   const context: PageContext = {
     ...deps,
     texts,
     pages,
-    visitors: createVisitors(deps),
+    forms,
     receipts: createReceipts(deps),
+    confirmations: createConfirmations(deps),
     at,
   }
   await app.register(fastifyView, {
@@ -58,7 +46,7 @@ export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Prom
   })
 
   app.addHook('onRequest', async (request, reply) => {
-    reply.header('content-security-policy', CONTENT_SECURITY_POLICY)
+    reply.header('content-security-policy', contentSecurityPolicy())
     reply.header('cross-origin-opener-policy', 'same-origin')
     // Not no-referrer: with it browsers send "Origin: null" even to ourselves.
     reply.header('referrer-policy', 'same-origin')
@@ -68,7 +56,12 @@ export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Prom
   })
 
   const refuseCrossSite = (reply: FastifyReply) =>
-    pages.message(reply, { kind: 'advice', advice: texts.problem.crossSite }, 403)
+    pages.message(reply, { kind: 'advice', advice: texts.problem.crossSite(deps.publicUrl) }, 403)
+
+  // What asks by HEAD wants to know what is there; a preview must not open a link or prolong a sign-in.
+  app.addHook('onSend', async ({ method }, reply) => {
+    if (method === 'HEAD') reply.removeHeader('set-cookie')
+  })
 
   app.setErrorHandler(async (error, request, reply) => {
     const problem = toProblem(error as Parameters<typeof toProblem>[0]) ?? new Problem('internal_error')
@@ -82,7 +75,8 @@ export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Prom
   })
 
   registerHomeRoutes(app, context)
-  registerSignInRoutes(app, context)
-  registerConnectRoutes(app, context, refuseCrossSite)
+  registerVisitRoutes(app, context)
+  registerConnectRoutes(app, context)
+  registerQuestionRoutes(app, context)
   registerAccountRoutes(app, context)
 }

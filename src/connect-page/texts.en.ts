@@ -26,8 +26,34 @@ export const texts = {
     member: (name: string, role: string) => `Signed in as ${name} (${role})`,
     signOut: 'Sign out',
     guestLead: (organization: string) => `You are connecting GitLab for ${organization}.`,
+    guestAsker: (name: string) => `The access key “${name}” asks for this.`,
     guestHint: (until: string) => `This link works once, until ${until}.`,
     leave: 'Leave this link',
+  },
+
+  opening: {
+    heading: (organization: string) => `Open the link for ${organization}?`,
+    lead: (organization: string, maker: string) =>
+      `You followed a link that connects a GitLab account to ${organization}. The access key “${maker}” made the link.`,
+    member: (name: string, role: string) =>
+      `You are signed in as ${name} (${role}). The page shows the link instead until you leave the link. You stay signed in.`,
+    others: 'Links that are open in other tabs keep working.',
+    doubt: 'If you did not expect this link, do not open it.',
+    open: (organization: string) => `Open the link for ${organization}`,
+    stay: 'Back, without opening the link',
+  },
+
+  question: {
+    title: 'Connect this account?',
+    heading: (who: string, organization: string) => `Connect GitLab user ${who} to ${organization}?`,
+    explanation: (organization: string) =>
+      `Another organization of this service has connected this GitLab account too. If you continue, scans of ${organization} can read every repository that the account can read.`,
+    doubt: (organization: string) =>
+      `Continue only if you want to connect this account to ${organization}. Nothing is connected yet.`,
+    until: (time: string) =>
+      `Without an answer by ${time}, nothing is connected and GitLab revokes the access.`,
+    yes: (organization: string) => `Connect to ${organization}`,
+    no: 'Do not connect',
   },
 
   signIn: {
@@ -75,6 +101,8 @@ export const texts = {
       heading: 'Connect using OAuth v2',
       lead: 'The easy way: sign in at GitLab and allow access. You copy nothing, and the tokens are renewed automatically.',
       button: (instance: string) => `Connect with ${instance}`,
+      asks: (asker: string, organization: string) =>
+        `${asker} asks for access to GitLab for ${organization}. GitLab is asked to allow:`,
       appHint: (slug: string) => `through the app ${slug}`,
       noApps: 'No OAuth app is set up yet. An admin can add one. Until then, use a token.',
       notAllowed: 'This link does not allow OAuth.',
@@ -85,6 +113,7 @@ export const texts = {
       refreshToken: 'Refresh token (optional)',
       app: 'Issued to the app',
       otherApp: 'another app',
+      baseUrl: 'GitLab base URL (only for another app)',
       tokenButton: 'Connect this token',
     },
     token: {
@@ -95,6 +124,7 @@ export const texts = {
       replacementHint: 'The token is stored encrypted and never shown again.',
       create: 'Create one with the right scopes',
       baseUrl: 'GitLab base URL',
+      baseUrlHint: 'The address of the GitLab that issued the token, such as https://gitlab.com.',
       group: 'Group (optional)',
       groupHint: 'Limits the connection to one group or project, such as acme/platform.',
       button: 'Connect',
@@ -104,7 +134,29 @@ export const texts = {
     opensElsewhere: 'opens GitLab in a new tab',
   },
 
+  /** What a scope allows, in words. */
+  scopes: {
+    read_user: 'Read your profile: name, user name and email address',
+    read_api: 'Read everything that you can see in GitLab: groups, projects, issues and more',
+    read_repository: 'Read (clone) the repositories that you can read',
+    write_repository: 'Read and change the repositories that you can change',
+    api: 'Read and change everything that you can change in GitLab',
+    read_registry: 'Read container images',
+    write_registry: 'Read and change container images',
+    openid: 'Learn who you are',
+    profile: 'Read your profile',
+    email: 'Read your email address',
+  } as Record<string, string>,
+
   report: {
+    unnamed: 'Enter the GitLab base URL first. The token goes nowhere before that.',
+    asks: {
+      title: 'Is this your GitLab?',
+      explanation: (host: string) =>
+        `No admin has registered ${host} here. Nothing was sent there. The server that you name gets the token.`,
+      button: (host: string) => `Ask ${host}`,
+      again: 'The token was not kept: paste the token again, then press this button.',
+    },
     waiting: 'Paste the token. GitLab checks it at once.',
     checking: 'Asking GitLab …',
     works: 'This token works',
@@ -120,11 +172,6 @@ export const texts = {
       `${scopes} allows more than scanning needs. A token with fewer scopes is safer.`,
     recommended: (scopes: string) =>
       `Without ${scopes} the token can clone repositories but cannot read the names of people, groups and projects.`,
-    signedOut: {
-      title: 'You are no longer signed in',
-      explanation: 'The link or the sign-in has ended, so the token was not checked.',
-      remedy: 'Reload this page.',
-    },
   },
 
   kinds: {
@@ -323,6 +370,17 @@ export const texts = {
       explanation: 'A connect link works for a short time only.',
       remedy: 'Ask the person who sent you this link for a new one.',
     },
+    withdrawn: {
+      title: 'This link was withdrawn',
+      explanation:
+        'A link ends with the access key that made the link. That key was deleted, has expired, or may no longer act for the organization.',
+      remedy: 'Ask the person who sent you this link for a new one.',
+    },
+    tried_too_often: {
+      title: 'This link was tried too often',
+      explanation: 'One link may start 20 sign-ins at GitLab. This link has started all of them.',
+      remedy: 'Ask the person who sent you this link for a new one.',
+    },
     unknown: {
       title: 'This link does not work',
       explanation: 'The link is incomplete, or belongs to another service.',
@@ -333,10 +391,16 @@ export const texts = {
   problem: {
     requestId: 'Request id',
     back: 'Back to GitLab Integration',
-    crossSite: {
+    crossSite: (publicUrl: string) => ({
       title: 'That came from another site',
       explanation: 'The request did not come from a page of this service, so nothing was done.',
-      remedy: 'Open this page and press the button here.',
+      remedy: `Open ${publicUrl}/connect and press the button there.`,
+    }),
+    outdated: {
+      title: 'This page is out of date',
+      explanation:
+        'Somebody has signed in or out in this browser since the page was loaded, or the page showed another organization. Nothing was done.',
+      remedy: 'Open the page again, and check which organization the page names.',
     },
   },
 
@@ -383,6 +447,11 @@ export const texts = {
       title: 'The account requires DPoP',
       explanation: 'The owner requires DPoP for API calls. Stored tokens do not work with DPoP.',
       remedy: 'Switch DPoP off in the GitLab preferences of the account, or use another account.',
+    }),
+    instance_not_registered: ({ instance }) => ({
+      title: 'This GitLab is not registered here',
+      explanation: `No admin has registered ${instance}, so no token is sent there.`,
+      remedy: 'Check the address, or ask an admin to register this GitLab.',
     }),
     not_a_gitlab: ({ instance }) => ({
       title: 'There is no GitLab at this address',
@@ -438,7 +507,8 @@ export const texts = {
     }),
     session_expired: () => ({
       title: 'This link has expired or was used',
-      explanation: 'A connect link works once, and for a short time only.',
+      explanation:
+        'A connect link works once, for a short time only, and no longer than the access key that made the link.',
       remedy: 'Ask the person who sent you this link for a new one.',
     }),
     access_denied: () => ({

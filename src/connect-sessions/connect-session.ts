@@ -1,4 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { isExpired, mayActIn, type Principal } from '../callers/principal.ts'
+import type { ConnectSessionRow } from '../db/tables.ts'
 
 export const METHODS = ['oauth', 'token'] as const
 const SECRET_BYTES = 32
@@ -8,6 +10,22 @@ const PREFIX = 'gcs_'
 export const generateSessionToken = (): string => PREFIX + randomBytes(SECRET_BYTES).toString('base64url')
 
 export const hashSessionToken = (token: string): Buffer => createHash('sha256').update(token).digest()
+
+/** Why a connect link no longer works; `withdrawn` = with the access key that made it. */
+export type LinkEnd = 'used' | 'expired' | 'withdrawn' | 'unknown'
+
+/** @param maker the access key that made the link; undefined = deleted. */
+export const linkEnd = (
+  session: ConnectSessionRow | undefined,
+  maker: Principal | undefined,
+  now: Date,
+): LinkEnd | undefined => {
+  if (!session) return 'unknown'
+  if (session.used_at !== null) return 'used'
+  if (session.expires_at <= now) return 'expired'
+  const acts = maker !== undefined && !isExpired(maker, now) && mayActIn(maker, session.organization)
+  return acts ? undefined : 'withdrawn'
+}
 
 /** The URL, if its origin is one of those to which we may send a browser; fragments and credentials are refused. */
 export const allowedReturnUrl = (text: string, returnOrigins: string[]): string | undefined => {

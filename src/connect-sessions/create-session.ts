@@ -17,7 +17,7 @@ export const createConnectSession = async (
   { db, clock }: { db: Database; clock: Clock },
   { organization, returnUrl, methods, expiresInSeconds }: NewConnectSession,
   caller: { accessKeyId: string; requestId: string },
-): Promise<{ token: string; expiresAt: Date }> => {
+): Promise<{ id: string; token: string; expiresAt: Date }> => {
   const now = new Date(clock())
   const token = generateSessionToken()
   const id = uuidv7()
@@ -41,5 +41,5 @@ export const createConnectSession = async (
       ...caller,
     })
   })
-  return { token, expiresAt }
+  return { id, token, expiresAt }
 }

@@ -1,4 +1,5 @@
-import type { Insertable } from 'kysely'
+import { type Insertable, sql } from 'kysely'
+import { EVERY_ORGANIZATION } from '../callers/principal.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectSessionRow, Tables } from '../db/tables.ts'
 
@@ -8,20 +9,6 @@ export const insertConnectSession = async (
 ): Promise<void> => {
   await db.insertInto('connect_sessions').values(row).execute()
 }
-
-/** One that is neither used nor over. */
-export const findOpenSession = (
-  db: Database,
-  tokenSha256: Buffer,
-  now: Date,
-): Promise<ConnectSessionRow | undefined> =>
-  db
-    .selectFrom('connect_sessions')
-    .selectAll()
-    .where('token_sha256', '=', tokenSha256)
-    .where('used_at', 'is', null)
-    .where('expires_at', '>', now)
-    .executeTakeFirst()
 
 /** By the token of the link, whatever became of the session. */
 export const findSessionByToken = (
@@ -33,13 +20,29 @@ export const findSessionByToken = (
 export const findSession = (db: Database, id: string): Promise<ConnectSessionRow | undefined> =>
   db.selectFrom('connect_sessions').selectAll().where('id', '=', id).executeTakeFirst()
 
-/** @returns false when it was used before. */
+/** Locks a session against others that do the same, until the end of the transaction. */
+export const lockSession = async (transaction: Database, id: string): Promise<void> => {
+  await transaction.selectFrom('connect_sessions').select('id').where('id', '=', id).forUpdate().execute()
+}
+
+/**
+ * Uses a link up. For the transaction that saves what the link connects.
+ * @returns false when the link was used before, or when the access key that made it is gone or lost the organization.
+ */
 export const markSessionUsed = async (db: Database, id: string, now: Date): Promise<boolean> => {
   const result = await db
     .updateTable('connect_sessions')
     .set({ used_at: now })
     .where('id', '=', id)
     .where('used_at', 'is', null)
+    .where(
+      sql<boolean>`exists (
+        select from access_keys
+        where access_keys.id = connect_sessions.access_key_id
+          and (access_keys.expires_at is null or access_keys.expires_at > ${now}::timestamptz)
+          and access_keys.organizations && array[connect_sessions.organization, ${EVERY_ORGANIZATION}::text]
+      )`,
+    )
     .executeTakeFirstOrThrow()
   return result.numUpdatedRows > 0n
 }

@@ -14,7 +14,7 @@ export type Receipt = {
   issuedToUs: boolean
 }
 
-/** As long as a person may think about "Not you?". */
+/** As long as a person may think about "Not you?", and about a question before connecting. */
 export const RECEIPT_SECONDS = 900
 
 export const createReceipts = (deps: SealedCookieDeps): SealedCookie<Receipt> =>

@@ -37,7 +37,8 @@ export type TokenFinding =
 /**
  * Whether a token may be connected here, and as what. Asks GitLab what the token is, then checks in this order:
  * `refuse`, the scopes, and that the token reaches the group. Stores nothing.
- * @throws {Problem} invalid_request when baseUrl is not the URL of a server
+ * @throws {Problem} invalid_request when baseUrl is not the URL of a server; instance_not_registered where the
+ *   configuration refuses a server that nobody has registered: the token is not sent
  */
 export const checkToken = async (
   { db, clock, instanceClients }: CheckDeps,

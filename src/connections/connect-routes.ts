@@ -80,7 +80,7 @@ const verify = {
     { base_url: Type.Optional(BaseUrl), token: Token('Any kind of GitLab token.', FAKE_TOKEN) },
     { additionalProperties: false, examples: [{ token: FAKE_TOKEN }] },
   ),
-  response: { 200: refTo(Verification), ...problemsWithBody() },
+  response: { 200: refTo(Verification), ...problemsWithBody('instance_not_registered') },
 }
 
 const accessToken = {
@@ -109,7 +109,7 @@ const accessToken = {
   response: {
     200: refTo(Connection),
     201: refTo(Connection),
-    ...problemsWithBody('not_found', 'group_out_of_reach', ...TOKEN_REFUSALS),
+    ...problemsWithBody('not_found', 'group_out_of_reach', 'instance_not_registered', ...TOKEN_REFUSALS),
   },
 }
 
@@ -140,7 +140,7 @@ const oauthToken = {
   response: {
     200: refTo(Connection),
     201: refTo(Connection),
-    ...problemsWithBody('not_found', ...TOKEN_REFUSALS),
+    ...problemsWithBody('not_found', 'instance_not_registered', ...TOKEN_REFUSALS),
   },
 }
 

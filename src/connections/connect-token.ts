@@ -9,7 +9,12 @@ import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
 import { type CheckedToken, requireAcceptable, requireSelfRotation } from './check-token.ts'
-import { type ConnectedToken, type SavedConnection, saveConnection } from './save-connection.ts'
+import {
+  type Alongside,
+  type ConnectedToken,
+  type SavedConnection,
+  saveConnection,
+} from './save-connection.ts'
 
 export type PastedAccessToken = {
   organization: string
@@ -36,25 +41,35 @@ const refuseAllButOAuth = ({ kind }: TokenFacts): Problem | undefined =>
         'This is a personal, group or project access token: connect it with POST /v1/connections/personal-access-token.',
       )
 
-/** Connects a personal, group or project access token; GitLab verifies it first. */
+/**
+ * Connects a personal, group or project access token; GitLab verifies it first.
+ * @param alongside what has to happen together with it, or not at all.
+ */
 export const connectAccessToken = async (
   access: GitLabAccess,
   { organization, name, baseUrl, token, group, autoRotate = false }: PastedAccessToken,
   actor: Actor,
+  alongside?: Alongside,
 ): Promise<SavedConnection> => {
   const checked = await requireAcceptable(access, { baseUrl, token, group, refuse: refuseOAuth })
   const groupPath = (checked.group ?? (await findHomePath(access, checked, token))).toLowerCase()
   if (autoRotate) requireSelfRotation(checked.facts)
-  return save(access, checked, actor, {
-    organization,
-    name,
-    method: 'token',
-    groupPath,
-    autoRotate,
-    oauthAppId: null,
-    accessToken: token,
-    refreshToken: null,
-  })
+  return save(
+    access,
+    checked,
+    actor,
+    {
+      organization,
+      name,
+      method: 'token',
+      groupPath,
+      autoRotate,
+      oauthAppId: null,
+      accessToken: token,
+      refreshToken: null,
+    },
+    alongside,
+  )
 }
 
 /** The path of the group or project that a token belongs to. '' = it belongs to none, or GitLab does not tell. */
@@ -78,11 +93,15 @@ export type PastedOAuthToken = {
   oauthApp?: string | undefined
 }
 
-/** Connects an OAuth access token that was obtained elsewhere. Without refresh token and app it cannot be refreshed. */
+/**
+ * Connects an OAuth access token that was obtained elsewhere; without refresh token and app it lives until its end.
+ * @param alongside what has to happen together with it, or not at all.
+ */
 export const connectOAuthToken = async (
   access: GitLabAccess,
   { organization, name, baseUrl, accessToken, refreshToken, oauthApp }: PastedOAuthToken,
   actor: Actor,
+  alongside?: Alongside,
 ): Promise<SavedConnection> => {
   if ((refreshToken === undefined) !== (oauthApp === undefined)) {
     throw invalidField(
@@ -92,16 +111,22 @@ export const connectOAuthToken = async (
   }
   const checked = await requireAcceptable(access, { baseUrl, token: accessToken, refuse: refuseAllButOAuth })
   const app = oauthApp === undefined ? undefined : await requireApp(access.db, checked, oauthApp)
-  return save(access, checked, actor, {
-    organization,
-    name,
-    method: 'oauth',
-    groupPath: '',
-    autoRotate: false,
-    oauthAppId: app?.id ?? null,
-    accessToken,
-    refreshToken: refreshToken ?? null,
-  })
+  return save(
+    access,
+    checked,
+    actor,
+    {
+      organization,
+      name,
+      method: 'oauth',
+      groupPath: '',
+      autoRotate: false,
+      oauthAppId: app?.id ?? null,
+      accessToken,
+      refreshToken: refreshToken ?? null,
+    },
+    alongside,
+  )
 }
 
 /** The app to which GitLab issued a token. */
@@ -129,6 +154,7 @@ const save = async (
   { instance, facts }: CheckedToken,
   actor: Actor,
   given: Given,
+  alongside: Alongside | undefined,
 ): Promise<SavedConnection> => {
   const now = new Date(clock())
   const stored = await ensureStored(db, instance)
@@ -143,5 +169,5 @@ const save = async (
     expiresAt,
     verifiedAt: now,
   }
-  return saveConnection(db, vault, token, { ...actor, at: now })
+  return saveConnection(db, vault, token, { ...actor, at: now }, alongside)
 }

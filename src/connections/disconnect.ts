@@ -5,7 +5,7 @@ import { refusalOf } from '../gitlab/refusal.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
-import { openClientSecret } from '../oauth-apps/save-oauth-app.ts'
+import { revokeToken } from '../oauth-apps/revoke-token.ts'
 import { claimForPerson } from '../token-lifecycle/claim.ts'
 import type { TokenSaver } from '../token-lifecycle/token-saver.ts'
 import { VaultError } from '../vault/vault.ts'
@@ -79,13 +79,13 @@ const revokeAtGitLab = async (
   row: ConnectionRow,
   instance: InstanceRow,
 ): Promise<string | undefined> => {
-  const client = instanceClients.for(instance)
   const token = await vault.open(row.access_token, {
     ownerId: row.id,
     version: row.token_version,
     use: 'access',
   })
   if (row.method === 'token') {
+    const client = instanceClients.for(instance)
     const answer = await client.send({ method: 'DELETE', path: '/api/v4/personal_access_tokens/self', token })
     if (answer.kind === 'answer' && answer.status === 204) return undefined
     const refusal = refusalOf(answer, instance.base_url)
@@ -96,13 +96,7 @@ const revokeAtGitLab = async (
   const app = row.oauth_app_id === null ? undefined : await findOAuthApp(db, row.oauth_app_id)
   if (!app)
     return 'The token was obtained elsewhere: only the application that it was issued to can revoke it.'
-  // Revoking either half revokes both (RFC 7009; doorkeeper keeps them in one row).
-  const answer = await client.send({
-    method: 'POST',
-    path: '/oauth/revoke',
-    form: { token },
-    basicAuth: { username: app.client_id, password: await openClientSecret(vault, app) },
-  })
-  if (answer.kind === 'answer' && answer.status === 200) return undefined
-  return refusalOf(answer, instance.base_url)?.detail ?? 'GitLab did not let the OAuth app revoke its token.'
+  const revocation = await revokeToken({ vault, instanceClients }, app, instance, token)
+  if (revocation.revoked) return undefined
+  return revocation.refusal?.detail ?? 'GitLab did not let the OAuth app revoke its token.'
 }

@@ -50,7 +50,23 @@ export const lockConnectionByIdentity = (
     .forUpdate()
     .executeTakeFirst()
 
-/** @returns false when another transaction was first with the same identity. */
+/** Whether a GitLab account is connected in an organization other than this one, by whatever method. */
+export const isConnectedElsewhere = async (
+  db: Database,
+  { organization, instanceId, gitlabUserId }: Record<'organization' | 'instanceId' | 'gitlabUserId', string>,
+): Promise<boolean> => {
+  const row = await db
+    .selectFrom('connections')
+    .select('id')
+    .where('gitlab_user_id', '=', gitlabUserId)
+    .where('instance_id', '=', instanceId)
+    .where('organization', '<>', organization)
+    .limit(1)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** @returns false when another transaction inserted the same identity first. */
 export const insertConnection = async (transaction: Database, row: NewConnectionRow): Promise<boolean> => {
   const inserted = await transaction
     .insertInto('connections')

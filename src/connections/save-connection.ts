@@ -29,6 +29,9 @@ export type ConnectedToken = {
 
 export type SavedConnection = { id: string; created: boolean }
 
+/** Work in the transaction that saves a connection. What it throws undoes both. */
+export type Alongside = (transaction: Database) => Promise<void>
+
 /**
  * Stores a token that a person just gave us.
  *
@@ -44,7 +47,7 @@ export const saveConnection = (
   vault: Vault,
   token: ConnectedToken,
   event: Pick<AuditEvent, 'accessKeyId' | 'requestId'> & { at: Date },
-  alongside: (transaction: Database) => Promise<void> = async () => undefined,
+  alongside: Alongside = async () => undefined,
 ): Promise<SavedConnection> =>
   db.transaction().execute(async (transaction) => {
     const identity: Identity = {

@@ -95,7 +95,10 @@ type AuthorizationRequests = {
    * connection has them.
    */
   grant_jwe: string | null
+  /** null while the grant waits for a person. */
   granted_at: Date | null
+  /** Until when a person may say yes to the grant; past it the grant is to be revoked and forgotten. null = no question. */
+  confirm_until: Date | null
 }
 
 type Connections = {

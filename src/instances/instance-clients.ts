@@ -1,12 +1,18 @@
 import { LRUCache } from 'lru-cache'
 import type { InstanceRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
 import { createHttpClient, type GitLabClientOptions, type GitLabHttpClient } from '../gitlab/http-client.ts'
 
 /** The id of an instance that is not stored: nobody has registered it, nor connected an account there. */
 export const UNREGISTERED_ID = '00000000-0000-0000-0000-000000000000'
 
 export type InstanceClients = {
-  /** The client for an instance as it is now; kept while its trust profile stays the same. */
+  /** Whether there are clients for servers that nobody has registered. */
+  unregistered: 'allow' | 'refuse'
+  /**
+   * The client for an instance as it is now; kept while its trust profile stays the same.
+   * @throws {Problem} instance_not_registered where the configuration refuses servers that nobody has registered
+   */
   for(
     instance: Pick<InstanceRow, 'id' | 'version' | 'base_url' | 'allow_private_network' | 'ca_certificate'>,
   ): GitLabHttpClient
@@ -17,13 +23,19 @@ const KEPT_CLIENTS = 1_000
 /** Addresses that nobody has registered, as somebody verifies a token there. */
 const KEPT_STRANGERS = 100
 
-export const createInstanceClients = (options: GitLabClientOptions): InstanceClients => {
+/** @param unregistered whether there are clients for servers that nobody has registered; `allow` when left out. */
+export const createInstanceClients = ({
+  unregistered = 'allow',
+  ...options
+}: GitLabClientOptions & { unregistered?: 'allow' | 'refuse' }): InstanceClients => {
   // Never closed before the end: a refresh may be in flight, and its answer the only copy of a token. Nor strangers:
   // whoever asks many of them would cut the calls of others.
   const registered = new LRUCache<string, GitLabHttpClient>({ max: KEPT_CLIENTS })
   const strangers = new LRUCache<string, GitLabHttpClient>({ max: KEPT_STRANGERS })
   return {
+    unregistered,
     for({ id, version, base_url, allow_private_network, ca_certificate }) {
+      if (id === UNREGISTERED_ID && unregistered === 'refuse') throw notRegistered(base_url)
       const clients = id === UNREGISTERED_ID ? strangers : registered
       const key = `${id}:${version}:${base_url}`
       const kept = clients.get(key)
@@ -46,3 +58,9 @@ export const createInstanceClients = (options: GitLabClientOptions): InstanceCli
     },
   }
 }
+
+const notRegistered = (baseUrl: string): Problem =>
+  new Problem(
+    'instance_not_registered',
+    `${baseUrl} is not registered here, so no token is sent there. An admin can register it (POST /v1/instances).`,
+  )

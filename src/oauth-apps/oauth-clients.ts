@@ -1,4 +1,4 @@
-import cookie from '@fastify/cookie'
+import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
 import type { FastifyOAuth2Options, OAuth2Namespace } from '@fastify/oauth2'
 import Fastify, {
   type FastifyInstance,
@@ -19,12 +19,19 @@ import { classifyTokenError, readTokenSet, type TokenAnswer } from './token-answ
 
 /** The OAuth 2.0 client of one registered app (RFC 6749), run by @fastify/oauth2. */
 export type OAuthClient = {
-  /** Sets the state and PKCE cookies on the reply. */
-  authorizationUrl(request: FastifyRequest, reply: FastifyReply, state: string): Promise<string>
-  /** Whether the state parameter is the one that this browser was given. */
-  isStateOfBrowser(request: FastifyRequest): boolean
+  /**
+   * Sets the state and PKCE cookies on the reply.
+   * @param flow tells the flows of one browser apart: each has cookies of its own, so two tabs do not disturb each other.
+   */
+  authorizationUrl(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    { state, flow }: { state: string; flow: string },
+  ): Promise<string>
+  /** Whether the state parameter is the one that this browser was given for this flow. */
+  isStateOfBrowser(request: FastifyRequest, flow: string): boolean
   /** Checks the state against the cookie, clears the cookies, and exchanges the code (RFC 6749, section 4.1.3). */
-  exchangeCode(request: FastifyRequest, reply: FastifyReply): Promise<TokenAnswer>
+  exchangeCode(request: FastifyRequest, reply: FastifyReply, flow: string): Promise<TokenAnswer>
   /** RFC 6749, section 6. Never retries: what to do about no answer is the caller's decision. */
   refresh(refreshToken: string): Promise<TokenAnswer>
 }
@@ -70,14 +77,37 @@ const install = (
     throw new Error('The OAuth client does not take what is stored of this app or its instance')
   })
 
+type CookiesOfFlow = Pick<FastifyRequest, 'query' | 'cookies'>
+
+/** The plugin knows one name for each cookie; in the browser the flow is a part of the name. */
+const nameOfFlow = (name: string, flow: string): string => `${name}-${flow}`
+
+/** What the plugin reads of a request: the query, and the cookies of one flow under the names that it knows. */
+const requestOfFlow = ({ query, cookies }: FastifyRequest, flow: string): FastifyRequest => {
+  const ending = nameOfFlow('', flow)
+  const own = Object.entries(cookies)
+    .filter(([name]) => name.endsWith(ending))
+    .map(([name, value]) => [name.slice(0, -ending.length), value])
+  return { query, cookies: Object.fromEntries(own) } as unknown as FastifyRequest
+}
+
+/** What the plugin does to a reply: it sets and clears the cookies of one flow. */
+const replyOfFlow = (reply: FastifyReply, flow: string): FastifyReply =>
+  ({
+    setCookie: (name: string, value: string, options: CookieSerializeOptions) =>
+      reply.setCookie(nameOfFlow(name, flow), value, options),
+    clearCookie: (name: string, options: CookieSerializeOptions) =>
+      reply.clearCookie(nameOfFlow(name, flow), options),
+  }) as unknown as FastifyReply
+
+/** Whether the state parameter is the one that this browser was given. */
+type StateCheck = (request: CookiesOfFlow) => boolean
+
 const pluginOptions = async (
   app: OAuthAppRow,
   instance: InstanceRow,
   deps: Deps,
-  {
-    stateCookie,
-    isStateOfBrowser,
-  }: { stateCookie: string; isStateOfBrowser(request: FastifyRequest): boolean },
+  { stateCookie, isState }: { stateCookie: string; isState: StateCheck },
 ): Promise<FastifyOAuth2Options> => {
   const client = deps.instanceClients.for(instance)
   const { pathname } = new URL(instance.base_url)
@@ -115,7 +145,7 @@ const pluginOptions = async (
     },
     generateStateFunction: (request: FastifyRequest) => states.get(request)!,
     checkStateFunction: ((request: FastifyRequest, done: (error?: Error) => void) => {
-      if (isStateOfBrowser(request)) done()
+      if (isState(request)) done()
       else done(new InvalidStateError('The state is not the one of this browser'))
     }) as NonNullable<FastifyOAuth2Options['checkStateFunction']>,
   }
@@ -128,11 +158,11 @@ const build = async (
 ): Promise<{ client: OAuthClient; close(): Promise<void> }> => {
   const client = deps.instanceClients.for(instance)
   const stateCookie = cookieName(`oauth-state-${app.slug}`, deps.publicUrl)
-  const isStateOfBrowser = (request: FastifyRequest): boolean => {
-    const { state } = request.query as { state?: string }
-    return state !== undefined && state !== '' && request.cookies[stateCookie] === state
+  const isState: StateCheck = ({ query, cookies }) => {
+    const { state } = query as { state?: string }
+    return state !== undefined && state !== '' && cookies[stateCookie] === state
   }
-  const options = await pluginOptions(app, instance, deps, { stateCookie, isStateOfBrowser })
+  const options = await pluginOptions(app, instance, deps, { stateCookie, isState })
   // Never listens: it only carries the plugin, which takes one fixed client per instance.
   const carrier = Fastify() as unknown as FastifyInstance & { gitlab: OAuth2Namespace }
   await carrier.register(cookie)
@@ -165,13 +195,19 @@ const build = async (
   return {
     close: () => carrier.close(),
     client: {
-      isStateOfBrowser,
-      async authorizationUrl(request, reply, state) {
-        states.set(request, state)
-        return carrier.gitlab.generateAuthorizationUri(request, reply)
+      isStateOfBrowser: (request, flow) => isState(requestOfFlow(request, flow)),
+      async authorizationUrl(request, reply, { state, flow }) {
+        const ofFlow = requestOfFlow(request, flow)
+        states.set(ofFlow, state)
+        return carrier.gitlab.generateAuthorizationUri(ofFlow, replyOfFlow(reply, flow))
       },
-      exchangeCode: (request, reply) =>
-        answerOf(() => carrier.gitlab.getAccessTokenFromAuthorizationCodeFlow(request, reply)),
+      exchangeCode: (request, reply, flow) =>
+        answerOf(() =>
+          carrier.gitlab.getAccessTokenFromAuthorizationCodeFlow(
+            requestOfFlow(request, flow),
+            replyOfFlow(reply, flow),
+          ),
+        ),
       refresh: (refreshToken) =>
         answerOf(() =>
           carrier.gitlab.getNewAccessTokenUsingRefreshToken({ refresh_token: refreshToken } as never, {}),

@@ -1,5 +1,6 @@
+import type { Logger } from 'pino'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import type { OAuthClients } from '../oauth-apps/oauth-clients.ts'
 
 /** What the OAuth flow works with. */
-export type FlowDeps = GitLabAccess & { oauthClients: OAuthClients }
+export type FlowDeps = GitLabAccess & { oauthClients: OAuthClients; logger: Logger }

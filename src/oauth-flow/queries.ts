@@ -26,6 +26,16 @@ export const consumeAuthorizationRequest = async (db: Database, id: string, now:
   return result.numUpdatedRows > 0n
 }
 
+/** How many flows a connect session has begun. */
+export const countAuthorizationRequests = async (db: Database, connectSessionId: string): Promise<number> => {
+  const { count } = await db
+    .selectFrom('authorization_requests')
+    .select(({ fn }) => fn.countAll<string>().as('count'))
+    .where('connect_session_id', '=', connectSessionId)
+    .executeTakeFirstOrThrow()
+  return Number(count)
+}
+
 export const saveGrant = async (db: Database, id: string, grantJwe: string, now: Date): Promise<void> => {
   await db
     .updateTable('authorization_requests')
@@ -34,19 +44,70 @@ export const saveGrant = async (db: Database, id: string, grantJwe: string, now:
     .execute()
 }
 
+/** Lets a grant wait for a person. Without granted_at no broker, of an earlier version either, completes it by itself. */
+export const saveQuestion = async (
+  db: Database,
+  id: string,
+  grantJwe: string,
+  until: Date,
+): Promise<void> => {
+  await db
+    .updateTable('authorization_requests')
+    .set({ grant_jwe: grantJwe, granted_at: null, confirm_until: until })
+    .where('id', '=', id)
+    .where('grant_jwe', 'is not', null)
+    .where('confirm_until', 'is', null)
+    .execute()
+}
+
+/** Longer ago than any question: the grant is given up, whatever the clocks say. */
+const GIVEN_UP = new Date(0)
+
+/** Gives a grant up. @returns the request; undefined when it has no grant any more, because it became a connection. */
+export const markToDrop = (db: Database, id: string): Promise<AuthorizationRequestRow | undefined> =>
+  db
+    .updateTable('authorization_requests')
+    .set({ granted_at: null, confirm_until: GIVEN_UP })
+    .where('id', '=', id)
+    .where('grant_jwe', 'is not', null)
+    .returningAll()
+    .executeTakeFirst()
+
+/** For the transaction that makes a connection of a grant. @returns false when the grant is gone or given up. */
+export const takeGrant = async (transaction: Database, id: string, now: Date): Promise<boolean> => {
+  const result = await transaction
+    .updateTable('authorization_requests')
+    .set({ grant_jwe: null, confirm_until: null })
+    .where('id', '=', id)
+    .where('grant_jwe', 'is not', null)
+    .where(({ or, eb }) => or([eb('confirm_until', 'is', null), eb('confirm_until', '>', now)]))
+    .executeTakeFirstOrThrow()
+  return result.numUpdatedRows > 0n
+}
+
 export const forgetGrant = async (db: Database, id: string): Promise<void> => {
   await db.updateTable('authorization_requests').set({ grant_jwe: null }).where('id', '=', id).execute()
 }
 
-export type PendingGrant = { id: string }
-
 /** Grants that GitLab issued and that no connection has yet: GitLab did not say whose they are. */
-export const findPendingGrants = (db: Database, before: Date, limit: number): Promise<PendingGrant[]> =>
+export const findPendingGrants = (db: Database, before: Date, limit: number): Promise<{ id: string }[]> =>
   db
     .selectFrom('authorization_requests')
     .select('id')
     .where('grant_jwe', 'is not', null)
+    .where('confirm_until', 'is', null)
     .where('granted_at', '<=', before)
     .orderBy('granted_at')
+    .limit(limit)
+    .execute()
+
+/** Grants that were given up, or to which nobody said yes in time. */
+export const findGrantsToDrop = (db: Database, now: Date, limit: number): Promise<{ id: string }[]> =>
+  db
+    .selectFrom('authorization_requests')
+    .select('id')
+    .where('grant_jwe', 'is not', null)
+    .where('confirm_until', '<=', now)
+    .orderBy('confirm_until')
     .limit(limit)
     .execute()

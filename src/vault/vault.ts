@@ -3,11 +3,19 @@ import { CompactEncrypt, type CompactJWEHeaderParameters, compactDecrypt, errors
 import { validate as isUuid } from 'uuid'
 import type { KeyRing } from './key-ring.ts'
 
-export type SecretUse = 'access' | 'refresh' | 'client_secret' | 'grant' | 'state' | 'spool' | 'cookie'
+export type SecretUse =
+  | 'access'
+  | 'refresh'
+  | 'client_secret'
+  | 'grant'
+  | 'state'
+  | 'spool'
+  | 'cookie'
+  | 'form'
 
 /** What a ciphertext belongs to: it opens there and nowhere else. */
 export type SecretBinding = {
-  /** Connection id, OAuth app id for a client secret, or the name of a cookie. */
+  /** Connection id, OAuth app id for a client secret, or the name of a cookie or kind of form. */
   ownerId: string
   /** Token version, or OAuth app version. */
   version: number

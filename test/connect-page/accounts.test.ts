@@ -176,7 +176,7 @@ test('a token is rotated, and an OAuth account is connected and reconnected', as
   await page.getByLabel('Organization').last().fill('globex')
   await page.getByRole('button', { name: 'Continue' }).click()
   await page.getByRole('heading', { name: 'Connect an account to globex' }).waitFor()
-  await page.getByRole('link', { name: /^Connect with/ }).click()
+  await page.getByRole('button', { name: /^Connect with/ }).click()
   await throughGitLab(page, { user: 'Maria Rossi' })
   await page.getByText('You connected GitLab user maria to globex.').waitFor()
   const maria = page.getByRole('article', { name: 'Maria Rossi' })
@@ -184,7 +184,7 @@ test('a token is rotated, and an OAuth account is connected and reconnected', as
 
   clock.advance(600)
   await page.goto(`${broker.url}/connect`)
-  await maria.getByRole('link', { name: 'Reconnect' }).click()
+  await maria.getByRole('button', { name: 'Reconnect' }).click()
   await page.getByText('GitLab user maria was connected to globex already').waitFor()
   t.match((await broker.get('/v1/connections?organization=globex')).body.items, [{ token_version: 2 }])
 })
@@ -204,11 +204,11 @@ test('a manager connects a token only to organizations of their key', async (t, 
   await page.goto(`${broker.url}/connect?organization=initech`)
   await page.getByRole('alert').getByText('That is not one of your organizations').waitFor()
   await page.goto(`${broker.url}/connect?organization=acme`)
-  await page.evaluate(
-    `document.querySelector('form[action$="/connect/token"] [name=organization]').value = 'initech'`,
-  )
+  await page.evaluate(`document.querySelector('form[action$="/connect/token"]')
+    .insertAdjacentHTML('beforeend', '<input type="hidden" name="organization" value="initech">')`)
+  await form.baseUrl.fill(simulator.url)
   await form.token.fill(token('tom', SCOPES))
   await form.connect.click()
-  await page.getByRole('alert').getByText('This is not allowed here').waitFor()
+  await page.getByRole('alert').getByText('This page is out of date').waitFor()
   t.same((await broker.get('/v1/connections?organization=initech')).body.items, [])
 })

@@ -12,7 +12,7 @@ test('a person connects by OAuth, from the link to the confirmation of who it wa
   await page.goto(await link())
   t.equal(page.url(), `${broker.url}/connect`, 'the token of the link is gone from the address')
   await page.getByText('You are connecting GitLab for acme.').waitFor()
-  await page.getByRole('link', { name: /^Connect with/ }).click()
+  await page.getByRole('button', { name: /^Connect with/ }).click()
   await throughGitLab(page, { user: 'Maria Rossi' })
 
   await page.getByText('You connected GitLab user maria to acme.').waitFor()
@@ -31,7 +31,7 @@ test('who was it not undoes it, revokes it at GitLab, and uses the same link aga
 }) => {
   const { page } = await open()
   await page.goto(await link())
-  await page.getByRole('link', { name: /^Connect with/ }).click()
+  await page.getByRole('button', { name: /^Connect with/ }).click()
   await throughGitLab(page, { user: 'Maria Rossi' })
   await page.getByText('Not maria?').waitFor()
   await page.getByRole('button', { name: 'Not me: disconnect' }).click()
@@ -42,7 +42,7 @@ test('who was it not undoes it, revokes it at GitLab, and uses the same link aga
   t.equal(issued.length, 1, 'revoked at GitLab')
 
   await page.context().clearCookies({ name: '_gitlab_session' })
-  await page.getByRole('link', { name: /^Connect with/ }).click()
+  await page.getByRole('button', { name: /^Connect with/ }).click()
   await throughGitLab(page, { user: 'Tom Novak' })
   await page.getByText('You connected GitLab user tom to acme.').waitFor()
 })
@@ -58,7 +58,7 @@ test('a connection that was there before cannot be undone by who only renewed it
     'GitLab user maria was connected to acme already',
   ]) {
     await page.goto(await link())
-    await page.getByRole('link', { name: /^Connect with/ }).click()
+    await page.getByRole('button', { name: /^Connect with/ }).click()
     if (words.startsWith('You')) await throughGitLab(page, { user: 'Maria Rossi' })
     await page.getByText(words).waitFor()
   }
@@ -73,12 +73,12 @@ test('who denies at GitLab reads that nothing was connected, and can begin again
 }) => {
   const { page } = await open()
   await page.goto(await link())
-  await page.getByRole('link', { name: /^Connect with/ }).click()
+  await page.getByRole('button', { name: /^Connect with/ }).click()
   await throughGitLab(page, { user: 'Maria Rossi', choice: 'Deny' })
 
   await page.getByRole('alert').getByText('Access was not granted').waitFor()
   t.same((await broker.get('/v1/connections')).body.items, [])
-  await page.getByRole('link', { name: /^Connect with/ }).click()
+  await page.getByRole('button', { name: /^Connect with/ }).click()
   await page.getByRole('button', { name: 'Authorize' }).click()
   await page.getByText('You connected GitLab user maria to acme.').waitFor()
 })
@@ -140,7 +140,14 @@ test('every refusal of a token says what helps, before and after Connect', async
   }).accessToken
   const newToken = `${simulator.url}/-/user_settings/personal_access_tokens?name=Code+scanning&scopes=read_api,read_repository,read_user`
 
-  const refusals: { token: string; words: string; group?: string; baseUrl?: string; href?: string }[] = [
+  const refusals: {
+    token: string
+    words: string
+    group?: string
+    baseUrl?: string
+    asks?: string
+    href?: string
+  }[] = [
     { token: 'glpat-FAKE-never-issued-here', words: 'GitLab does not know this token', href: newToken },
     { token: expired, words: 'The token has expired', href: newToken },
     { token: revoked, words: 'The token was revoked', href: newToken },
@@ -162,17 +169,19 @@ test('every refusal of a token says what helps, before and after Connect', async
     {
       token: token('maria', ['read_repository']),
       baseUrl: 'http://10.0.0.1',
+      asks: 'Ask 10.0.0.1',
       words: 'This address is not allowed',
     },
   ]
   const { page } = await open()
   await page.goto(await link({ expires_in: 3600 }))
-  for (const { token: pasted, words, group = '', baseUrl = simulator.url, href } of refusals) {
+  for (const { token: pasted, words, group = '', baseUrl = simulator.url, asks, href } of refusals) {
     await t.test(words, async (t) => {
       const form = tokenForm(page)
       await form.baseUrl.fill(baseUrl)
       await form.group.fill(group)
       await form.token.fill(pasted)
+      if (asks) await form.report.getByRole('button', { name: asks }).click()
       await form.report.getByText(words).first().waitFor()
       if (href) t.equal(await form.report.getByRole('link').getAttribute('href'), href)
 
@@ -244,7 +253,7 @@ test('a link ends: used, expired and unknown ones say so, and connect nothing', 
   await other.goto(late)
   await other.getByText('You are connecting GitLab for acme.').waitFor()
   clock.advance(61)
-  await other.getByRole('link', { name: /^Connect with/ }).click()
+  await other.getByRole('button', { name: /^Connect with/ }).click()
   await other.getByText('This link has expired').first().waitFor()
   t.equal((await other.goto(late))?.status(), 410)
   await other.getByText('This link has expired').waitFor()
@@ -257,10 +266,10 @@ test('a link that allows one method offers no other', async (t, { open, link }) 
   const { page } = await open()
   await page.goto(await link({ methods: ['oauth'] }))
   t.equal(await page.locator('form[action$="/connect/token"]').count(), 0)
-  await page.getByRole('link', { name: /^Connect with/ }).waitFor()
+  await page.getByRole('button', { name: /^Connect with/ }).waitFor()
   const other = (await open()).page
   await other.goto(await link({ methods: ['token'] }))
-  t.equal(await other.getByRole('link', { name: /^Connect with/ }).count(), 0)
+  t.equal(await other.getByRole('button', { name: /^Connect with/ }).count(), 0)
   await tokenForm(other).token.waitFor()
 })
 

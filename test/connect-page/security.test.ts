@@ -1,38 +1,13 @@
 import t from 'tap'
-import { ADMIN_KEY, type Answer, connectByOAuth, type Stage, setStage } from '../support/broker.ts'
+import { ADMIN_KEY, connectByOAuth, type Stage, setStage } from '../support/broker.ts'
+import { type Browser, createBrowser, formTo } from '../support/page-forms.ts'
 
-/** A browser without a face: keeps cookies, and says from where a form was sent. */
-const createVisitor = ({ broker }: Pick<Stage, 'broker'>) => {
-  const cookies = new Map<string, string>()
-  const keep = (answer: Answer): Answer => {
-    for (const line of answer.headers.getSetCookie()) {
-      const [pair = ''] = line.split(';')
-      const [name = ''] = pair.split('=')
-      const value = pair.slice(name.length + 1)
-      if (value === '') cookies.delete(name)
-      else cookies.set(name, value)
-    }
-    return answer
-  }
-  const cookie = () => [...cookies].map(([name, value]) => `${name}=${value}`).join('; ')
-  return {
-    cookies,
-    get: async (path: string, headers: Record<string, string> = {}) =>
-      keep(await broker.get(path, { key: null, headers: { cookie: cookie(), ...headers } })),
-    send: async (path: string, fields: Record<string, string> = {}, headers: Record<string, string> = {}) =>
-      keep(
-        await broker.request('POST', path, {
-          key: null,
-          rawBody: new URLSearchParams(fields).toString(),
-          headers: {
-            cookie: cookie(),
-            'content-type': 'application/x-www-form-urlencoded',
-            'sec-fetch-site': 'same-origin',
-            ...headers,
-          },
-        }),
-      ),
-  }
+const createVisitor = ({ broker }: Pick<Stage, 'broker'>) => createBrowser(broker, broker.publicUrl)
+
+/** Signs in, and reads the page of the accounts. */
+const signIn = async (visitor: Browser, key = ADMIN_KEY) => {
+  t.equal((await visitor.send('/connect/sign-in', { access_key: key })).status, 303)
+  return visitor.get('/connect')
 }
 
 const linkPath = async ({ broker }: Pick<Stage, 'broker'>, body: object = {}): Promise<string> => {
@@ -84,37 +59,48 @@ t.test('files of the page may be kept for ever, and a path of another version is
   }
 })
 
-t.test('a form or an OAuth link of another site does nothing', async (t) => {
+t.test('a form of another site does nothing, whatever it holds', async (t) => {
   const stage = await setStage(t)
   const { broker, simulator } = stage
   const visitor = createVisitor(stage)
-  await visitor.get(await linkPath(stage))
-  const fields = { token: tokenOf(stage), base_url: simulator.url }
+  const { text } = await visitor.open(await linkPath(stage))
+  const session = formTo(text, '/connect/oauth/simulator').fields
+  const fields = { ...session, token: tokenOf(stage), base_url: simulator.url }
+  const origin = broker.url
   const foreign: Record<string, string>[] = [
-    { 'sec-fetch-site': 'cross-site' },
-    { 'sec-fetch-site': 'same-site' },
-    { 'sec-fetch-site': 'none' },
+    { 'sec-fetch-site': 'cross-site', origin: 'https://evil.example.com' },
+    { 'sec-fetch-site': 'same-site', origin },
+    { 'sec-fetch-site': 'none', origin },
+    { 'sec-fetch-site': 'cross-site', origin },
+    // A host name of theirs that leads to us: "same-origin" for the browser.
+    { 'sec-fetch-site': 'same-origin', origin: 'http://rebound.example.com' },
+    { 'sec-fetch-site': 'same-origin', origin: 'null' },
   ]
   for (const headers of foreign) {
-    t.equal((await visitor.send('/connect/token', fields, headers)).status, 403, JSON.stringify(headers))
-    t.equal((await visitor.send('/connect/sign-in', { access_key: ADMIN_KEY }, headers)).status, 403)
-    t.equal((await visitor.get('/connect/oauth/simulator', headers)).status, 403)
+    const words = JSON.stringify(headers)
+    t.equal((await visitor.send('/connect/token', fields, headers)).status, 403, words)
+    t.equal((await visitor.send('/connect/sign-in', { access_key: ADMIN_KEY }, headers)).status, 403, words)
+    t.equal((await visitor.send('/connect/oauth/simulator', session, headers)).status, 403, words)
+    t.equal((await visitor.send('/connect/confirm', session, headers)).status, 403, words)
+    t.equal((await visitor.send('/connect/open', session, headers)).status, 403, words)
   }
-  t.equal((await visitor.get('/connect/oauth/simulator')).status, 403, 'nobody says where it comes from')
   t.same((await broker.get('/v1/connections')).body.items, [])
+  t.same(await broker.db.selectFrom('authorization_requests').select('id').execute(), [])
 
   /** A browser without Fetch Metadata says its origin. */
-  const signInFrom = (origin: string) =>
+  const signInFrom = (headers: Record<string, string>) =>
     broker.request('POST', '/connect/sign-in', {
       key: null,
       rawBody: new URLSearchParams({ access_key: ADMIN_KEY }).toString(),
-      headers: { 'content-type': 'application/x-www-form-urlencoded', origin },
+      headers: { 'content-type': 'application/x-www-form-urlencoded', ...headers },
     })
-  t.equal((await signInFrom(broker.url)).status, 303)
-  for (const origin of ['https://evil.example.com', 'null', `${broker.url}.evil.example.com`]) {
-    t.equal((await signInFrom(origin)).status, 403, origin)
+  t.equal((await signInFrom({ origin })).status, 303)
+  t.equal((await signInFrom({})).status, 403, 'nobody says where it comes from')
+  t.equal((await signInFrom({ referer: `${broker.url}/connect` })).status, 403, 'a referrer proves nothing')
+  for (const stranger of ['https://evil.example.com', 'null', `${broker.url}.evil.example.com`]) {
+    t.equal((await signInFrom({ origin: stranger })).status, 403, stranger)
   }
-  t.equal((await visitor.get('/connect/oauth/simulator', { 'sec-fetch-site': 'same-origin' })).status, 303)
+  t.equal((await visitor.send('/connect/oauth/simulator', session)).status, 303, 'and our own page may')
 })
 
 t.test(
@@ -181,7 +167,7 @@ t.test('names from GitLab and parameters of the address are text, never markup',
   })
   t.equal(connected.status, 201)
   const visitor = createVisitor(stage)
-  await visitor.send('/connect/sign-in', { access_key: ADMIN_KEY })
+  await signIn(visitor)
   const id: string = connected.body.id
   const encoded = encodeURIComponent(script)
   const pages = await Promise.all(
@@ -198,7 +184,6 @@ t.test('names from GitLab and parameters of the address are text, never markup',
       '/connect?status=failed&code=access_denied&code=invalid_state',
       `/connect/connections/${id}/disconnect`,
       `/connect/connections/${encoded}/disconnect`,
-      `/connect/oauth/${encoded}`,
       `/connect?session=${encoded}`,
     ].map((path) => visitor.get(path, { 'sec-fetch-site': 'same-origin' })),
   )
@@ -207,14 +192,17 @@ t.test('names from GitLab and parameters of the address are text, never markup',
     t.notOk(text.includes('<img src=x'), text)
   }
   t.ok(pages[0]?.text.includes('&lt;img src=x onerror=alert(1)&gt;'), 'it is there, as text')
+  const home = (await visitor.get('/connect?organization=acme')).text
+  const { fields } = formTo(home, '/connect/token')
   const report = await visitor.send('/connect/verify?place=token', {
+    ...fields,
     token: tokenOf(stage, 'mallory'),
     base_url: simulator.url,
     group: script,
   })
   t.notOk(report.text.includes('<img src=x'))
-  const refused = await visitor.send('/connect/token', {
-    organization: 'acme',
+  t.match(report.text, 'The token lacks read_api')
+  const refused = await visitor.submit(home, '/connect/token', {
     token: 'FAKE-token-0123456789',
     base_url: script,
     group: script,
@@ -228,33 +216,33 @@ t.test('a result belongs to the browser that connected: an id in the address sho
   const visitor = createVisitor(stage)
   const { text } = await visitor.get(`/connect?status=connected&connection_id=${id}`)
   t.notMatch(text, /maria|acme/)
-  t.equal((await visitor.send('/connect/undo')).status, 404)
+  t.equal((await visitor.send('/connect/undo')).status, 403)
   t.equal((await stage.broker.get(`/v1/connections/${id}`)).status, 200)
 })
 
-t.test('a receipt undoes what it stands for, once, and not after a quarter of an hour', async (t) => {
+t.test('undoing undoes what the page shows, once, and not after a quarter of an hour', async (t) => {
   const stage = await setStage(t)
   const { broker, simulator, clock } = stage
   const connect = async () => {
     const visitor = createVisitor(stage)
-    await visitor.get(await linkPath(stage))
-    const answer = await visitor.send('/connect/token', { token: tokenOf(stage), base_url: simulator.url })
+    const { text } = await visitor.open(await linkPath(stage))
+    const filledIn = { token: tokenOf(stage), base_url: simulator.url }
+    const answer = await visitor.submit(text, '/connect/token', filledIn)
     t.equal(answer.status, 303, answer.text)
-    return visitor
+    return { visitor, page: (await visitor.open(answer.headers.get('location') ?? '')).text }
   }
-  const visitor = await connect()
-  const receipt = visitor.cookies.get('connect-receipt') ?? ''
-  t.equal((await visitor.send('/connect/undo')).status, 303)
+  const { visitor, page } = await connect()
+  t.equal((await visitor.submit(page, '/connect/undo')).status, 303)
   t.same((await broker.get('/v1/connections')).body.items, [])
   t.ok(
     simulator.world.events.every(({ kind }) => kind !== 'revoked'),
     'a pasted token may have other uses: it stays valid',
   )
-  t.equal((await visitor.send('/connect/undo', {}, { cookie: `connect-receipt=${receipt}` })).status, 404)
+  t.equal((await visitor.submit(page, '/connect/undo')).status, 404)
 
   const late = await connect()
   clock.advance(901)
-  t.equal((await late.send('/connect/undo')).status, 404)
+  t.equal((await late.visitor.submit(late.page, '/connect/undo')).status, 403)
   t.equal((await broker.get('/v1/connections')).body.items.length, 1)
 })
 
@@ -262,56 +250,14 @@ t.test('two submissions with one link at once connect one account', async (t) =>
   const stage = await setStage(t)
   const { broker, simulator } = stage
   const visitor = createVisitor(stage)
-  await visitor.get(await linkPath(stage))
+  const { text } = await visitor.open(await linkPath(stage))
   const answers = await Promise.all(
     ['maria', 'tom'].map((username) =>
-      visitor.send('/connect/token', { token: tokenOf(stage, username), base_url: simulator.url }),
+      visitor.submit(text, '/connect/token', { token: tokenOf(stage, username), base_url: simulator.url }),
     ),
   )
   t.same(answers.map(({ status }) => status).sort(), [303, 410])
   t.equal((await broker.get('/v1/connections')).body.items.length, 1)
-})
-
-t.test('a link reaches its own organization only, whatever the form says', async (t) => {
-  const stage = await setStage(t)
-  const { broker, simulator } = stage
-  const id = await connectByOAuth(stage, { organization: 'globex' })
-  const visitor = createVisitor(stage)
-  await visitor.get(await linkPath(stage))
-  for (const action of ['disconnect', 'verify', 'replace', 'rotate']) {
-    t.equal((await visitor.send(`/connect/connections/${id}/${action}`)).status, 401, action)
-  }
-  t.equal((await visitor.get(`/connect/connections/${id}/disconnect`)).status, 401)
-  const answer = await visitor.send('/connect/token', {
-    organization: 'globex',
-    token: tokenOf(stage),
-    base_url: simulator.url,
-  })
-  t.equal(answer.status, 303)
-  t.equal((await broker.get('/v1/connections?organization=acme')).body.items.length, 1)
-})
-
-t.test('a manager reaches the connections of their organizations only', async (t) => {
-  const stage = await setStage(t)
-  const id = await connectByOAuth(stage, { organization: 'globex' })
-  const visitor = createVisitor(stage)
-  await visitor.send('/connect/sign-in', { access_key: await stage.broker.createKey('manager', ['acme']) })
-  for (const action of ['disconnect', 'verify', 'replace', 'rotate']) {
-    t.equal((await visitor.send(`/connect/connections/${id}/${action}`)).status, 404, action)
-  }
-  t.equal((await stage.broker.get(`/v1/connections/${id}`)).body.status, 'active')
-})
-
-t.test('a link that is open in another tab takes nothing from who is signed in', async (t) => {
-  const stage = await setStage(t)
-  const id = await connectByOAuth(stage)
-  const visitor = createVisitor(stage)
-  await visitor.send('/connect/sign-in', { access_key: ADMIN_KEY })
-  await visitor.get(await linkPath(stage, { organization: 'globex' }))
-  t.match((await visitor.get('/connect')).text, 'You are connecting GitLab for globex.')
-  t.equal((await visitor.send(`/connect/connections/${id}/verify`)).status, 303)
-  await visitor.send('/connect/leave')
-  t.match((await visitor.get('/connect')).text, 'Connected accounts')
 })
 
 t.test('a fault of ours is a page with the request in it, and nothing of the fault', async (t) => {
@@ -332,11 +278,14 @@ t.test('tokens, keys and links that were entered are in no log', async (t) => {
   const visitor = createVisitor(stage)
   const path = await linkPath(stage)
   const token = tokenOf(stage)
-  await visitor.get(path)
-  await visitor.send('/connect/verify?place=token', { token, base_url: simulator.url })
-  await visitor.send('/connect/token', { token, base_url: simulator.url })
+  const { text } = await visitor.open(path)
+  const { fields } = formTo(text, '/connect/token')
+  const filledIn = { ...fields, token, base_url: simulator.url }
+  t.match((await visitor.send('/connect/verify?place=token', filledIn)).text, 'This token works')
+  t.equal((await visitor.send('/connect/token', filledIn)).status, 303)
   await visitor.send('/connect/sign-in', { access_key: ADMIN_KEY })
   const log = broker.logLines.join('\n')
   t.ok(log.includes('/connect/token'))
-  for (const secret of [token, ADMIN_KEY, path.split('=')[1] as string]) t.notOk(log.includes(secret))
+  for (const secret of [token, ADMIN_KEY, path.split('=')[1] as string, fields.session ?? ''])
+    t.notOk(log.includes(secret))
 })

@@ -6,7 +6,12 @@ import { createServer } from '../../src/http/server.ts'
 t.test(
   'while the process runs late, requests are turned away, and it is still told to be alive',
   async (t) => {
-    const app = await createServer({ logger: pino({ level: 'silent' }), trustProxy: false })
+    const app = await createServer({
+      logger: pino({ level: 'silent' }),
+      trustProxy: false,
+      publicUrl: 'http://127.0.0.1:8080',
+      allowedHosts: undefined,
+    })
     t.teardown(() => app.close())
     await shedLoad(app, 100, 0)
     for (const path of ['/v1/some', '/healthz', '/readyz']) app.get(path, async () => ({ status: 'ok' }))
@@ -31,7 +36,12 @@ t.test(
 )
 
 t.test('0 is never', async (t) => {
-  const app = await createServer({ logger: pino({ level: 'silent' }), trustProxy: false })
+  const app = await createServer({
+    logger: pino({ level: 'silent' }),
+    trustProxy: false,
+    publicUrl: 'http://127.0.0.1:8080',
+    allowedHosts: undefined,
+  })
   await shedLoad(app, 0)
   t.notOk(app.hasDecorator('isUnderPressure'))
   await app.close()

@@ -20,9 +20,10 @@ const attributesOf = (line: string): Record<string, string> => {
 t.test('over http on loopback the cookies are bound to the path of the app', async (t) => {
   const stage = await setStage(t)
   const { setCookies } = await startOAuth(stage.broker, await createSession(stage.broker))
-  t.same(
+  t.match(
     setCookies.map(attributesOf).map(({ name }) => name),
-    ['oauth-state-simulator', 'oauth-verifier-simulator'],
+    [/^oauth-state-simulator-[0-9a-f]{12}$/, /^oauth-verifier-simulator-[0-9a-f]{12}$/],
+    'with the name of the flow',
   )
   for (const line of setCookies) {
     const attributes = attributesOf(line)
@@ -43,7 +44,7 @@ t.test('over https they are __Host- cookies, as a browser demands: Secure, Path=
     const attributes = attributesOf(line)
     t.match(
       attributes,
-      { name: /^__Host-oauth-(state|verifier)-simulator$/, path: '/', samesite: 'Lax' },
+      { name: /^__Host-oauth-(state|verifier)-simulator-[0-9a-f]{12}$/, path: '/', samesite: 'Lax' },
       line,
     )
     t.ok('httponly' in attributes && 'secure' in attributes)
@@ -58,7 +59,7 @@ t.test('over https they are __Host- cookies, as a browser demands: Secure, Path=
     .filter((attributes) => attributes['max-age'] === '0')
   t.match(
     cleared,
-    [{ name: '__Host-oauth-verifier-simulator' }, { name: '__Host-oauth-state-simulator' }],
+    [{ name: /^__Host-oauth-verifier-simulator-/ }, { name: /^__Host-oauth-state-simulator-/ }],
     'the cookies are cleared',
   )
   for (const attributes of cleared) t.equal(attributes.path, '/')

@@ -117,7 +117,7 @@ t.test('an answer for one app does not pass at the callback of another', async (
   })
   const { callback, cookie } = await authorize(stage)
   const moved = new URL(callback.href.replace('/oauth/simulator/', '/oauth/other/'))
-  const end = await callBack(broker, moved, cookie.replaceAll('-simulator=', '-other='))
+  const end = await callBack(broker, moved, cookie.replaceAll('-simulator-', '-other-'))
   t.equal(end.code, 'invalid_state')
   t.equal((await callBack(broker, callback, cookie)).status, 'connected', 'and the right one still does')
 })

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { approve } from '../../simulator/browser.ts'
 import type { FaultEffect } from '../../simulator/faults.ts'
 import { type Stage, setStage } from '../support/broker.ts'
-import { authorize, callBack, createSession, startOAuth } from '../support/oauth.ts'
+import { authorize, callBack, createSession, openStart, startOAuth } from '../support/oauth.ts'
 
 const countConnections = async ({ broker }: Stage): Promise<number> =>
   (await broker.db.selectFrom('connections').select('id').execute()).length
@@ -60,7 +60,7 @@ t.test('an answer that does not belong to this browser is invalid_state, and spe
   t.equal((await callBack(broker, forged, mine.cookie)).code, 'invalid_state', 'forged')
   t.equal((await callBack(broker, tampered, mine.cookie)).code, 'invalid_state', 'tampered')
   t.equal(
-    (await callBack(broker, tampered, `oauth-state-simulator=${tampered.searchParams.get('state')}`)).code,
+    (await callBack(broker, tampered, mine.cookie.replace(state, tampered.searchParams.get('state')!))).code,
     'invalid_state',
     'tampered, with a cookie that agrees',
   )
@@ -111,9 +111,9 @@ t.test('a used link starts no further flow, nor ends one that was under way', as
   t.equal((await callBack(broker, new URL(first), one.cookie)).status, 'connected')
   t.equal((await callBack(broker, new URL(second), two.cookie)).code, 'session_expired')
   t.equal(await countConnections(stage), 1)
-  const again = await startOAuth(broker, session)
-  t.equal(again.authorizeUrl, `${broker.url}/connect?status=failed&code=session_expired`)
-  t.same(again.setCookies, [])
+  const again = await openStart(broker, session)
+  t.equal(again.first.headers.get('location'), `${broker.url}/connect?status=failed&code=session_expired`)
+  t.same(again.first.headers.getSetCookie(), [])
 })
 
 t.test('an expired or made-up link, or one for tokens only, starts nothing', async (t) => {
@@ -122,7 +122,7 @@ t.test('an expired or made-up link, or one for tokens only, starts nothing', asy
   const session = await createSession(broker, { expires_in: 60 })
   const tokensOnly = await createSession(broker, { methods: ['token'] })
   const codeOf = async (token: string) =>
-    new URL((await startOAuth(broker, token)).authorizeUrl).searchParams.get('code')
+    new URL((await openStart(broker, token)).first.headers.get('location')!).searchParams.get('code')
   t.equal(await codeOf(tokensOnly), 'forbidden')
   t.equal(await codeOf('gcs_FAKE'), 'session_expired')
   clock.advance(60)

@@ -19,6 +19,7 @@ import type { DatabaseHistory } from '../../src/token-lifecycle/history/watch-hi
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createFakeClock, type FakeClock } from './clock.ts'
 import { createTestDatabase } from './database.ts'
+import { createBrowser } from './page-forms.ts'
 import { freePort } from './postgres.ts'
 
 export const ADMIN_KEY = 'FAKE-admin-key-0123456789-0123456789'
@@ -42,6 +43,8 @@ export type RequestOptions = {
 
 export type TestBroker = {
   url: string
+  /** Where browsers find it; differs from `url` when a test says so. */
+  publicUrl: string
   app: App
   /** The background work; tests run it by hand. */
   jobs: Jobs
@@ -139,6 +142,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
 
   return {
     url,
+    publicUrl: config.publicUrl,
     app,
     jobs,
     history,
@@ -199,15 +203,18 @@ export const connectByOAuth = async (
   { organization = 'acme', username = 'maria' }: { organization?: string; username?: string } = {},
 ): Promise<string> => {
   const session = await broker.post('/v1/connect-sessions', { organization })
-  const token = new URL(session.body.url).searchParams.get('session')
-  const start = await broker.get(`/oauth/simulator/start?session=${token}`, { key: null })
-  const cookie = start.headers
-    .getSetCookie()
-    .map((line) => line.split(';')[0])
-    .join('; ')
-  const callback = new URL(await approve(start.headers.get('location')!, { username }))
-  const end = await broker.get(callback.pathname + callback.search, { key: null, headers: { cookie } })
-  const id = new URL(end.headers.get('location')!).searchParams.get('connection_id')
-  if (!id) throw new Error(`OAuth did not connect: ${end.headers.get('location')}`)
+  const browser = createBrowser(broker, broker.publicUrl)
+  const page = await browser.open(session.body.url)
+  const start = await browser.submit(page.text, '/connect/oauth/simulator')
+  const callback = await approve(start.headers.get('location')!, { username })
+  let end = await browser.get(callback)
+  // The account is connected in another organization already: the person is asked, and says yes.
+  if (end.headers.get('location')?.endsWith('/connect/confirm')) {
+    const question = await browser.open(end.headers.get('location')!)
+    end = await browser.submit(question.text, '/connect/confirm')
+  }
+  const location = new URL(end.headers.get('location')!, broker.publicUrl)
+  const id = location.searchParams.get('connection_id')
+  if (!id) throw new Error(`OAuth did not connect: ${location}`)
   return id
 }

@@ -1,5 +1,6 @@
 import { approve } from '../../simulator/browser.ts'
 import type { Answer, Stage, TestBroker } from './broker.ts'
+import { createBrowser } from './page-forms.ts'
 
 /** A browser that was sent to GitLab: where it is to go, and the cookies that it holds. */
 export type Started = { authorizeUrl: string; cookie: string; setCookies: string[]; session: string }
@@ -13,12 +14,21 @@ export const createSession = async (
   return new URL(answer.body.url).searchParams.get('session')!
 }
 
+/** Follows the address that platforms send people to. @returns the answer after all redirects, and the browser. */
+export const openStart = async (broker: TestBroker, session: string, slug = 'simulator') => {
+  const browser = createBrowser(broker, broker.publicUrl)
+  const first = await browser.get(`/oauth/${slug}/start?session=${session}`)
+  return { browser, first, page: await browser.open(first.headers.get('location') ?? '/connect') }
+}
+
+/** As a person does: opens the link, reads the page, and presses its button. */
 export const startOAuth = async (
   broker: TestBroker,
   session: string,
   slug = 'simulator',
 ): Promise<Started> => {
-  const answer = await broker.get(`/oauth/${slug}/start?session=${session}`, { key: null })
+  const { browser, page } = await openStart(broker, session, slug)
+  const answer = await browser.submit(page.text, `/connect/oauth/${slug}`)
   const setCookies = answer.headers.getSetCookie()
   const cookie = setCookies.map((line) => line.split(';')[0]).join('; ')
   return { authorizeUrl: answer.headers.get('location')!, cookie, setCookies, session }

@@ -11,6 +11,7 @@ import { adviceForProblem } from '../advice.ts'
 import type { PageContext } from '../context.ts'
 import { readField, readId, requireToken } from '../form-fields.ts'
 import type { ConfirmKind } from '../pages.ts'
+import { outdatedPage, requireSender } from '../visit/sealed-form.ts'
 import type { ConnectionCard } from './connection-card.ts'
 import { findAccount } from './list-accounts.ts'
 
@@ -46,15 +47,31 @@ export const registerAccountRoutes = (app: App, context: PageContext): void => {
   }
 }
 
-/** @throws {Problem} unauthorized, not_found */
+/** Who is signed in; for a form also: as the page showed it, and for this connection. */
+const requireMember = async (
+  context: PageContext,
+  request: FastifyRequest<Params>,
+  reply: FastifyReply,
+  connectionId: string | undefined,
+): Promise<Principal> => {
+  if (request.method === 'POST') {
+    const sender = await requireSender(context, request, reply)
+    if (sender.visitor.kind !== 'member' || sender.connectionId !== connectionId) throw outdatedPage()
+    return sender.visitor.principal
+  }
+  const principal = await context.visitors.memberOf(request, reply)
+  if (!principal) throw new Problem('unauthorized')
+  return principal
+}
+
+/** @throws {Problem} unauthorized, not_found, forbidden (the page is out of date) */
 const requireOwn = async (
   context: PageContext,
   request: FastifyRequest<Params>,
   reply: FastifyReply,
 ): Promise<Own> => {
-  const principal = await context.visitors.memberOf(request, reply)
-  if (!principal) throw new Problem('unauthorized')
   const id = readId(request.params, 'id')
+  const principal = await requireMember(context, request, reply, id)
   const card = id === undefined ? undefined : await findAccount(context, principal, id)
   if (!card) throw notFound('connection')
   return { principal, card, actor: actorOf(principal, request.id) }

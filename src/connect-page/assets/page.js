@@ -26,6 +26,23 @@ addEventListener('submit', ({ target, submitter }) => {
   submitter?.setAttribute('aria-busy', 'true')
 })
 
+// A token goes to no server while its address is being typed. The report asks again when the field is left.
+for (const field of document.querySelectorAll('[data-names-server]')) {
+  const report = field.form.querySelector('.report')
+  let asked = field.value
+  const isBeingTyped = () => document.activeElement === field
+  report.addEventListener('htmx:configRequest', (event) => {
+    if (!isBeingTyped()) return
+    event.preventDefault()
+    asked = undefined
+  })
+  field.addEventListener('blur', () => {
+    if (asked === field.value) return
+    asked = field.value
+    report.dispatchEvent(new Event('recheck'))
+  })
+}
+
 // "Create one" leads to the GitLab whose address is in the form.
 for (const link of document.querySelectorAll('[data-follows]')) {
   const path = link.href.slice(link.href.indexOf('/-/'))

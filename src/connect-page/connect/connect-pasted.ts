@@ -3,73 +3,77 @@ import type { Actor } from '../../callers/principal.ts'
 import { addSeconds } from '../../clock/clock.ts'
 import { RECEIPT_SECONDS } from '../../connect-sessions/receipt.ts'
 import { connectAccessToken, connectOAuthToken } from '../../connections/connect-token.ts'
-import type { SavedConnection } from '../../connections/save-connection.ts'
+import type { Alongside, SavedConnection } from '../../connections/save-connection.ts'
 import { statusOf } from '../../errors/catalogue.ts'
-import { Problem } from '../../errors/problem.ts'
+import { invalidField, Problem } from '../../errors/problem.ts'
 import { adviceForProblem } from '../advice.ts'
 import type { PageContext } from '../context.ts'
 import { readField, requireToken } from '../form-fields.ts'
 import type { RefusedForm } from '../home.ts'
-import { baseUrlOf, findChosenApp } from './chosen-app.ts'
-import { actorFor, type Connector, withLink } from './connector.ts'
+import { actorFor, type Connector, useLinkAlongside } from './connector.ts'
+import { findChosenApp, findNamedServer, type HostQuestion } from './named-server.ts'
+
+type Connect = (baseUrl: string, actor: Actor, alongside: Alongside | undefined) => Promise<SavedConnection>
+type Pasted = { connector: Connector; request: FastifyRequest; reply: FastifyReply }
+type FilledIn = Omit<RefusedForm, 'answer'>
 
 /** Connects the personal, group or project access token of a form. */
-export const connectPastedToken = (
-  context: PageContext,
-  connector: Connector,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): Promise<FastifyReply> => {
-  const { body } = request
-  const { organization } = connector
-  const baseUrl = readField(body, 'base_url')
+export const connectPastedToken = (context: PageContext, pasted: Pasted): Promise<FastifyReply> => {
+  const { body } = pasted.request
+  const { organization } = pasted.connector
   const group = readField(body, 'group')
-  const filledIn = { form: 'token', baseUrl: baseUrl ?? '', group: group ?? '', app: '' } as const
-  return submit(context, connector, request, reply, filledIn, async (actor) => {
+  const filledIn = {
+    form: 'token',
+    baseUrl: readField(body, 'base_url') ?? '',
+    group: group ?? '',
+    app: '',
+  } as const
+  return submit(context, pasted, filledIn, async (baseUrl, actor, alongside) => {
     const token = requireToken(body, 'token')
-    return connectAccessToken(context, { organization, baseUrl, token, group }, actor)
+    return connectAccessToken(context, { organization, baseUrl, token, group }, actor, alongside)
   })
 }
 
 /** Connects the OAuth access token of a form, with the refresh token if there is one. */
-export const connectPastedOAuthToken = async (
-  context: PageContext,
-  connector: Connector,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): Promise<FastifyReply> => {
-  const { db } = context
-  const { body } = request
-  const { organization } = connector
-  const app = await findChosenApp(db, body)
-  const shown = readField(body, 'base_url') ?? app?.base_url ?? ''
-  const filledIn = { form: 'oauth-token', baseUrl: shown, group: '', app: app?.slug ?? '' } as const
-  return submit(context, connector, request, reply, filledIn, async (actor) => {
-    const baseUrl = await baseUrlOf(db, body, app)
+export const connectPastedOAuthToken = (context: PageContext, pasted: Pasted): Promise<FastifyReply> => {
+  const { body } = pasted.request
+  const { organization } = pasted.connector
+  const app = readField(body, 'oauth_app')
+  const filledIn = {
+    form: 'oauth-token',
+    baseUrl: readField(body, 'base_url') ?? '',
+    group: '',
+    app: app ?? '',
+  } as const
+  return submit(context, pasted, filledIn, async (baseUrl, actor, alongside) => {
     const accessToken = requireToken(body, 'token')
     const refreshToken = readField(body, 'refresh_token') && requireToken(body, 'refresh_token')
-    const oauthApp = refreshToken === undefined ? undefined : app?.slug
-    const pasted = { organization, baseUrl, accessToken, refreshToken, oauthApp }
-    return connectOAuthToken(context, pasted, actor)
+    const oauthApp = refreshToken === undefined ? undefined : app
+    const token = { organization, baseUrl, accessToken, refreshToken, oauthApp }
+    return connectOAuthToken(context, token, actor, alongside)
   })
 }
 
 /** Connects what a form holds; a refusal comes back in the form, without the token. */
 const submit = async (
   context: PageContext,
-  connector: Connector,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  filledIn: Omit<RefusedForm, 'advice'>,
-  connect: (actor: Actor) => Promise<SavedConnection>,
+  { connector, request, reply }: Pasted,
+  filledIn: FilledIn,
+  connect: Connect,
 ): Promise<FastifyReply> => {
-  const { clock, texts, pages, receipts, at } = context
+  const { db, clock, texts, pages, receipts, at } = context
   const { visitor, organization } = connector
   try {
-    const saved = await withLink(context, connector, () => connect(actorFor(connector, request.id)))
+    const app = await findChosenApp(db, request.body)
+    const server = await findNamedServer(context, request.body, app)
+    if (server.kind === 'unnamed') throw invalidField('base_url', 'is missing')
+    if (server.kind === 'asks')
+      return await askForHost(context, { connector, request, reply }, filledIn, server)
+    const actor = actorFor(connector, request.id)
+    const saved = await connect(server.baseUrl, actor, useLinkAlongside(context, connector))
     const receipt = {
       connectionId: saved.id,
-      connectSessionId: visitor.kind === 'guest' ? visitor.session.id : null,
+      connectSessionId: visitor.kind === 'guest' ? visitor.link.session.id : null,
       created: saved.created,
       issuedToUs: false,
     }
@@ -79,10 +83,19 @@ const submit = async (
     if (!(error instanceof Problem) || error.code === 'session_expired') throw error
     const { baseUrl, group } = filledIn
     const advice = adviceForProblem(error, { baseUrl: baseUrl || undefined, group }, texts)
-    return pages.home(reply, visitor, {
-      refused: { ...filledIn, advice },
-      organization,
-      status: statusOf(error.code),
-    })
+    const refused = { ...filledIn, answer: { advice } }
+    return pages.home(reply, visitor, { refused, organization, status: statusOf(error.code) })
   }
+}
+
+/** The form comes back with a button that names the server. Nothing was sent there. */
+const askForHost = (
+  { pages }: PageContext,
+  { connector, reply }: Pasted,
+  filledIn: FilledIn,
+  question: HostQuestion,
+): Promise<FastifyReply> => {
+  const { visitor, organization } = connector
+  const refused = { ...filledIn, answer: { question } }
+  return pages.home(reply, visitor, { refused, organization, status: statusOf('invalid_request') })
 }

@@ -1,12 +1,12 @@
 import type { Database } from '../../db/database.ts'
 
-export type OfferedApp = { slug: string; base_url: string; instance_name: string }
+export type OfferedApp = { slug: string; scopes: string[]; base_url: string; instance_name: string }
 
 const offeredApps = (db: Database) =>
   db
     .selectFrom('oauth_apps')
     .innerJoin('instances', 'instances.id', 'oauth_apps.instance_id')
-    .select(['oauth_apps.slug', 'instances.base_url', 'instances.name as instance_name'])
+    .select(['oauth_apps.slug', 'oauth_apps.scopes', 'instances.base_url', 'instances.name as instance_name'])
 
 /** Through which apps a person can connect. */
 export const listOfferedApps = (db: Database, limit: number): Promise<OfferedApp[]> =>

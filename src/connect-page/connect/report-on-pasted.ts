@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { checkToken } from '../../connections/check-token.ts'
 import { Problem } from '../../errors/problem.ts'
 import type { TokenFacts } from '../../gitlab/inspect-token.ts'
@@ -6,39 +6,35 @@ import { toProblem } from '../../http/errors.ts'
 import { adviceForProblem } from '../advice.ts'
 import type { PageContext } from '../context.ts'
 import { readField, requireToken } from '../form-fields.ts'
-import type { Visitor } from '../visit/visitor.ts'
-import { baseUrlOf, findChosenApp } from './chosen-app.ts'
+import { requireSender } from '../visit/sealed-form.ts'
+import { findChosenApp, findNamedServer } from './named-server.ts'
 import { reportOn, type TokenReport } from './token-report.ts'
 
 /** Which form a token is pasted into, and which kinds it takes; `any` takes all. */
-const FORMS = ['oauth', 'token', 'any'] as const
-type Form = (typeof FORMS)[number]
+const PLACES = ['oauth', 'token', 'any'] as const
+type Place = (typeof PLACES)[number]
 
-export const readForm = (query: unknown): Form =>
-  FORMS.find((name) => name === readField(query, 'place')) ?? 'any'
+export const readPlace = (query: unknown): Place =>
+  PLACES.find((name) => name === readField(query, 'place')) ?? 'any'
 
 const refuseOtherForm =
-  (form: Form) =>
+  (place: Place) =>
   ({ kind }: TokenFacts): Problem | undefined =>
-    form === 'any' || (kind === 'oauth_access_token') === (form === 'oauth')
+    place === 'any' || (kind === 'oauth_access_token') === (place === 'oauth')
       ? undefined
       : new Problem('wrong_token_kind')
 
 /** What to say below a token field while somebody fills in the form. Never throws: the answer is a part of a page. */
 export const reportOnPasted = async (
   context: PageContext,
-  visitor: Visitor,
-  form: Form,
+  place: Place,
   request: FastifyRequest,
+  reply: FastifyReply,
 ): Promise<TokenReport> => {
   const { texts } = context
-  if (visitor.kind === 'nobody') {
-    const advice = { ...texts.report.signedOut, code: 'unauthorized', link: undefined, detail: undefined }
-    return { kind: 'refused', advice }
-  }
-  if (readField(request.body, 'token') === undefined) return { kind: 'waiting' }
   try {
-    return await askGitLab(context, request.body, form)
+    await requireSender(context, request, reply)
+    return await report(context, request.body, place)
   } catch (error) {
     const problem = toProblem(error as Parameters<typeof toProblem>[0]) ?? new Problem('internal_error')
     if (problem.code === 'internal_error')
@@ -47,11 +43,16 @@ export const reportOnPasted = async (
   }
 }
 
-const askGitLab = async (context: PageContext, body: unknown, form: Form): Promise<TokenReport> => {
+const report = async (context: PageContext, body: unknown, place: Place): Promise<TokenReport> => {
   const { db, clock, texts } = context
+  if (readField(body, 'token') === undefined) return { kind: 'waiting' }
+  const server = await findNamedServer(context, body, await findChosenApp(db, body))
+  if (server.kind === 'unnamed') return { kind: 'unnamed' }
+  if (server.kind === 'asks') return { kind: 'asks', question: server }
   const token = requireToken(body, 'token')
-  const baseUrl = await baseUrlOf(db, body, await findChosenApp(db, body))
+  const { baseUrl } = server
   const pasted = { token, baseUrl, group: readField(body, 'group') }
-  const finding = await checkToken(context, { ...pasted, refuse: refuseOtherForm(form) })
-  return reportOn(finding, pasted, new Date(clock()), texts)
+  const finding = await checkToken(context, { ...pasted, refuse: refuseOtherForm(place) })
+  // The next check, and the form itself, go to the server that the person has named here.
+  return { ...reportOn(finding, pasted, new Date(clock()), texts), asked: baseUrl }
 }

@@ -6,6 +6,8 @@ import { type Avatar, avatarOf } from '../avatar.ts'
 import type { Texts } from '../texts.en.ts'
 import { endsSoon, type ShownTime, showTime } from '../times.ts'
 
+import type { HostQuestion } from './named-server.ts'
+
 /** Pure: what is said below a token field. */
 
 /** Scopes with which a token can change something, or reach everything. */
@@ -13,8 +15,12 @@ const BROAD_SCOPES = ['api', 'write_repository', 'sudo', 'admin_mode', 'write_re
 
 type ShownScope = { name: string; broad: boolean }
 
-export type TokenReport =
+export type TokenReport = (
   | { kind: 'waiting' }
+  /** Nobody has said which GitLab issued the token. */
+  | { kind: 'unnamed' }
+  /** The person has to press a button that names the server. */
+  | { kind: 'asks'; question: HostQuestion }
   | { kind: 'refused'; advice: ShownAdvice }
   | {
       kind: 'works'
@@ -29,6 +35,10 @@ export type TokenReport =
       expiry: ShownTime | undefined
       group: string | undefined
     }
+) & {
+  /** The server that was asked. */
+  asked?: string
+}
 
 const isTooBroad = (scope: string): boolean => BROAD_SCOPES.includes(scope)
 

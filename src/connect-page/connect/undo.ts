@@ -1,5 +1,4 @@
-import type { Actor } from '../../callers/principal.ts'
-import { mayActIn, type Principal } from '../../callers/principal.ts'
+import { type Actor, mayActIn, type Principal } from '../../callers/principal.ts'
 import { findSession, reopenSession } from '../../connect-sessions/queries.ts'
 import type { Receipt } from '../../connect-sessions/receipt.ts'
 import { type DisconnectDeps, type Disconnected, disconnect } from '../../connections/disconnect.ts'
@@ -13,13 +12,13 @@ import { findConnection } from '../../token-lifecycle/queries.ts'
  */
 export const undo = async (
   deps: DisconnectDeps,
-  receipt: Receipt | undefined,
+  receipt: Receipt,
   member: Principal | undefined,
   requestId: string,
 ): Promise<Disconnected & { baseUrl: string }> => {
   const { db } = deps
-  const row = receipt && (await findConnection(db, receipt.connectionId))
-  if (!receipt?.created || !row) throw new Problem('not_found')
+  const row = await findConnection(db, receipt.connectionId)
+  if (!receipt.created || !row) throw new Problem('not_found')
   const { connectSessionId, issuedToUs } = receipt
   const session = connectSessionId === null ? undefined : await findSession(db, connectSessionId)
   const accessKeyId =

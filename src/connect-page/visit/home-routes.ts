@@ -1,16 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { mayActIn } from '../../callers/principal.ts'
-import { hashSessionToken } from '../../connect-sessions/connect-session.ts'
-import { findSessionByToken } from '../../connect-sessions/queries.ts'
 import { publicProblems } from '../../http/problem-schema.ts'
 import type { App } from '../../http/server.ts'
 import type { PageContext } from '../context.ts'
 import { readField, readId, readOrganization } from '../form-fields.ts'
 import { identityNotice, noticeFor } from './notice-for.ts'
-import { type LinkEnd, linkEnd } from './visitor.ts'
-
-const GONE = 410
+import { openLink } from './open-link.ts'
 
 const showConnectPage = {
   operationId: 'showConnectPage',
@@ -18,9 +14,12 @@ const showConnectPage = {
   security: [],
   summary: 'The GitLab Integration page',
   description:
-    'A page for people. They connect GitLab with a connect link or signed in with an access key, and look after what is connected. The OAuth flow ends here, with `status` and `connection_id` or `code`, when its connect link has no return_url. The page is also at `/`.',
+    'A page for people. They connect GitLab with a connect link or signed in with an access key, and look after what is connected. The page names the organization, who asks, and what GitLab is asked for. Its buttons send forms to `/connect/oauth/{slug}` and `/connect/token`, which accept forms of this page alone. The OAuth flow ends here, with `status` and `connection_id` or `code`, when its connect link has no return_url. The page is also at `/`.',
   response: {
-    200: { description: 'The page.', content: { 'text/html': { schema: Type.String() } } },
+    200: {
+      description: 'The page. Where somebody is signed in, a connect link asks before it is opened.',
+      content: { 'text/html': { schema: Type.String() } },
+    },
     303: Type.Null({ description: 'The token of a connect link moves into a cookie.' }),
     ...publicProblems(),
   },
@@ -35,14 +34,16 @@ export const registerHomeRoutes = (app: App, context: PageContext): void => {
 const showHome = async (context: PageContext, request: FastifyRequest, reply: FastifyReply) => {
   const { pages, visitors, texts } = context
   const token = readField(request.query, 'session')
-  if (token !== undefined) return enter(context, reply, token)
-  const visitor = await visitors.of(request, reply)
+  if (token !== undefined) return showLink(context, token, request, reply)
+  const visitor = await visitors.of(request, reply, readId(request.query, 'link'))
   const notice = await noticeFor(context, request, visitor)
+  // Another link may be open here: what was just connected must not look as if it were for that one.
+  if (notice?.kind === 'identity' && visitor.kind !== 'member') return pages.message(reply, notice, 200)
   if (visitor.kind === 'nobody') {
     // The link is used up, and what it did stays on the screen over a reload.
-    const identity = notice?.kind === 'identity' ? notice : await identityNotice(context, request)
-    if (identity && notice?.kind !== 'done') return pages.message(reply, identity, 200)
-    if (visitor.ended && !notice) return refuseLink(context, reply, visitor.ended)
+    const identity = await identityNotice(context, request)
+    if (identity && !notice) return pages.message(reply, identity, 200)
+    if (visitor.ended && !notice) return pages.endedLink(reply, visitor.ended)
     return pages.signIn(reply, notice)
   }
   const wanted = readOrganization(request.query)
@@ -54,15 +55,20 @@ const showHome = async (context: PageContext, request: FastifyRequest, reply: Fa
   })
 }
 
-/** The token of a link moves from the address bar, where history keeps it, into a cookie. */
-const enter = async (context: PageContext, reply: FastifyReply, token: string) => {
-  const { db, clock, visitors, at } = context
-  const session = await findSessionByToken(db, hashSessionToken(token))
-  const ended = linkEnd(session, new Date(clock()))
-  if (!session || ended) return refuseLink(context, reply, ended ?? 'unknown')
-  await visitors.enter(reply, session, token)
-  return reply.redirect(at('/connect'), 303)
+/** Follows a connect link: opens it, asks first, or says why it has ended. */
+const showLink = async (
+  context: PageContext,
+  token: string,
+  request: FastifyRequest,
+  reply: FastifyReply,
+) => {
+  const opening = await openLink(context, token, request, reply)
+  switch (opening.kind) {
+    case 'opened':
+      return reply.redirect(context.at(opening.path), 303)
+    case 'asks':
+      return context.pages.openLink(reply, token, opening.link, opening.member)
+    case 'ended':
+      return context.pages.endedLink(reply, opening.ended)
+  }
 }
-
-const refuseLink = ({ pages, texts }: PageContext, reply: FastifyReply, ended: LinkEnd) =>
-  pages.message(reply, { kind: 'advice', advice: texts.ended[ended] }, GONE)

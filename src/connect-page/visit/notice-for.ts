@@ -40,7 +40,10 @@ export const identityNotice = async (
   request: FastifyRequest,
 ): Promise<Notice | undefined> => {
   const receipt = await context.receipts.read(request)
-  const identity = receipt && (await describeIdentity(context, receipt))
+  const named = readId(request.query, 'connection_id')
+  // Another tab has connected something since: what this address names is not what the receipt proves.
+  if (!receipt || (named !== undefined && named !== receipt.connectionId)) return undefined
+  const identity = await describeIdentity(context, receipt)
   return identity && { kind: 'identity', ...identity }
 }
 

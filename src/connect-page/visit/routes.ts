@@ -1,14 +1,16 @@
 import { hasRole, mayUsePage } from '../../callers/principal.ts'
+import { requireLink } from '../../connect-sessions/find-link.ts'
 import type { App } from '../../http/server.ts'
 import type { PageContext } from '../context.ts'
 import { readField } from '../form-fields.ts'
+import { leaveLink, switchToLink } from './open-link.ts'
 
 const schema = { hide: true }
 
-export const registerSignInRoutes = (
-  app: App,
-  { authenticator, pages, visitors, receipts, texts, at }: PageContext,
-): void => {
+/** Who somebody is on this page: signing in and out, opening a link and leaving it. */
+export const registerVisitRoutes = (app: App, context: PageContext): void => {
+  const { authenticator, db, clock, pages, visitors, forms, receipts, texts, at } = context
+
   app.get('/connect/sign-in', { schema }, (_request, reply) => pages.signIn(reply))
 
   app.post('/connect/sign-in', { schema }, async (request, reply) => {
@@ -20,20 +22,29 @@ export const registerSignInRoutes = (
     if (!mayUsePage(principal))
       return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.notForPages }, 403)
     // Who signs in means to see the accounts, whatever link was opened before.
-    visitors.leave(reply)
+    await visitors.keep(reply, [])
     receipts.clear(reply)
     await visitors.signIn(reply, principal)
     return reply.redirect(at('/connect'), 303)
   })
 
-  app.post('/connect/sign-out', { schema }, async (_request, reply) => {
+  app.post('/connect/sign-out', { schema }, async (request, reply) => {
+    await forms.open(request.body, 'member')
     visitors.signOut(reply)
     receipts.clear(reply)
     return reply.redirect(at('/connect?done=signedOut'), 303)
   })
 
-  app.post('/connect/leave', { schema }, async (_request, reply) => {
-    visitors.leave(reply)
+  app.post('/connect/open', { schema }, async (request, reply) => {
+    const { token } = await forms.open(request.body, 'opening')
+    await requireLink(db, { token }, new Date(clock()))
+    await switchToLink(context, token, request, reply)
+    return reply.redirect(at('/connect'), 303)
+  })
+
+  app.post('/connect/leave', { schema }, async (request, reply) => {
+    const { connectSessionId } = await forms.open(request.body, 'guest')
+    await leaveLink(context, connectSessionId, request, reply)
     receipts.clear(reply)
     return reply.redirect(at('/connect'), 303)
   })

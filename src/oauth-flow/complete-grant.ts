@@ -1,0 +1,139 @@
+import { addSeconds } from '../clock/clock.ts'
+import { findLink } from '../connect-sessions/find-link.ts'
+import { markSessionUsed } from '../connect-sessions/queries.ts'
+import { RECEIPT_SECONDS } from '../connect-sessions/receipt.ts'
+import { isConnectedElsewhere } from '../connections/queries.ts'
+import { type SavedConnection, saveConnection } from '../connections/save-connection.ts'
+import type { AuthorizationRequestRow, ConnectSessionRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
+import { inspectOAuthToken, type TokenFacts } from '../gitlab/inspect-token.ts'
+import { refusalProblem } from '../gitlab/refusal.ts'
+import { type AppAndInstance, requireApp } from './authorization-app.ts'
+import type { FlowDeps } from './flow-deps.ts'
+import { dropGrant, openGrant, type StoredGrant, sealGrant } from './kept-grant.ts'
+import { findAuthorizationRequest, saveQuestion, takeGrant } from './queries.ts'
+
+export type Completion = { kind: 'connected'; connection: SavedConnection } | { kind: 'waits'; until: Date }
+
+/** The account is connected in another organization already: a person has to say yes first. */
+class NeedsYes extends Error {}
+
+/**
+ * Makes a connection of a kept grant: asks GitLab whose it is, saves it, forgets the grant, ends the session. Where
+ * the account is connected in another organization, nothing is stored before a person has said yes.
+ * May be tried again while GitLab does not answer.
+ * @throws {Problem} session_expired, gitlab_unavailable and other refusals
+ */
+export const completeGrant = async (
+  deps: FlowDeps,
+  request: AuthorizationRequestRow,
+  found: AppAndInstance,
+  requestId: string,
+  { saidYes }: { saidYes: boolean },
+): Promise<Completion> => {
+  const { vault, clock, instanceClients } = deps
+  if (request.grant_jwe === null) throw new Problem('callback_replayed')
+  const session = await requireLivingSession(deps, request)
+  const grant = await openGrant(vault, request.id, request.grant_jwe)
+  const client = instanceClients.for(found.instance)
+  const inspection = await inspectOAuthToken(client, grant.accessToken, new Date(clock()))
+  if (!inspection.valid) {
+    // An outage says nothing about the grant; any other refusal is final, and what is of no use is not kept.
+    if (inspection.refusal.code !== 'gitlab_unavailable') await giveUp(deps, request.id)
+    throw refusalProblem(inspection.refusal)
+  }
+  const { facts } = inspection
+  try {
+    const connection = await save(deps, { request, session, grant, facts, found, requestId, saidYes })
+    return { kind: 'connected', connection }
+  } catch (error) {
+    if (error instanceof NeedsYes)
+      return { kind: 'waits', until: await ask(deps, request, session, { ...grant, user: facts.user }) }
+    if (error instanceof Problem && error.code === 'session_expired') await giveUp(deps, request.id)
+    throw error
+  }
+}
+
+/** The session of a grant that may still become a connection. That its time is over is no obstacle: GitLab was slow. */
+const requireLivingSession = async (
+  deps: FlowDeps,
+  { id, connect_session_id }: AuthorizationRequestRow,
+): Promise<ConnectSessionRow> => {
+  const found = await findLink(deps.db, { id: connect_session_id }, new Date(deps.clock()))
+  if (found.ended === undefined) return found.link.session
+  if (found.ended === 'expired' && found.session) return found.session
+  await giveUp(deps, id)
+  throw new Problem('session_expired')
+}
+
+/** Drops the grant now, or leaves it to the background job where GitLab does not answer. */
+const giveUp = (deps: FlowDeps, id: string): Promise<void> =>
+  dropGrant(deps, id).catch((error: unknown) => {
+    if (!(error instanceof Problem)) throw error
+  })
+
+type ToSave = {
+  request: AuthorizationRequestRow
+  session: ConnectSessionRow
+  grant: StoredGrant
+  facts: TokenFacts
+  found: AppAndInstance
+  requestId: string
+  saidYes: boolean
+}
+
+const save = ({ db, vault, clock }: FlowDeps, toSave: ToSave): Promise<SavedConnection> => {
+  const { request, session, grant, facts, found, requestId, saidYes } = toSave
+  const { organization } = session
+  const now = new Date(clock())
+  const issuedAt = new Date(grant.issuedAt)
+  const token = {
+    organization,
+    instanceId: found.instance.id,
+    method: 'oauth',
+    kind: 'oauth_access_token',
+    user: facts.user,
+    groupPath: '',
+    oauthAppId: found.app.id,
+    autoRotate: false,
+    accessToken: grant.accessToken,
+    refreshToken: grant.refreshToken,
+    scopes: grant.scopes.length > 0 ? grant.scopes : facts.scopes,
+    issuedAt,
+    expiresAt: grant.expiresIn === null ? null : addSeconds(issuedAt, grant.expiresIn),
+    verifiedAt: now,
+  } as const
+  const event = { accessKeyId: session.access_key_id, requestId, at: now }
+  return saveConnection(db, vault, token, event, async (transaction) => {
+    const account = { organization, instanceId: found.instance.id, gitlabUserId: facts.user.id }
+    if (!saidYes && (await isConnectedElsewhere(transaction, account))) throw new NeedsYes()
+    // A link connects once, however many authorizations it began end at the same moment.
+    if (!(await takeGrant(transaction, request.id, now))) throw new Problem('session_expired')
+    if (!(await markSessionUsed(transaction, session.id, now))) throw new Problem('session_expired')
+  })
+}
+
+/** Keeps the grant for as long as a person may think about it. @returns until when. */
+const ask = async (
+  { db, vault, clock }: FlowDeps,
+  { id }: AuthorizationRequestRow,
+  session: ConnectSessionRow,
+  grant: StoredGrant,
+): Promise<Date> => {
+  const thinking = addSeconds(new Date(clock()), RECEIPT_SECONDS)
+  const until = new Date(Math.min(session.expires_at.getTime(), thinking.getTime()))
+  await saveQuestion(db, id, await sealGrant(vault, { id }, grant), until)
+  return until
+}
+
+/**
+ * The same without a browser, for a grant that is waiting for GitLab to answer again. Where a person would have to say
+ * yes, nobody is there to be asked: the time for the answer runs out, and the grant is dropped.
+ */
+export const completePendingGrant = async (deps: FlowDeps, id: string): Promise<void> => {
+  const request = await findAuthorizationRequest(deps.db, id)
+  // Meanwhile a person may have been asked, or the grant has become a connection.
+  if (!request || request.grant_jwe === null || request.confirm_until !== null) return
+  const found = await requireApp(deps.db, { id: request.oauth_app_id })
+  await completeGrant(deps, request, found, id, { saidYes: false })
+}

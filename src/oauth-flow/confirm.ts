@@ -1,0 +1,86 @@
+import { findLink } from '../connect-sessions/find-link.ts'
+import type { AuthorizationRequestRow, ConnectSessionRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
+import { type AppAndInstance, requireApp } from './authorization-app.ts'
+import { completeGrant } from './complete-grant.ts'
+import type { FlowDeps } from './flow-deps.ts'
+import { type EndedFlow, failed } from './flow-end.ts'
+import { dropGrant, type GrantUser, openGrant } from './kept-grant.ts'
+import { findAuthorizationRequest } from './queries.ts'
+
+/** What a person is asked about. */
+type GrantQuestion = {
+  user: GrantUser
+  baseUrl: string
+  organization: string
+  until: Date
+  returnUrl: string | null
+}
+
+type Waiting = AppAndInstance & {
+  request: AuthorizationRequestRow & { grant_jwe: string; confirm_until: Date }
+  session: ConnectSessionRow
+}
+
+/** @throws {Problem} session_expired when the time to answer is over, or the link or its access key has ended */
+const requireWaiting = async (deps: FlowDeps, authorizationId: string): Promise<Waiting> => {
+  const now = new Date(deps.clock())
+  const request = await findAuthorizationRequest(deps.db, authorizationId)
+  if (
+    !request ||
+    request.grant_jwe === null ||
+    request.confirm_until === null ||
+    request.confirm_until <= now
+  )
+    throw new Problem('session_expired', 'The time to answer is over. Start again.')
+  const { grant_jwe, confirm_until } = request
+  const found = await findLink(deps.db, { id: request.connect_session_id }, now)
+  if (found.ended !== undefined) {
+    await dropGrant(deps, request.id)
+    throw new Problem('session_expired')
+  }
+  const app = await requireApp(deps.db, { id: request.oauth_app_id })
+  return { ...app, request: { ...request, grant_jwe, confirm_until }, session: found.link.session }
+}
+
+/** Whose account it is, and where it would be connected. @throws {Problem} session_expired */
+export const readQuestion = async (deps: FlowDeps, authorizationId: string): Promise<GrantQuestion> => {
+  const { request, session, instance } = await requireWaiting(deps, authorizationId)
+  const { user } = await openGrant(deps.vault, request.id, request.grant_jwe)
+  if (!user) throw new Error('A grant waits for a person without a user')
+  return {
+    user,
+    baseUrl: instance.base_url,
+    organization: session.organization,
+    until: request.confirm_until,
+    returnUrl: session.return_url,
+  }
+}
+
+/** The person said yes: now it is stored. @throws {Problem} session_expired, gitlab_unavailable and other refusals */
+export const confirmGrant = async (
+  deps: FlowDeps,
+  authorizationId: string,
+  requestId: string,
+): Promise<EndedFlow> => {
+  const { request, session, app, instance } = await requireWaiting(deps, authorizationId)
+  const completion = await completeGrant(deps, request, { app, instance }, requestId, { saidYes: true })
+  if (completion.kind === 'waits') throw new Error('A confirmed grant asked again')
+  const { id, created } = completion.connection
+  return {
+    kind: 'ended',
+    result: { status: 'connected', connectionId: id },
+    returnUrl: session.return_url,
+    receipt: { connectionId: id, connectSessionId: session.id, created, issuedToUs: true },
+  }
+}
+
+/** The person said no: GitLab revokes the grant, and nothing of it stays. @throws {Problem} session_expired */
+export const declineGrant = async (deps: FlowDeps, authorizationId: string): Promise<EndedFlow> => {
+  const { request, session } = await requireWaiting(deps, authorizationId)
+  await dropGrant(deps, request.id).catch((error: unknown) => {
+    // The grant is marked: the background job revokes it as soon as GitLab answers.
+    if (!(error instanceof Problem)) throw error
+  })
+  return failed('access_denied', session.return_url)
+}
