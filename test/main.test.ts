@@ -1,48 +1,15 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { stat } from 'node:fs/promises'
+import { mkdir, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { createTestDatabase } from './support/database.ts'
 import { freePort } from './support/postgres.ts'
+import { startMain } from './support/process.ts'
+import { startProxy } from './support/proxy.ts'
 
-const MAIN = new URL('../src/main.ts', import.meta.url).pathname
 const KEYS = [1, 2].map((fill) => Buffer.alloc(32, fill).toString('base64'))
 const ADMIN_KEY_IN_TEXT = /gtb_adm_[\w-]{51}/
-
-/** `node src/main.ts` with nothing but this environment. */
-const startMain = (t: Test, env: Record<string, string>) => {
-  const child = spawn(process.execPath, [MAIN], { env: { PATH: process.env.PATH ?? '', ...env } })
-  let output = ''
-  let errors = ''
-  child.stdout.on('data', (chunk) => {
-    output += chunk
-  })
-  child.stderr.on('data', (chunk) => {
-    errors += chunk
-  })
-  const ended = once(child, 'close').then(([code]) => ({ code, output, errors }))
-  t.teardown(() => {
-    if (child.exitCode === null) child.kill('SIGKILL')
-    return ended
-  })
-  const listening = async (): Promise<string> => {
-    while (!/"msg":"listening"/.test(output)) {
-      if (child.exitCode !== null) throw new Error(`it ended: ${errors}`)
-      await Promise.race([once(child.stdout, 'data'), ended])
-    }
-    return output
-  }
-  return {
-    ended,
-    listening,
-    async stop() {
-      child.kill('SIGTERM')
-      return ended
-    },
-  }
-}
 
 t.test('the first start of the embedded default makes its keys, and shows the admin key once', async (t) => {
   const dataDir = join(t.testdir({}), 'data')
@@ -113,12 +80,15 @@ t.test('with a PostgreSQL', async (t) => {
     t.notMatch(output + errors, KEYS[1])
   })
 
-  await t.test('one that is away is told as such, without the password', async (t) => {
-    const away = `postgres://FAKE-user:FAKE-password@localhost:${await freePort()}/broker`
-    const { code, errors } = await startMain(t, { ...env, DATABASE_URL: away, MASTER_KEY: KEYS[0]! }).ended
+  await t.test('a wrong key is told as soon as the database is there, however late', async (t) => {
+    const door = await startProxy(t, url)
+    await door.cut()
+    const broker = startMain(t, { ...env, DATABASE_URL: door.url, MASTER_KEY: KEYS[1]! })
+    await broker.said(/"msg":"the database cannot be used"/)
+    await door.restore()
+    const { code, errors } = await broker.ended
     t.equal(code, 1)
-    t.match(errors, /^Could not start: .*ECONNREFUSED/)
-    t.notMatch(errors, /FAKE-password|\n\s+at /)
+    t.match(errors, /^MASTER_KEY does not open/)
   })
 })
 
@@ -129,4 +99,30 @@ t.test('a wrong configuration ends at once, with all its faults and none of its 
   t.match(errors, /^The configuration has 3 faults:\n {2}PORT .*\n {2}MASTER_KEY .*\n {2}LOG_LEVEL .*\n$/)
   t.notMatch(errors, 'FAKE')
   t.equal(output, '')
+})
+
+t.test('what the process cannot work with is named, with its path and the cause', async (t) => {
+  const folder = t.testdir({ file: 'FAKE', data: {} })
+  const port = String(await freePort())
+  const endOf = (DATA_DIR: string) => startMain(t, { DATA_DIR, PORT: port }).ended
+
+  for (const [DATA_DIR, cause] of [
+    [join(folder, 'file'), 'it is a file, not a folder'],
+    [join(folder, 'file', 'data'), 'a part of the path is a file, not a folder'],
+    [join(folder, 'x'.repeat(300)), 'the path is too long'],
+  ] as const) {
+    const { code, errors } = await endOf(DATA_DIR)
+    t.equal(code, 1)
+    t.match(errors, new RegExp(`^The folder ${DATA_DIR} cannot be written: ${cause}\\.\n$`))
+  }
+
+  // What an embedded database never looks like.
+  await mkdir(join(folder, 'data/pglite'))
+  await writeFile(join(folder, 'data/pglite/PG_VERSION'), '9.0\n')
+  const { code, errors } = await endOf(join(folder, 'data'))
+  t.equal(code, 1)
+  t.match(
+    errors,
+    `The embedded database in ${join(folder, 'data/pglite')} cannot be opened: its files do not open`,
+  )
 })
