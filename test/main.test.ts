@@ -1,52 +1,16 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile, stat } from 'node:fs/promises'
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { createTestDatabase } from './support/database.ts'
 import { freePort } from './support/postgres.ts'
+import { startMain } from './support/process.ts'
+import { startProxy } from './support/proxy.ts'
 
 const ROOT = join(import.meta.dirname, '..')
-const MAIN = new URL('../src/main.ts', import.meta.url).pathname
 const KEYS = [1, 2].map((fill) => Buffer.alloc(32, fill).toString('base64'))
 const ADMIN_KEY_IN_TEXT = /gtb_adm_[\w-]{51}/
-
-/** `node src/main.ts` with nothing but this environment. */
-const startMain = (t: Test, env: Record<string, string>, nodeOptions: string[] = []) => {
-  const child = spawn(process.execPath, [...nodeOptions, MAIN], {
-    env: { PATH: process.env.PATH ?? '', ...env },
-  })
-  let output = ''
-  let errors = ''
-  child.stdout.on('data', (chunk) => {
-    output += chunk
-  })
-  child.stderr.on('data', (chunk) => {
-    errors += chunk
-  })
-  const ended = once(child, 'close').then(([code]) => ({ code, output, errors }))
-  t.teardown(() => {
-    if (child.exitCode === null) child.kill('SIGKILL')
-    return ended
-  })
-  const listening = async (): Promise<string> => {
-    while (!/"msg":"listening"/.test(output)) {
-      if (child.exitCode !== null) throw new Error(`it ended: ${errors}`)
-      await Promise.race([once(child.stdout, 'data'), ended])
-    }
-    return output
-  }
-  return {
-    ended,
-    listening,
-    signal: (name: NodeJS.Signals) => child.kill(name),
-    async stop() {
-      child.kill('SIGTERM')
-      return ended
-    },
-  }
-}
 
 t.test('the first start of the embedded default makes its keys, and shows the admin key once', async (t) => {
   const dataDir = join(t.testdir({}), 'data')
@@ -117,12 +81,15 @@ t.test('with a PostgreSQL', async (t) => {
     t.notMatch(output + errors, KEYS[1])
   })
 
-  await t.test('one that is away is told as such, without the password', async (t) => {
-    const away = `postgres://FAKE-user:FAKE-password@localhost:${await freePort()}/broker`
-    const { code, errors } = await startMain(t, { ...env, DATABASE_URL: away, MASTER_KEY: KEYS[0]! }).ended
+  await t.test('a wrong key is told as soon as the database is there, however late', async (t) => {
+    const door = await startProxy(t, url)
+    await door.cut()
+    const broker = startMain(t, { ...env, DATABASE_URL: door.url, MASTER_KEY: KEYS[1]! })
+    await broker.said(/"msg":"the database cannot be used"/)
+    await door.restore()
+    const { code, errors } = await broker.ended
     t.equal(code, 1)
-    t.match(errors, /^Could not start: .*ECONNREFUSED/)
-    t.notMatch(errors, /FAKE-password|\n\s+at /)
+    t.match(errors, /^MASTER_KEY does not open/)
   })
 })
 
@@ -155,9 +122,9 @@ t.test('an error that nothing handles ends the process, and shows no value', asy
       })`,
     })
     const env = { DATABASE_URL: url, MASTER_KEY: KEYS[0]!, HOST: '127.0.0.1', PORT: '0', DATA_DIR: folder }
-    const broker = startMain(t, env, ['--import', join(folder, 'fault.mjs')])
+    const broker = startMain(t, env, { nodeArgs: ['--import', join(folder, 'fault.mjs')] })
     await broker.listening()
-    broker.signal('SIGUSR2')
+    broker.kill('SIGUSR2')
     const { code, output, errors } = await broker.ended
     t.equal(code, 1, what)
     t.match(errors, /^The process ends after an error that nothing handles: /, what)
@@ -172,9 +139,35 @@ t.test('the signal that opens the inspector of Node opens none', async (t) => {
     .slice(1, -1)
   const image = /^CMD (\[.*\])$/m.exec(await readFile(join(ROOT, 'Dockerfile'), 'utf8'))?.[1] ?? '[]'
   t.same(JSON.parse(image).slice(1, -1), options, 'the container has the options of npm start')
-  const broker = startMain(t, { DATA_DIR: t.testdir({}), PORT: '0' }, options)
+  const broker = startMain(t, { DATA_DIR: t.testdir({}), PORT: '0' }, { nodeArgs: options })
   await broker.listening()
-  broker.signal('SIGUSR1')
+  broker.kill('SIGUSR1')
   const { errors } = await broker.stop()
   t.notMatch(errors, /Debugger listening/)
+})
+
+t.test('what the process cannot work with is named, with its path and the cause', async (t) => {
+  const folder = t.testdir({ file: 'FAKE', data: {} })
+  const port = String(await freePort())
+  const endOf = (DATA_DIR: string) => startMain(t, { DATA_DIR, PORT: port }).ended
+
+  for (const [DATA_DIR, cause] of [
+    [join(folder, 'file'), 'it is a file, not a folder'],
+    [join(folder, 'file', 'data'), 'a part of the path is a file, not a folder'],
+    [join(folder, 'x'.repeat(300)), 'the path is too long'],
+  ] as const) {
+    const { code, errors } = await endOf(DATA_DIR)
+    t.equal(code, 1)
+    t.match(errors, new RegExp(`^The folder ${DATA_DIR} cannot be written: ${cause}\\.\n$`))
+  }
+
+  // What an embedded database never looks like.
+  await mkdir(join(folder, 'data/pglite'))
+  await writeFile(join(folder, 'data/pglite/PG_VERSION'), '9.0\n')
+  const { code, errors } = await endOf(join(folder, 'data'))
+  t.equal(code, 1)
+  t.match(
+    errors,
+    `The embedded database in ${join(folder, 'data/pglite')} cannot be opened: its files do not open`,
+  )
 })

@@ -32,7 +32,6 @@ export const createFollowingClock = ({
   monotonic = () => performance.now(),
 }: Options = {}): FollowingClock => {
   let distance = wall() - monotonic()
-  let hasSample = false
   const now: Clock = () => Math.round(monotonic() + distance)
 
   return {
@@ -40,9 +39,8 @@ export const createFollowingClock = ({
     follow({ sentAt, receivedAt, time }) {
       const least = time - receivedAt
       const most = time - sentAt
-      const followed = hasSample ? Math.min(Math.max(distance, least), most) : (least + most) / 2
-      distance = mayGoBack || !hasSample ? followed : Math.max(distance, followed)
-      hasSample = true
+      const followed = Math.min(Math.max(distance, least), most)
+      distance = mayGoBack ? followed : Math.max(distance, followed)
     },
     aheadMs: () => wall() - now(),
   }

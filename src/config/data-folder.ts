@@ -38,10 +38,9 @@ export const ensureWritable = (folder: string): void => {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     writeFileSync(probe, '1', { mode: 0o600 })
+    rmSync(probe)
   } catch (error) {
     throw new DataFolderError(`The folder ${resolve(folder)} cannot be written: ${causeOf(error)}.`)
-  } finally {
-    rmSync(probe, { force: true })
   }
 }
 

@@ -71,7 +71,11 @@ export const openEmbedded = (dataDir: string): OpenDatabase => {
     jobStore,
     clock,
     availability,
-    readFacts: () => readFacts({ query }, clock),
+    async readFacts() {
+      // First: the clock is read from how long the question takes.
+      await open()
+      return readFacts({ query }, clock)
+    },
     async close() {
       await db.destroy()
       const pglite = await opened?.catch(() => undefined)

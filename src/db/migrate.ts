@@ -1,8 +1,10 @@
 import { readdir } from 'node:fs/promises'
-import { sql } from 'kysely'
+import { sql, type Transaction } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import type { Database, OpenDatabase } from './database.ts'
+import { lockMigrations } from './migration-dialect.ts'
 import { judgeSchema, type SchemaState } from './schema-state.ts'
+import type { Tables } from './tables.ts'
 
 /**
  * A migration of a rolling upgrade first expands: versions before it run beside it. One that takes away what the version
@@ -77,7 +79,7 @@ export const readSchemaState = async (
 }
 
 const applyAll = async (
-  db: Database,
+  db: Transaction<Tables>,
   migrations: Record<string, Migration>,
   migrationTableName: string,
 ): Promise<string[]> => {
@@ -102,7 +104,8 @@ export type MigrateResult = {
 
 /**
  * Brings the database to the newest schema; leaves one alone that a newer version has brought further. Safe to run from
- * many processes at once: Kysely takes an advisory lock. Broken off at any moment, it is the same as not begun.
+ * many processes at once: one transaction, under a lock that ends with it. Broken off at any moment, it is the same as not
+ * begun.
  * @throws {SchemaError}
  */
 export const migrate = async (
@@ -110,21 +113,43 @@ export const migrate = async (
   migrations?: Record<string, MigrationModule>,
 ): Promise<MigrateResult> => {
   const ours = migrations ?? (await loadMigrations())
-  const state = await readSchemaState(patientDb, ours)
-  if (state.kind === 'unusable') throw new SchemaError(state.reason)
-  // Kysely would take what it does not know for a corrupted history.
-  if (state.kind === 'newer') return { applied: [], unknown: state.unknown }
-  if (state.kind === 'current') return { applied: [], unknown: [] }
+  const done = judge(await readSchemaState(patientDb, ours))
+  if (done) return done
+  return patientDb.transaction().execute(async (transaction) => {
+    await lockMigrations(transaction)
+    // Another process may have been first, one of a newer version too.
+    return judge(await readSchemaState(transaction, ours)) ?? apply(transaction, ours)
+  })
+}
+
+/** @returns undefined = there is something to do. */
+const judge = (state: SchemaState): MigrateResult | undefined => {
+  switch (state.kind) {
+    case 'unusable':
+      throw new SchemaError(state.reason)
+    case 'newer':
+      return { applied: [], unknown: state.unknown }
+    case 'current':
+      return { applied: [], unknown: [] }
+    case 'to_migrate':
+      return undefined
+  }
+}
+
+const apply = async (
+  transaction: Transaction<Tables>,
+  ours: Record<string, MigrationModule>,
+): Promise<MigrateResult> => {
   const entries = Object.entries(ours).map(([name, module]) => [name, withDeclaration(module)] as const)
   const isFirst = (name: string) => FIRST.includes(name)
   const applied = [
     ...(await applyAll(
-      patientDb,
+      transaction,
       Object.fromEntries(entries.filter(([name]) => isFirst(name))),
       FIRST_TABLE,
     )),
     ...(await applyAll(
-      patientDb,
+      transaction,
       Object.fromEntries(entries.filter(([name]) => !isFirst(name))),
       LATER_TABLE,
     )),

@@ -5,6 +5,7 @@ import { createFollowingClock } from '../clock/following-clock.ts'
 import { createAvailability } from './availability.ts'
 import type { DatabaseOptions, OpenDatabase } from './database.ts'
 import { createHosts } from './hosts.ts'
+import { MigrationDialect } from './migration-dialect.ts'
 import { createPipelines } from './pipelines.ts'
 import { createPool, type Pool } from './pool.ts'
 import { readFacts } from './server.ts'
@@ -88,7 +89,7 @@ export const openPostgresql = ({
   // Waiting long is its purpose; a network that is gone without a word ends it all the same.
   const patientPool = openPool(1, { keepAlive: true, keepAliveInitialDelayMillis: SILENCE_LIMIT_MS })
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
-  const patientDb = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: patientPool }) })
+  const patientDb = new Kysely<Tables>({ dialect: new MigrationDialect({ pool: patientPool }) })
   const runPrepared = createPipelines(preparedPool, { availability, keepsSessions: pooler === undefined })
   let closed: Promise<unknown> | undefined
   const close = async () => {
