@@ -14,26 +14,33 @@ const PAUSE_MS = 30_000
 /** The same while there are no keys of it at all. */
 const FIRST_PAUSE_MS = 5_000
 
-/** When a key set was loaded, and when an attempt to load it last began; undefined = never. */
-export type KeySetAge = { loadedAt: number | undefined; triedAt: number | undefined }
+export type KeySetState = {
+  /** undefined = never; so is triedAt, when an attempt to load last began. */
+  loadedAt: number | undefined
+  triedAt: number | undefined
+  /** An attempt is under way. */
+  isLoading: boolean
+}
 
 export type KeySetDecision =
   | { action: 'use'; reason: 'fresh' | 'asked_a_moment_ago' }
   /** Use what there is, and load it anew beside that. */
   | { action: 'refresh'; reason: 'aged' }
-  /** What there is does not do: load first. */
-  | { action: 'load'; reason: 'never_loaded' | 'too_old' | 'unknown_key' }
+  /** What there is does not do: load first, or wait for the attempt that is under way. */
+  | { action: 'load'; reason: 'never_loaded' | 'too_old' | 'unknown_key' | 'under_way' }
   | { action: 'refuse'; reason: 'unavailable' }
 
 /** @param isUnknown the token names a key that is not in the set. */
 export const decideKeySet = (
-  { loadedAt, triedAt }: KeySetAge,
+  { loadedAt, triedAt, isLoading }: KeySetState,
   { isUnknown }: { isUnknown: boolean },
   now: number,
 ): KeySetDecision => {
   const sinceTried = triedAt === undefined ? Number.POSITIVE_INFINITY : now - triedAt
   const age = loadedAt === undefined ? Number.POSITIVE_INFINITY : now - loadedAt
-  if (loadedAt === undefined || age >= KEPT_MS) {
+  const isUsable = loadedAt !== undefined && age < KEPT_MS
+  if (isLoading && (isUnknown || !isUsable)) return { action: 'load', reason: 'under_way' }
+  if (!isUsable) {
     const reason = loadedAt === undefined ? 'never_loaded' : 'too_old'
     return sinceTried < FIRST_PAUSE_MS
       ? { action: 'refuse', reason: 'unavailable' }
@@ -90,7 +97,7 @@ export const createIssuerKeySets = ({ clock, logger, http }: Deps): IssuerKeySet
       cacheMaxAge: Number.POSITIVE_INFINITY,
       [customFetch]: fetch,
     })
-    const age: KeySetAge = { loadedAt: undefined, triedAt: undefined }
+    const age: Omit<KeySetState, 'isLoading'> = { loadedAt: undefined, triedAt: undefined }
     /** @returns whether the keys are those of now. */
     const load = async (): Promise<boolean> => {
       if (!set.reloading) age.triedAt = clock()
@@ -104,7 +111,7 @@ export const createIssuerKeySets = ({ clock, logger, http }: Deps): IssuerKeySet
       }
     }
     const prepare = async (isUnknown: boolean): Promise<void> => {
-      const { action } = decideKeySet(age, { isUnknown }, clock())
+      const { action } = decideKeySet({ ...age, isLoading: set.reloading }, { isUnknown }, clock())
       if (action === 'refuse') throw unavailable()
       if (action === 'refresh') void load()
       if (action === 'load' && !(await load())) throw unavailable()

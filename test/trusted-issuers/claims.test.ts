@@ -20,10 +20,23 @@ t.test('a pattern matches the whole text, segment by segment', async (t) => {
     ['refs/heads/main', 'refs/heads/(main|master)', false],
     ['a+b', 'a+b', true],
     ['', '*', true],
+    ['', '', true],
+    ['a', '', false],
+    ['a', '***', true],
+    ['a/b', '***', true],
+    ['😀/x', '*/x', true],
+    ['x'.repeat(2_001), '**', false],
     ['project_path:acme/web:ref:main', 'project_path:acme/*:ref:main', true],
   ]
   for (const [text, pattern, matches] of table)
     t.equal(matchesGlob(text, pattern), matches, `${JSON.stringify(text)} by ${pattern}`)
+})
+
+t.test('no pattern keeps the process busy', async (t) => {
+  const started = performance.now()
+  t.equal(matchesGlob('a'.repeat(2_000), `${'*a'.repeat(249)}b`), false)
+  t.equal(matchesGlob('a'.repeat(2_000), `${'**a'.repeat(166)}`), true)
+  t.ok(performance.now() - started < 2_000)
 })
 
 t.test('the first rule counts all of whose claims the token has', async (t) => {

@@ -146,7 +146,8 @@ t.test('an issuer is asked for its keys now and then, whatever somebody sends', 
   const { broker, issuer, whoami, clock } = await setIssuerStage(t)
   const fetched = () => issuer.requests.filter((url) => url === '/keys').length
 
-  t.equal((await whoami(await issuer.sign())).status, 200)
+  const many = () => Promise.all(Array.from({ length: 20 }, async () => whoami(await issuer.sign())))
+  for (const answer of await many()) t.equal(answer.status, 200, 'many at once wait for the first fetch')
   t.equal(fetched(), 1)
   const random = Array.from({ length: 30 }, (_, index) => issuer.sign({}, { kid: `random-${index}` }))
   for (const answer of await Promise.all((await Promise.all(random)).map(whoami))) t.match(answer, REFUSED)
@@ -157,7 +158,7 @@ t.test('an issuer is asked for its keys now and then, whatever somebody sends', 
 
   clock.advance(30)
   await issuer.addKey('second')
-  t.equal((await whoami(await issuer.sign())).status, 200, 'a new key works at once')
+  for (const answer of await many()) t.equal(answer.status, 200, 'a new key works at once')
   t.equal(fetched(), 3)
 
   clock.advance(600)
