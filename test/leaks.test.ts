@@ -33,6 +33,123 @@ const dumpDatabase = async (db: Kysely<never>): Promise<{ where: string; text: s
   return dump
 }
 
+type Misplaced = {
+  what: string
+  method: string
+  path(token: string): string
+  options(token: string): { rawBody?: string; headers?: Record<string, string> }
+}
+
+const tokenFor = (what: string): string => `glpat-FAKE-${what.replaceAll(/\W+/g, '-')}`
+
+/** Requests of people and programs that mistook the place for a token. */
+const misplaced = (id: string): Misplaced[] => {
+  const json = { 'content-type': 'application/json' }
+  const bodies: [what: string, body: (token: string) => string, headers: Record<string, string>][] = [
+    ['as a name', (token) => JSON.stringify({ [token]: 1 }), json],
+    [
+      'as a name in a known object',
+      (token) => JSON.stringify({ organization: 'acme', [token]: token }),
+      json,
+    ],
+    ['as a name deep inside', (token) => JSON.stringify({ organization: { a: [{ [token]: token }] } }), json],
+    ['as a name in a list', (token) => JSON.stringify({ organizations: [{ [token]: token }] }), json],
+    ['as a name with a slash', (token) => JSON.stringify({ [`a/${token}`]: 1 }), json],
+    ['as a name that comes twice', (token) => `{"${token}":1,"${token}":2}`, json],
+    ['as a name with U+0000', (token) => JSON.stringify({ [`${token}\0`]: 1 }), json],
+    ['as a value with U+0000', (token) => JSON.stringify({ token: `${token}\0` }), json],
+    ['as a choice', (token) => JSON.stringify({ role: token, methods: [token], scopes: [token] }), json],
+    ['as a number', (token) => JSON.stringify({ expires_in: token, auto_rotate: token }), json],
+    ['as a time', (token) => JSON.stringify({ expires_at: token, expires_on: token }), json],
+    ['as an organization', (token) => JSON.stringify({ organization: token, organizations: [token] }), json],
+    [
+      'as a URL',
+      (token) => JSON.stringify({ base_url: token, return_url: token, organization: 'acme' }),
+      json,
+    ],
+    ['in JSON that ends too soon', (token) => `{"token":"${token}"`, json],
+    ['as the whole body', (token) => token, json],
+    ['as text', (token) => token, { 'content-type': 'text/plain' }],
+    ['as a form', (token) => `token=${token}`, { 'content-type': 'application/x-www-form-urlencoded' }],
+    [
+      'as the name in a form',
+      (token) => `${token}=1`,
+      { 'content-type': 'application/x-www-form-urlencoded' },
+    ],
+    [
+      'as JSON that is called a form',
+      (token) => JSON.stringify({ token }),
+      { 'content-type': 'application/x-www-form-urlencoded' },
+    ],
+    [
+      'as JSON that is called a file',
+      (token) => JSON.stringify({ token }),
+      { 'content-type': 'application/octet-stream' },
+    ],
+    [
+      'as a part',
+      (token) => `--x\r\n\r\n${token}\r\n--x--`,
+      { 'content-type': 'multipart/form-data; boundary=x' },
+    ],
+  ]
+  const paths = [
+    ['POST', '/v1/access-keys'],
+    ['POST', '/v1/instances'],
+    ['POST', '/v1/connections/personal-access-token'],
+    ['POST', '/v1/connect-sessions'],
+    ['PATCH', `/v1/connections/${id}`],
+    ['POST', `/v1/connections/${id}/rotate`],
+  ] as const
+  const inBodies = bodies.flatMap(([what, body, headers]) =>
+    paths.map(([method, path]) => ({
+      what: `${what} of ${method} ${path.replace(id, '')}`,
+      method,
+      path: () => path,
+      options: (token: string) => ({ rawBody: body(token), headers }),
+    })),
+  )
+  const targets: [what: string, path: (token: string) => string][] = [
+    ['as the name of a parameter', (token) => `/v1/connections?${token}=1`],
+    ['as a bare parameter', (token) => `/v1/credentials?${token}`],
+    ['as the limit', (token) => `/v1/instances?limit=${token}`],
+    ['as the cursor', (token) => `/v1/access-keys?cursor=${token}`],
+    ['as the status', (token) => `/v1/connections?status=${token}`],
+    ['as the id', (token) => `/v1/connections/${token}`],
+    ['as the id of a lookup', (token) => `/v1/connections/${token}/credential?${token}=1`],
+    ['as the URL to look up', (token) => `/v1/credentials?url=${token}`],
+    ['as a path', (token) => `/v1/${token}`],
+    ['as a path of a page', (token) => `/connect/${token}`],
+    ['in a path that cannot be decoded', (token) => `/v1/connections/%zz${token}`],
+    ['as an app', (token) => `/oauth/${token}/start?session=${token}`],
+    [
+      'as an error of GitLab',
+      (token) => `/oauth/simulator/callback?error=${token}&error_description=${token}`,
+    ],
+    ['as a file', (token) => `/assets/${token}/${token}`],
+    ['as a file of the description', (token) => `/docs/static/${token}`],
+  ]
+  const inTargets = targets.map(([what, path]) => ({ what, method: 'GET', path, options: () => ({}) }))
+  const headers: [what: string, headers: (token: string) => Record<string, string>][] = [
+    ['as the name of a header', (token) => ({ [token]: '1' })],
+    ['as a media type', (token) => ({ 'content-type': `application/${token}` })],
+    ['as another scheme', (token) => ({ authorization: `Basic ${token}` })],
+    ['as an access key', (token) => ({ authorization: `Bearer ${token}` })],
+    ['as a cookie', (token) => ({ cookie: `connect-link=${token}; connect-sign-in=${token}` })],
+    ['as the origin', (token) => ({ origin: `https://${token}` })],
+    ['as the forwarded host', (token) => ({ 'x-forwarded-host': token, 'x-forwarded-for': token })],
+    ['as the private token of GitLab', (token) => ({ 'private-token': token })],
+  ]
+  const inHeaders = headers.flatMap(([what, make]) =>
+    ['/v1/instances', '/connect', '/nothing'].map((path) => ({
+      what: `${what} to ${path}`,
+      method: 'GET',
+      path: () => path,
+      options: (token: string) => ({ headers: make(token) }),
+    })),
+  )
+  return [...inBodies, ...inTargets, ...inHeaders]
+}
+
 t.test('a secret that goes in is found nowhere but in ciphertext', async (t) => {
   const stage = await setStage(t)
   const { broker, simulator, clock } = stage
@@ -127,6 +244,13 @@ t.test('a secret that goes in is found nowhere but in ciphertext', async (t) => 
         key: plant('a wrong key', 'FAKE-wrong-access-key-0000000000000000'),
       }),
     )
+
+    // Where no secret belongs: in names, under wrong types, in headers, queries and paths.
+    for (const { what, method, path, options } of misplaced(pasted.body.id)) {
+      const token = plant(`a token ${what}`, tokenFor(what))
+      for (const key of [ADMIN_KEY, null])
+        keep(what, await broker.request(method, path(token), { key, ...options(token) }))
+    }
 
     // OAuth: denied, refused, connected, refreshed, refused again.
     const denied = await authorize(stage, { deny: true })
