@@ -3,26 +3,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createApp } from './app.ts'
 import { systemClock } from './clock/clock.ts'
-import { ConfigError, readConfig } from './config/config.ts'
+import { migrate } from './commands/migrate.ts'
+import { roles } from './commands/roles.ts'
+import { ConfigError } from './config/config.ts'
 import type { Database } from './db/database.ts'
 import { migrateToLatest } from './db/migrate.ts'
 import { openDatabase } from './db/open.ts'
 import { dumpSchema } from './db/schema-dump.ts'
 import { openApiYaml } from './http/api-docs.ts'
 import { createLogger } from './log.ts'
-
-const migrate = async (): Promise<void> => {
-  const config = readConfig(process.env)
-  const { patientDb, close } = openDatabase({ ...config, poolSize: 1 })
-  try {
-    const applied = await migrateToLatest({ patientDb })
-    process.stdout.write(
-      applied.length > 0 ? `Applied ${applied.join(', ')}\n` : 'The schema is up to date\n',
-    )
-  } finally {
-    await close()
-  }
-}
 
 /** Prints migrations/schema.sql: what the migrations make of an empty database, here one for the moment. */
 const schema = async (): Promise<void> => {
@@ -57,15 +46,15 @@ const openapi = async (): Promise<void> => {
   await app.close()
 }
 
-const COMMANDS: Record<string, () => Promise<void>> = { migrate, schema, openapi }
+const COMMANDS: Record<string, (args: string[]) => Promise<void>> = { migrate, roles, schema, openapi }
 
-const [name = ''] = process.argv.slice(2)
+const [name = '', ...args] = process.argv.slice(2)
 const command = COMMANDS[name]
 if (!command) {
   process.stderr.write(`Usage: node src/cli.ts ${Object.keys(COMMANDS).join(' | ')}\n`)
   process.exit(2)
 }
-await command().catch((error: unknown) => {
+await command(args).catch((error: unknown) => {
   process.stderr.write(
     `${error instanceof ConfigError || error instanceof Error ? error.message : 'unknown error'}\n`,
   )

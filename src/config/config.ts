@@ -38,6 +38,11 @@ export class ConfigError extends Error {
   }
 }
 
+export type ConfigOptions = {
+  /** false for what needs no master key, such as a migration. */
+  opensTokens?: boolean
+}
+
 type Environment = Record<string, string | undefined>
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
@@ -63,7 +68,7 @@ const isProxy = (text: string): boolean => {
  * Reads the configuration from environment variables, each as `NAME` or as `NAME_FILE` (a file that holds it).
  * @throws {ConfigError} naming every fault.
  */
-export const readConfig = (env: Environment): Config => {
+export const readConfig = (env: Environment, { opensTokens = true }: ConfigOptions = {}): Config => {
   const faults: string[] = []
 
   const read = (name: string): string | undefined => {
@@ -125,7 +130,7 @@ export const readConfig = (env: Environment): Config => {
       )
   }
   const reported = faults.some((fault) => fault.startsWith('MASTER_KEY'))
-  if (databaseUrl && masterKeyText === undefined && !reported) {
+  if (databaseUrl && masterKeyText === undefined && !reported && opensTokens) {
     faults.push(
       'MASTER_KEY is needed when DATABASE_URL is set: 32 bytes in base64 (openssl rand -base64 32 makes one)',
     )
