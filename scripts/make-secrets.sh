@@ -23,7 +23,21 @@ keep_or_make() {
   chmod 444 "secrets/$1"
 }
 
+# The database of an earlier version was used as its superuser: from now on as a role that only serves.
+if grep -qs '//broker:' secrets/database_url; then
+  rm -f secrets/database_url
+fi
+
+url_of() {
+  echo "postgresql://$1:$(cat "secrets/$2")@database:5432/broker"
+}
+
 keep_or_make database_password "$(random)"
-keep_or_make database_url "postgresql://broker:$(cat secrets/database_password)@database:5432/broker"
+keep_or_make migrate_password "$(random)"
+keep_or_make serve_password "$(random)"
+keep_or_make audit_password "$(random)"
+keep_or_make database_admin_url "$(url_of broker database_password)"
+keep_or_make database_migrate_url "$(url_of broker_migrate migrate_password)"
+keep_or_make database_url "$(url_of broker_serve serve_password)"
 keep_or_make master_key "$(random)"
 keep_or_make bootstrap_admin_key "$(random)"

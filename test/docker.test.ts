@@ -9,8 +9,20 @@ import { createEmptyDatabase } from './support/database.ts'
 import { freePort } from './support/postgres.ts'
 
 const ROOT = join(import.meta.dirname, '..')
-const SECRETS = ['bootstrap_admin_key', 'database_password', 'database_url', 'master_key']
+const SECRETS = [
+  'audit_password',
+  'bootstrap_admin_key',
+  'database_admin_url',
+  'database_migrate_url',
+  'database_password',
+  'database_url',
+  'master_key',
+  'migrate_password',
+  'serve_password',
+]
 const read = (name: string) => readFile(join(ROOT, name), 'utf8')
+
+const readCompose = async () => parse(await read('docker-compose.yml'), { merge: true })
 
 const makeSecrets = async (folder: string): Promise<string> => {
   await mkdir(join(folder, 'scripts'), { recursive: true })
@@ -36,18 +48,67 @@ t.test(
     for (const name of SECRETS) t.equal((await stat(join(secrets, name))).mode & 0o777, 0o444)
     t.equal(new Set(contents).size, SECRETS.length)
 
+    const secretOf = (name: string) => contents[SECRETS.indexOf(name)]?.trim()
+    for (const [url, role, password] of [
+      ['database_admin_url', 'broker', 'database_password'],
+      ['database_migrate_url', 'broker_migrate', 'migrate_password'],
+      ['database_url', 'broker_serve', 'serve_password'],
+    ] as const)
+      t.equal(secretOf(url), `postgresql://${role}:${secretOf(password)}@database:5432/broker`)
+
     t.match(await makeSecrets(folder), /master_key is there already/)
     t.same(await Promise.all(SECRETS.map((name) => readFile(join(secrets, name), 'utf8'))), contents)
   },
 )
 
 t.test('docker-compose.yml asks for the secrets that are made, and for nothing else', async (t) => {
-  const compose = parse(await read('docker-compose.yml'))
+  const compose = await readCompose()
   t.same(Object.keys(compose.secrets).sort(), SECRETS)
   for (const name of SECRETS) t.equal(compose.secrets[name].file, `secrets/${name}`)
   const used = Object.values<{ secrets: string[] }>(compose.services).flatMap(({ secrets }) => secrets)
-  t.same(used.sort(), SECRETS)
-  t.equal(compose.services.broker.depends_on.database.condition, 'service_healthy')
+  t.same([...new Set(used)].sort(), SECRETS)
+})
+
+t.test(
+  'only what makes the roles knows the superuser, and the broker starts after the migration',
+  async (t) => {
+    const { services } = await readCompose()
+    t.same(services.broker.secrets, ['database_url', 'master_key', 'bootstrap_admin_key'])
+    t.same(services.migrate.secrets, ['database_migrate_url'])
+    const knows = Object.keys(services).filter((name) =>
+      services[name].secrets.some((secret: string) => /^database_(admin_url|password)$/.test(secret)),
+    )
+    t.same(knows, ['database', 'roles'])
+    t.equal(services.roles.depends_on.database.condition, 'service_healthy')
+    t.equal(services.migrate.depends_on.roles.condition, 'service_completed_successfully')
+    t.equal(services.broker.depends_on.migrate.condition, 'service_completed_successfully')
+    t.same(services.roles.command, ['node', 'src/cli.ts', 'roles', 'apply'])
+    t.same(services.migrate.command, ['node', 'src/cli.ts', 'migrate'])
+    for (const name of ['roles', 'migrate', 'broker']) {
+      t.equal(services[name].read_only, true)
+      t.same(services[name].cap_drop, ['ALL'])
+    }
+  },
+)
+
+t.test('secrets of an earlier version lead to the database as a role that only serves', async (t) => {
+  const folder = t.testdir({
+    secrets: { database_password: 'FAKE\n', database_url: 'postgresql://broker:FAKE@database:5432/broker\n' },
+  })
+  await makeSecrets(folder)
+  const url = await readFile(join(folder, 'secrets/database_url'), 'utf8')
+  t.match(url, /^postgresql:\/\/broker_serve:/)
+  t.equal(await readFile(join(folder, 'secrets/database_password'), 'utf8'), 'FAKE\n')
+  t.match(await readFile(join(folder, 'secrets/database_admin_url'), 'utf8'), '//broker:FAKE@')
+})
+
+t.test('every image has an exact version', async (t) => {
+  const images = [
+    ...[...(await read('Dockerfile')).matchAll(/^FROM (\S+)/gm)].map(([, image]) => image),
+    (await readCompose()).services.database.image,
+  ]
+  t.ok(images.length >= 3)
+  for (const image of images) t.match(image, /^(node:\d+\.\d+\.\d+|postgres:\d+\.\d+)-/)
 })
 
 t.test('the build context holds what the Dockerfile copies, and nothing else', async (t) => {
@@ -71,7 +132,7 @@ t.test('what the image holds starts with those secrets, and ends on SIGTERM', as
   await writeFile(urlFile, `${database.url}\n`)
 
   const port = await freePort()
-  const { environment } = parse(await read('docker-compose.yml')).services.broker
+  const { environment } = (await readCompose()).services.broker
   const child = spawn(process.execPath, ['src/main.ts'], {
     cwd: folder,
     env: {

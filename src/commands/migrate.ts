@@ -1,13 +1,20 @@
 import { readConfig } from '../config/config.ts'
 import { migrateToLatest } from '../db/migrate.ts'
 import { openDatabase } from '../db/open.ts'
+import { grantToRoles } from '../db/roles.ts'
+import { installSchedule } from '../jobs/schedule.ts'
 
-/** Brings the database of the environment to the newest schema, as every start does. */
+/**
+ * Brings the database of the environment to the newest schema, pg-boss's tables included, and gives the roles their
+ * rights. Every start migrates as well, and does the rest only as far as its own role may.
+ */
 export const migrate = async (): Promise<void> => {
-  const config = readConfig(process.env)
-  const { patientDb, close } = openDatabase({ ...config, poolSize: 1 })
+  const config = readConfig(process.env, { opensTokens: false })
+  const { db, patientDb, jobStore, kind, close } = openDatabase({ ...config, poolSize: 1 })
   try {
     const applied = await migrateToLatest({ patientDb })
+    await installSchedule({ db: jobStore, backend: kind === 'embedded' ? 'pglite' : 'postgres' })
+    await grantToRoles(db)
     process.stdout.write(
       applied.length > 0 ? `Applied ${applied.join(', ')}\n` : 'The schema is up to date\n',
     )

@@ -90,11 +90,16 @@ const readMasterKeys = (text: string | undefined, faults: string[]): Uint8Array[
   return masterKeys
 }
 
+export type ConfigOptions = {
+  /** false for what needs no master key, such as a migration. */
+  opensTokens?: boolean
+}
+
 /**
  * Reads the configuration from environment variables, each as `NAME` or as `NAME_FILE` (a file that holds it).
  * @throws {ConfigError} naming every fault.
  */
-export const readConfig = (env: Environment): Config => {
+export const readConfig = (env: Environment, { opensTokens = true }: ConfigOptions = {}): Config => {
   const faults: string[] = []
 
   const { read, readInteger, readWebUrl } = createReader(env, faults)
@@ -117,7 +122,7 @@ export const readConfig = (env: Environment): Config => {
   const masterKeyText = read('MASTER_KEY')
   const masterKeys = readMasterKeys(masterKeyText, faults)
   const reported = faults.some((fault) => fault.startsWith('MASTER_KEY'))
-  if (databaseUrl && masterKeyText === undefined && !reported) {
+  if (databaseUrl && masterKeyText === undefined && !reported && opensTokens) {
     faults.push(
       'MASTER_KEY is needed when DATABASE_URL is set: 32 bytes in base64 (openssl rand -base64 32 makes one)',
     )

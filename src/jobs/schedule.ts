@@ -39,6 +39,26 @@ export const startSchedule = (options: Options, jobs: Jobs, logger: Logger): Sch
   }
 }
 
+const QUEUE = {
+  policy: 'exclusive',
+  retryLimit: 0,
+  expireInSeconds: JOB_LIMIT_SECONDS,
+  deleteAfterSeconds: KEPT_SECONDS,
+  retentionSeconds: KEPT_SECONDS,
+} as const
+
+/** Makes the tables of pg-boss and our queues in them, for a service whose role may make no table. */
+export const installSchedule = async ({ db, backend }: Options): Promise<void> => {
+  const { PgBoss } = await import('pg-boss')
+  const boss = new PgBoss({ db, backend, schema: 'pgboss', supervise: false, schedule: false })
+  await boss.start()
+  try {
+    for (const { queue } of TIMETABLE) await boss.createQueue(queue, QUEUE)
+  } finally {
+    await boss.stop({ close: false, graceful: false })
+  }
+}
+
 const begin = async ({ db, backend }: Options, jobs: Jobs, logger: Logger): Promise<PgBoss> => {
   // Loaded after serving has begun: pg-boss is a tenth of all code.
   const { PgBoss } = await import('pg-boss')
@@ -47,13 +67,7 @@ const begin = async ({ db, backend }: Options, jobs: Jobs, logger: Logger): Prom
   try {
     await boss.start()
     for (const { queue, cron, job } of TIMETABLE) {
-      await boss.createQueue(queue, {
-        policy: 'exclusive',
-        retryLimit: 0,
-        expireInSeconds: JOB_LIMIT_SECONDS,
-        deleteAfterSeconds: KEPT_SECONDS,
-        retentionSeconds: KEPT_SECONDS,
-      })
+      await boss.createQueue(queue, QUEUE)
       await boss.schedule(queue, cron)
       await boss.work(queue, async () => {
         await jobs[job]()
