@@ -2,6 +2,7 @@ import { sql } from 'kysely'
 import type { Database } from '../../db/database.ts'
 import type { LeaseTableRow } from '../../db/tables.ts'
 import type { TimeRange } from '../../http/time-page.ts'
+import { firstIdAt } from '../queries.ts'
 
 /** The record of who got which token: what an auditor reads of the leases. */
 
@@ -66,12 +67,6 @@ export const listLeases = async (db: Database, filter: LeaseFilter): Promise<Lea
 
 export const findLeaseRecord = (db: Database, id: string): Promise<LeaseTableRow | undefined> =>
   db.selectFrom('leases').selectAll().where('id', '=', id).executeTakeFirst()
-
-/** The smallest UUIDv7 of a time. */
-const firstIdAt = (time: Date): string => {
-  const hex = time.getTime().toString(16).padStart(12, '0')
-  return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`
-}
 
 export const findOldestLeaseId = async (db: Database): Promise<string | undefined> =>
   (await db.selectFrom('leases').select('id').orderBy('id').limit(1).executeTakeFirst())?.id
