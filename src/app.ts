@@ -5,6 +5,11 @@ import type { Logger } from 'pino'
 import { createAccessKeyIdentification } from './access-keys/identify.ts'
 import { registerAccessKeyRoutes } from './access-keys/routes.ts'
 import { registerWhoamiRoute } from './access-keys/whoami-route.ts'
+import { noteRefusals } from './audit/note-refusals.ts'
+import { createRefusals } from './audit/refusals.ts'
+import { registerAuditRoutes } from './audit/routes.ts'
+import { deleteOld as deleteOldAudit } from './audit/seals/delete-old.ts'
+import { sealAudit } from './audit/seals/seal-audit.ts'
 import { createAuthenticator } from './callers/authenticator.ts'
 import { addSeconds, type Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
@@ -34,11 +39,14 @@ import { createJobs, type Jobs } from './jobs/jobs.ts'
 import { createLanes } from './lanes.ts'
 import { deleteOld as deleteOldLeases } from './leases/delete-old.ts'
 import { createOpenedTokens } from './leases/opened-tokens.ts'
+import { createLeaseDigests } from './leases/record/digest.ts'
+import { registerLeaseRecordRoutes } from './leases/record/routes.ts'
 import { registerLeaseRoutes } from './leases/routes.ts'
 import { createCredentialSender } from './leases/sealed-delivery.ts'
 import { createLeasesById } from './leases/shared-statements.ts'
 import { deleteOld as deleteOldGuesses } from './limits/delete-old.ts'
 import { registerLimits } from './limits/limits.ts'
+import { createAuditLog } from './log.ts'
 import { createKnownMatches } from './lookup/known-matches.ts'
 import { createLeasesByUrl } from './lookup/leasing/leases-by-url.ts'
 import { registerLookupRoutes } from './lookup/routes.ts'
@@ -49,6 +57,7 @@ import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
 import { completeDue } from './oauth-flow/complete-due.ts'
 import { createOAuthFlow } from './oauth-flow/oauth-flow.ts'
 import { registerOAuthFlowRoutes } from './oauth-flow/routes.ts'
+import { sealedTables } from './sealed-tables.ts'
 import { createAttempts } from './token-lifecycle/attempts.ts'
 import { deleteHeartbeatsBefore } from './token-lifecycle/history/queries.ts'
 import {
@@ -64,7 +73,9 @@ import { createStoredTokenVerifier } from './token-lifecycle/verify-stored-token
 import { createWorkloadIdentification } from './trusted-issuers/identify.ts'
 import { createIssuerKeySets } from './trusted-issuers/key-set.ts'
 import { registerTrustedIssuerRoutes } from './trusted-issuers/routes.ts'
+import { followDataKeys, renewDataKey } from './vault/follow.ts'
 import type { KeyRing } from './vault/key-ring.ts'
+import { createNamedKeys } from './vault/named-keys.ts'
 import { createVault } from './vault/vault.ts'
 
 export type AppDeps = {
@@ -75,6 +86,8 @@ export type AppDeps = {
   /** Of the process, as start.ts changes it. */
   state?: ProcessState
   keyRing: KeyRing
+  /** The current one first: for data keys that are made while it runs. */
+  masterKeys: () => Uint8Array[]
   clock: Clock
   logger: Logger
   config: Pick<
@@ -86,6 +99,8 @@ export type AppDeps = {
     | 'trustProxy'
     | 'dataDir'
     | 'leaseRetentionDays'
+    | 'auditRetentionDays'
+    | 'dataKeyMaxAgeDays'
     | 'spoolRetentionHours'
   > & {
     /** The defaults when left out. */
@@ -127,6 +142,7 @@ export const createApp = async ({
   probed,
   state = createProcessState(),
   keyRing,
+  masterKeys,
   clock,
   logger,
   config,
@@ -150,7 +166,10 @@ export const createApp = async ({
   await registerLimits(app, { db, clock, settings: limits, isRemembered })
   await registerApiDocs(app, publicUrl)
 
-  const vault = createVault(keyRing)
+  const refusals = createRefusals({ db, clock, logger })
+  const namedKeys = createNamedKeys({ db, vault: createVault(keyRing), clock })
+  const vault = createVault(keyRing, { tokenHash: namedKeys.tokenHash, onDamaged: refusals.noteDamage })
+  const stopFollowing = followDataKeys(keyRing, logger)
   const authenticator = createAuthenticator({ clock, ways })
   const instanceClients = createInstanceClients({
     ...gitlab,
@@ -204,7 +223,26 @@ export const createApp = async ({
     mendDue: (lanes) => mendDue(lifecycle, lanes),
     rotateDue: (lanes) => rotateDue(lifecycle, lanes),
     completeDue: (lanes) => completeDue(flow, lanes),
+    sealAudit: () =>
+      sealAudit({
+        db,
+        namedKeys,
+        leaseDigests: createLeaseDigests(db),
+        auditLog: createAuditLog(logger),
+      }),
+    renewDataKey: () =>
+      renewDataKey({
+        db,
+        masterKeys: masterKeys(),
+        clock,
+        keyRing,
+        vault,
+        logger,
+        tables: sealedTables(db),
+        maxAgeDays: config.dataKeyMaxAgeDays,
+      }),
     deleteOld: [
+      () => deleteOldAudit(db, config.auditRetentionDays),
       (now) => deleteOldLeases(db, config.leaseRetentionDays, now),
       (now) => deleteOldSessions(db, now),
       () => tokenSaver.deleteOldRetained(),
@@ -215,6 +253,7 @@ export const createApp = async ({
 
   app.register(async (routes) => {
     routes.addHook('onRequest', (_request, _reply, done) => done(refuseWhileStarting(state)))
+    noteRefusals(routes as App, refusals)
     registerInstanceRoutes(routes as App, { db, clock, authenticator })
     registerOAuthAppRoutes(routes as App, { db, clock, vault, publicUrl, authenticator })
     registerAccessKeyRoutes(routes as App, { db, clock, authenticator })
@@ -228,6 +267,8 @@ export const createApp = async ({
     registerLookupRoutes(routes as App, { ...finding, authenticator, sendCredential })
     await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads }))
     registerOAuthMetadata(routes as App, { publicUrl })
+    registerAuditRoutes(routes as App, { db, authenticator })
+    registerLeaseRecordRoutes(routes as App, { db, clock, vault, namedKeys, publicUrl, authenticator })
     await routes.register(async (browser) => {
       await browser.register(cookie)
       await browser.register(formbody)
@@ -240,6 +281,7 @@ export const createApp = async ({
         registerConnectPage(page as App, {
           ...lifecycle,
           publicUrl,
+          refusals,
           visitors,
           oauthFlow: createOAuthFlow(flow),
         }),
@@ -259,12 +301,14 @@ export const createApp = async ({
   )
 
   app.addHook('onClose', async () => {
+    stopFollowing()
     await jobs.stop()
     await attempts.idle()
     await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()
     keySets.close()
+    await refusals.close()
   })
   return { app, jobs, takeUpSpool: tokenSaver.takeUpSpool, history }
 }

@@ -99,6 +99,9 @@ export const describeFault = (error: unknown): string => {
   const words = [wordOr(error.name, 'Error'), wordOr(code, '')].filter(Boolean)
   return [words.join(' '), ...framesOf(error)].join('\n')
 }
+/** Lines of the audit record, each with `audit: true`: at every level of the log but silent. */
+export const createAuditLog = (logger: Logger): Logger =>
+  logger.child({ audit: true }, logger.level === 'silent' ? {} : { level: 'info' })
 
 /** Type, message, code and stack; none of the other properties, where libraries keep requests with their headers. */
 const serializeError = (error: unknown) => {

@@ -5,7 +5,7 @@ import { ensureFirstAdminKey } from './access-keys/bootstrap.ts'
 import { createApp, type WiredApp } from './app.ts'
 import type { Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
-import { embeddedMasterKey } from './config/master-key.ts'
+import { masterKeysOf } from './config/master-key.ts'
 import { causeOf, isDatabaseUnavailable } from './db/availability.ts'
 import type { OpenDatabase } from './db/database.ts'
 import { migrate, SchemaError } from './db/migrate.ts'
@@ -62,8 +62,7 @@ const prepare = async ({ config, logger, clock, database, state, keyRing, wired 
     logger.warn({ migrations: unknown }, 'a newer version migrated the database; this one can live with it')
 
   const embedded = database.kind === 'embedded'
-  const masterKeys = config.masterKeys.length > 0 ? config.masterKeys : [embeddedMasterKey(config.dataDir)]
-  keyRing.open(await openKeyRing(db, masterKeys, clock))
+  keyRing.open(await openKeyRing(db, masterKeysOf(config), clock))
   state.keysOpen = true
   if (config.gitlabApp)
     await ensureConfiguredApp(db, { vault: createVault(keyRing.ring), clock }, config.gitlabApp)
@@ -148,6 +147,7 @@ export const openBroker = async (
       probed: database,
       state,
       keyRing: keyRing.ring,
+      masterKeys: () => masterKeysOf(config),
       clock,
       logger,
       config,

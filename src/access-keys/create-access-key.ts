@@ -1,12 +1,13 @@
 import { v7 as uuidv7 } from 'uuid'
 import { recordAuditEvent } from '../audit/queries.ts'
-import type { Principal } from '../callers/principal.ts'
+import type { Origin, Principal } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { AccessKeyRow } from '../db/tables.ts'
 import { invalidField } from '../errors/problem.ts'
 import { type Granted, readGranted } from './granted.ts'
 import { generateAccessKey, hashAccessKey } from './key-format.ts'
+import { onlyOrganization } from './organizations.ts'
 import { insertAccessKey } from './queries.ts'
 
 export type WantedAccessKey = Granted & { name: string; expires_at?: string | undefined }
@@ -20,7 +21,7 @@ export const createAccessKey = async (
   { db, clock }: { db: Database; clock: Clock },
   { name, expires_at, ...wanted }: WantedAccessKey,
   principal: Principal,
-  requestId: string,
+  origin: Origin,
 ): Promise<{ row: AccessKeyRow; key: string }> => {
   const granted = await readGranted(wanted, principal)
   const now = new Date(clock())
@@ -39,9 +40,10 @@ export const createAccessKey = async (
     await recordAuditEvent(transaction, {
       at: now,
       action: 'access_key.created',
+      organization: onlyOrganization(granted.organizations),
       accessKeyId: principal.id,
       subjectId: inserted.id,
-      requestId,
+      ...origin,
       details: {
         name,
         role: granted.role,

@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { organizationsOf } from '../callers/principal.ts'
+import { organizationsOf, originOf } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { AccessKeyRow } from '../db/tables.ts'
@@ -89,7 +89,7 @@ export const registerAccessKeyRoutes = (app: App, deps: Deps): void => {
   })
 
   app.post('/v1/access-keys', { onRequest, schema: create }, async (request, reply) => {
-    const { row, key } = await createAccessKey(deps, request.body, principalOf(request), request.id)
+    const { row, key } = await createAccessKey(deps, request.body, principalOf(request), originOf(request))
     return reply
       .code(201)
       .header('cache-control', 'no-store')
@@ -97,7 +97,7 @@ export const registerAccessKeyRoutes = (app: App, deps: Deps): void => {
   })
 
   app.delete('/v1/access-keys/:id', { onRequest, schema: remove }, async (request, reply) => {
-    await deleteAccessKey(deps, request.params.id, principalOf(request), request.id)
+    await deleteAccessKey(deps, request.params.id, principalOf(request), originOf(request))
     return reply.code(204).send(null)
   })
 }

@@ -57,9 +57,7 @@ const presentedCredential = ({ headers }: FastifyRequest): string | undefined =>
   BEARER.exec(headers.authorization ?? '')?.[1]
 
 /** @throws {Problem} unauthorized, forbidden */
-const requireFit = (principal: Principal | undefined, role: Role, now: Date): Principal => {
-  if (!principal)
-    throw new Problem('unauthorized', 'This access key is not known here: mistyped, or deleted.')
+const requireFit = (principal: Principal, role: Role, now: Date): void => {
   if (isExpired(principal, now)) throw new Problem('unauthorized', 'This access key has expired.')
   if (!hasRole(principal, role)) {
     throw new Problem(
@@ -67,7 +65,6 @@ const requireFit = (principal: Principal | undefined, role: Role, now: Date): Pr
       `This takes an access key with the role ${role}; yours has ${principal.role}.`,
     )
   }
-  return principal
 }
 
 /** @param ways are asked in order; the first that knows the credential counts. */
@@ -98,8 +95,12 @@ export const createAuthenticator = ({
     const credential = presentedCredential(request)
     if (credential === undefined)
       throw new Problem('unauthorized', 'Send an access key: Authorization: Bearer gtb_...')
-    const principal = requireFit(await ask(credential), role, new Date(clock()))
+    const principal = await ask(credential)
+    if (!principal)
+      throw new Problem('unauthorized', 'This access key is not known here: mistyped, or deleted.')
+    // Set before it is known whether the caller may: who is refused is recorded, too.
     request.setDecorator<Principal>(CALLER, principal)
+    requireFit(principal, role, new Date(clock()))
     return principal
   }
 

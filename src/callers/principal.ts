@@ -105,10 +105,22 @@ export const mayNameConnections = ({ restrictions }: Principal): boolean =>
 export const mayUsePage = (principal: Principal): boolean =>
   hasRole(principal, 'manager') && !principal.restrictions.readOnly && principal.subject === null
 
-/** Who did something, for the record: a caller, or the access key that made a connect session. */
-export type Actor = { accessKeyId: string; requestId: string }
+/** The request in which something is done, for the record. */
+export type Origin = {
+  requestId: string
+  /** Of the client; undefined = a background job. */
+  address?: string | undefined
+}
 
-export const actorOf = (principal: Principal, requestId: string): Actor => ({
-  accessKeyId: principal.id,
-  requestId,
+/** Who did something, for the record: a caller, or the access key that made a connect session. */
+export type Actor = Origin & { accessKeyId: string }
+
+export const originOf = (request: { id: string; ip: string }): Origin => ({
+  requestId: request.id,
+  address: request.ip,
+})
+
+export const actorOf = ({ id }: Pick<Principal, 'id'>, request: { id: string; ip: string }): Actor => ({
+  accessKeyId: id,
+  ...originOf(request),
 })

@@ -11,6 +11,7 @@ const NO_KEYS: KeyRing = {
     throw new Error('There is no data key where routes are only described')
   },
   byId: () => Promise.resolve(undefined),
+  follow: () => Promise.resolve(),
 }
 
 /** Prints openapi.yaml: the routes are described and never called. */
@@ -18,6 +19,7 @@ export const openapi = async (): Promise<void> => {
   const { app } = await createApp({
     ...openNoDatabase(),
     keyRing: NO_KEYS,
+    masterKeys: () => [],
     clock: systemClock,
     logger: createLogger('silent'),
     config: readConfig({}),

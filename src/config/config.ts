@@ -3,7 +3,7 @@ import { parseDatabaseUrl } from './database-url.ts'
 import { createReader, type Environment } from './environment.ts'
 import { isLoopback, parseHosts } from './hosts.ts'
 import { DEFAULT_LIMITS, type LimitSettings } from './limits.ts'
-import { decodeMasterKey } from './master-key.ts'
+import { readMasterKeys } from './read-master-keys.ts'
 
 export type Config = {
   port: number
@@ -36,6 +36,10 @@ export type Config = {
   /** How long requests go on being served after the end was announced, so that a balancer can look elsewhere. */
   shutdownDelaySeconds: number
   limits: LimitSettings
+  /** How long the record of who did what is kept. */
+  auditRetentionDays: number
+  /** After which a new data key is made. */
+  dataKeyMaxAgeDays: number
 }
 
 /** All faults of the environment at once, one a line; no value is ever in it. */
@@ -77,19 +81,6 @@ const readDatabaseUrl = (text: string | undefined, faults: string[]): string | u
   return undefined
 }
 
-const readMasterKeys = (text: string | undefined, faults: string[]): Uint8Array[] => {
-  const masterKeys: Uint8Array[] = []
-  for (const [index, part] of (text?.split(',') ?? []).entries()) {
-    const key = decodeMasterKey(part.trim())
-    if (key) masterKeys.push(key)
-    else
-      faults.push(
-        `MASTER_KEY: key ${index + 1} is not 32 bytes in base64 or base64url (openssl rand -base64 32 makes one)`,
-      )
-  }
-  return masterKeys
-}
-
 export type ConfigOptions = {
   /** false for what needs no master key, such as a migration. */
   opensTokens?: boolean
@@ -119,14 +110,9 @@ export const readConfig = (env: Environment, { opensTokens = true }: ConfigOptio
   // Without PUBLIC_URL its name is unknown; where only this machine reaches it, no other name is needed.
   const namesAreKnown = writtenPublicUrl !== undefined || allowedHosts.length > 0 || isLoopback(host)
 
-  const masterKeyText = read('MASTER_KEY')
-  const masterKeys = readMasterKeys(masterKeyText, faults)
-  const reported = faults.some((fault) => fault.startsWith('MASTER_KEY'))
-  if (databaseUrl && masterKeyText === undefined && !reported && opensTokens) {
-    faults.push(
-      'MASTER_KEY is needed when DATABASE_URL is set: 32 bytes in base64 (openssl rand -base64 32 makes one)',
-    )
-  }
+  const masterKeys = opensTokens
+    ? readMasterKeys({ read, env, faults, isNeeded: databaseUrl !== undefined })
+    : []
 
   const bootstrapAdminKey = read('BOOTSTRAP_ADMIN_KEY')
   if (
@@ -199,6 +185,8 @@ export const readConfig = (env: Environment, { opensTokens = true }: ConfigOptio
       sockets: readLimit('LIMIT_SOCKETS', DEFAULT_LIMITS.sockets),
       lateMs: readLimit('LIMIT_LATE_MS', DEFAULT_LIMITS.lateMs),
     },
+    auditRetentionDays: readInteger('AUDIT_RETENTION_DAYS', 400, 2, 36_500),
+    dataKeyMaxAgeDays: readInteger('DATA_KEY_MAX_AGE_DAYS', 365, 1, 36_500),
   }
   if (faults.length > 0) throw new ConfigError(faults)
   return config

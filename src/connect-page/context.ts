@@ -1,5 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Refusals } from '../audit/refusals.ts'
 import type { Authenticator } from '../callers/authenticator.ts'
+import type { Origin } from '../callers/principal.ts'
 import type { Confirmation } from '../connect-sessions/confirmation.ts'
 import type { FlowResult } from '../connect-sessions/connect-session.ts'
 import type { Receipt } from '../connect-sessions/receipt.ts'
@@ -14,6 +16,7 @@ import type { Visitors } from './visit/visitor.ts'
 
 export type ConnectPageDeps = RotateDeps & {
   publicUrl: string
+  refusals: Refusals
   authenticator: Authenticator
   refresher: Refresher
   verifier: StoredTokenVerifier
@@ -27,7 +30,7 @@ export type OAuthFlow = {
   start(slug: string, connectSessionId: string, request: FastifyRequest, reply: FastifyReply): Promise<string>
   /** What a person is asked about. @throws {Problem} session_expired */
   readQuestion(authorizationId: string): Promise<Question>
-  confirm(authorizationId: string, requestId: string): Promise<End>
+  confirm(authorizationId: string, origin: Origin): Promise<End>
   decline(authorizationId: string): Promise<End>
 }
 

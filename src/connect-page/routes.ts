@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import fastifyView from '@fastify/view'
 import { Eta } from 'eta'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { refusedRequest } from '../audit/note-refusals.ts'
 import { createConfirmations } from '../connect-sessions/confirmation.ts'
 import { createReceipts } from '../connect-sessions/receipt.ts'
 import { statusOf } from '../errors/catalogue.ts'
@@ -64,6 +65,7 @@ export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Prom
   })
 
   app.setErrorHandler(async (error, request, reply) => {
+    deps.refusals.noteError(error, refusedRequest(request))
     const problem = toProblem(error as Parameters<typeof toProblem>[0]) ?? new Problem('internal_error')
     if (problem.code === 'internal_error')
       request.log.error({ err: error, request_id: request.id }, 'unexpected error')

@@ -1,5 +1,5 @@
 import { v7 as uuidv7 } from 'uuid'
-import { type AuditEvent, recordAuditEvent } from '../audit/queries.ts'
+import { type AuditActor, recordAuditEvent } from '../audit/queries.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, Method, TokenKind } from '../db/tables.ts'
 import { requireUnclaimed } from '../token-lifecycle/claim.ts'
@@ -42,14 +42,16 @@ export type Alongside = (transaction: Database) => Promise<void>
  *
  * @param alongside runs in the same transaction: both happen, or neither.
  */
-export const saveConnection = (
+export const saveConnection = async (
   db: Database,
   vault: Vault,
   token: ConnectedToken,
-  event: Pick<AuditEvent, 'accessKeyId' | 'requestId'> & { at: Date },
+  event: AuditActor & { at: Date },
   alongside: Alongside = async () => undefined,
-): Promise<SavedConnection> =>
-  db.transaction().execute(async (transaction) => {
+): Promise<SavedConnection> => {
+  // Before the transaction: the embedded database has one connection.
+  const tokenHash = await vault.tokenHash(token.accessToken)
+  return db.transaction().execute(async (transaction) => {
     const identity: Identity = {
       organization: token.organization,
       instance_id: token.instanceId,
@@ -62,7 +64,7 @@ export const saveConnection = (
     if (!existing) {
       const id = uuidv7()
       if (await insertConnection(transaction, await toNewRow(vault, id, identity, token, event.at))) {
-        await record(transaction, 'connection.created', id, token, event)
+        await record(transaction, 'connection.created', { id, version: 1, tokenHash }, token, event)
         return { id, created: true }
       }
       // Another request inserted the same identity first.
@@ -76,24 +78,28 @@ export const saveConnection = (
       await updateSettings(transaction, id, name === undefined ? {} : { name }, event.at)
       return { id, created: false }
     }
-    await saveReplacedToken(transaction, id, await toChanges(vault, existing, token, event.at))
-    await record(transaction, 'connection.reconnected', id, token, event)
+    const changes = await toChanges(vault, existing, token, event.at)
+    await saveReplacedToken(transaction, id, changes)
+    const stored = { id, version: changes.token_version, tokenHash }
+    await record(transaction, 'connection.reconnected', stored, token, event)
     return { id, created: false }
   })
+}
 
 const record = (
   transaction: Database,
   action: 'connection.created' | 'connection.reconnected',
-  subjectId: string,
-  { organization, kind, method }: ConnectedToken,
-  event: Pick<AuditEvent, 'accessKeyId' | 'requestId'> & { at: Date },
+  stored: { id: string; version: number; tokenHash: string | undefined },
+  { organization, instanceId, kind, method }: ConnectedToken,
+  event: AuditActor & { at: Date },
 ) =>
   recordAuditEvent(transaction, {
     ...event,
     action,
     organization,
-    subjectId,
-    details: { token_kind: kind, method },
+    subjectId: stored.id,
+    tokenHash: stored.tokenHash,
+    details: { token_kind: kind, method, token_version: stored.version, instance_id: instanceId },
   })
 
 const sealTokens = async (

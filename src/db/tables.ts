@@ -10,6 +10,7 @@ export type TokenKind =
 export type ConnectionStatus = 'active' | 'needs_reauthorization' | 'revoked' | 'expired'
 export type IssuerMode = 'enforce' | 'audit_only'
 export type StoredIssuerRule = { access_key_id: string; claims: Record<string, string | string[]> }
+export type AuditOutcome = 'success' | 'refused' | 'failed'
 export type AttemptKind = 'refresh' | 'rotate' | 'disconnect'
 
 type Instances = {
@@ -180,6 +181,36 @@ type AuditEvents = {
   subject_id: string | null
   request_id: string | null
   details: string
+  /** From where it came: the address of the client. */
+  address: string | null
+  outcome: Generated<AuditOutcome>
+  /** HMAC-SHA-256 of the token that the act concerns (vault/named-keys.ts), in hex. */
+  token_hash: string | null
+}
+
+/** Filled by a trigger; src/audit/seals empties it. */
+type AuditUnsealed = {
+  event_id: string
+  queued_at: Generated<Date>
+}
+
+type AuditSeals = {
+  id: string
+  at: Date
+  first_event: string | null
+  last_event: string | null
+  event_count: number
+  events: string[]
+  /** SHA-256 of each event, in the order of `events`, in hex. */
+  event_hashes: string[]
+  /** The beginning of the hour whose leases it covers. */
+  lease_hour: Date | null
+  lease_count: string | null
+  lease_sha256: string | null
+  previous_sha256: string
+  sha256: string
+  /** HMAC-SHA-256 of sha256, in hex. */
+  mac: string
 }
 
 type DataKeys = {
@@ -204,6 +235,17 @@ type DatabaseHistory = {
 }
 
 /** Written by triggers alone (migrations/0003_match_versions.ts). */
+type SigningKeys = {
+  id: string
+  purpose: string
+  /** JWE of the key as a JWK, bound to the id. */
+  key_jwe: string
+  public_jwk: unknown
+  created_at: Date
+  retired_at: Date | null
+}
+
+/** Kept by triggers (migrations/0003_match_versions.ts). */
 type MatchVersions = {
   scope: string
   version: string
@@ -227,7 +269,10 @@ export type Tables = {
   leases: Leases
   wrapped_leases: WrappedLeases
   audit_events: AuditEvents
+  audit_unsealed: AuditUnsealed
+  audit_seals: AuditSeals
   data_keys: DataKeys
+  signing_keys: SigningKeys
   match_versions: MatchVersions
   heartbeats: Heartbeats
   database_history: DatabaseHistory
@@ -243,4 +288,7 @@ export type ConnectSessionRow = Selectable<ConnectSessions>
 export type AuthorizationRequestRow = Selectable<AuthorizationRequests>
 export type ConnectionRow = Selectable<Connections>
 export type NewConnectionRow = Insertable<Connections>
+export type LeaseTableRow = Selectable<Leases>
+export type AuditSealRow = Selectable<AuditSeals>
 export type DataKeyRow = Selectable<DataKeys>
+export type SigningKeyRow = Selectable<SigningKeys>

@@ -75,6 +75,12 @@ export const registerApiDocs = async (app: App, publicUrl: string): Promise<void
         },
         { name: 'Browser', description: 'Pages and redirects, for people and not for programs.' },
         { name: 'Service', description: 'Health, and this description.' },
+        {
+          name: 'Audit',
+          description: 'Who did what, and which token was handed out to whom; nothing of it can be changed.',
+        },
+        { name: 'Browser', description: 'Pages and redirects; for people, not for programs.' },
+        { name: 'Service', description: 'Health and this description.' },
       ],
       components: {
         securitySchemes: {

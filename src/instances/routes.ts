@@ -117,7 +117,7 @@ export const registerInstanceRoutes = (app: App, deps: Deps): void => {
   app.post('/v1/instances', { onRequest, schema: create }, async (request, reply) => {
     const principal = principalOf(request)
     requireEveryOrganization(principal)
-    const row = await createInstance(deps, request.body, actorOf(principal, request.id))
+    const row = await createInstance(deps, request.body, actorOf(principal, request))
     return reply.code(201).send(toInstance(row))
   })
 
@@ -130,14 +130,14 @@ export const registerInstanceRoutes = (app: App, deps: Deps): void => {
   app.patch('/v1/instances/:id', { onRequest, schema: change }, async (request) => {
     const principal = principalOf(request)
     requireEveryOrganization(principal)
-    const actor = actorOf(principal, request.id)
+    const actor = actorOf(principal, request)
     return toInstance(await changeInstance(deps, request.params.id, request.body, actor))
   })
 
   app.delete('/v1/instances/:id', { onRequest, schema: remove }, async (request, reply) => {
     const principal = principalOf(request)
     requireEveryOrganization(principal)
-    await deleteInstance(deps, request.params.id, actorOf(principal, request.id))
+    await deleteInstance(deps, request.params.id, actorOf(principal, request))
     return reply.code(204).send(null)
   })
 }

@@ -273,6 +273,14 @@ export const firstIdAt = (time: Date): string => {
   return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`
 }
 
+export const hasLeaseBefore = async (db: Database, time: Date): Promise<boolean> =>
+  (await db
+    .selectFrom('leases')
+    .select('id')
+    .where('id', '<', firstIdAt(time))
+    .limit(1)
+    .executeTakeFirst()) !== undefined
+
 /** One statement stays far below the time limit, however many leases are old. */
 const LEASES_AT_ONCE = 10_000
 

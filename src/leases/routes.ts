@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { hasRole, organizationsOf } from '../callers/principal.ts'
+import { hasRole, organizationsOf, originOf } from '../callers/principal.ts'
 import type { Database } from '../db/database.ts'
 import { notFound } from '../errors/problem.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
@@ -104,7 +104,7 @@ export const registerLeaseRoutes = (app: App, deps: Deps): void => {
       leaseId: request.params.id,
       handle: request.body.handle,
       delivery,
-      requestId: request.id,
+      origin: originOf(request),
     }
     return sendCredential(reply, principal, await openLease(deps, opening, principal), delivery)
   })

@@ -151,7 +151,7 @@ export const registerOAuthAppRoutes = (app: App, deps: Deps): void => {
     const principal = principalOf(request)
     requireEveryOrganization(principal)
     const fields = { slug, instanceId: instance_id, clientId: client_id, clientSecret: client_secret, scopes }
-    const row = await createOAuthApp(deps, fields, actorOf(principal, request.id))
+    const row = await createOAuthApp(deps, fields, actorOf(principal, request))
     return reply.code(201).send(toOAuthApp(row, publicUrl))
   })
 
@@ -166,14 +166,14 @@ export const registerOAuthAppRoutes = (app: App, deps: Deps): void => {
     const principal = principalOf(request)
     requireEveryOrganization(principal)
     const changes = { clientId: client_id, clientSecret: client_secret, scopes }
-    const actor = actorOf(principal, request.id)
+    const actor = actorOf(principal, request)
     return toOAuthApp(await changeOAuthApp(deps, request.params.id, changes, actor), publicUrl)
   })
 
   app.delete('/v1/oauth-apps/:id', { onRequest, schema: remove }, async (request, reply) => {
     const principal = principalOf(request)
     requireEveryOrganization(principal)
-    await deleteOAuthApp(deps, request.params.id, actorOf(principal, request.id))
+    await deleteOAuthApp(deps, request.params.id, actorOf(principal, request))
     return reply.code(204).send(null)
   })
 }

@@ -1,3 +1,4 @@
+import type { Origin } from '../callers/principal.ts'
 import { addSeconds } from '../clock/clock.ts'
 import { findLink } from '../connect-sessions/find-link.ts'
 import { markSessionUsed } from '../connect-sessions/queries.ts'
@@ -28,7 +29,7 @@ export const completeGrant = async (
   deps: FlowDeps,
   request: AuthorizationRequestRow,
   found: AppAndInstance,
-  requestId: string,
+  origin: Origin,
   { saidYes }: { saidYes: boolean },
 ): Promise<Completion> => {
   const { vault, clock, instanceClients } = deps
@@ -44,7 +45,7 @@ export const completeGrant = async (
   }
   const { facts } = inspection
   try {
-    const connection = await save(deps, { request, session, grant, facts, found, requestId, saidYes })
+    const connection = await save(deps, { request, session, grant, facts, found, origin, saidYes })
     return { kind: 'connected', connection }
   } catch (error) {
     if (error instanceof NeedsYes)
@@ -78,12 +79,12 @@ type ToSave = {
   grant: StoredGrant
   facts: TokenFacts
   found: AppAndInstance
-  requestId: string
+  origin: Origin
   saidYes: boolean
 }
 
 const save = ({ db, vault, clock }: FlowDeps, toSave: ToSave): Promise<SavedConnection> => {
-  const { request, session, grant, facts, found, requestId, saidYes } = toSave
+  const { request, session, grant, facts, found, origin, saidYes } = toSave
   const { organization } = session
   const now = new Date(clock())
   const issuedAt = new Date(grant.issuedAt)
@@ -103,7 +104,7 @@ const save = ({ db, vault, clock }: FlowDeps, toSave: ToSave): Promise<SavedConn
     expiresAt: grant.expiresIn === null ? null : addSeconds(issuedAt, grant.expiresIn),
     verifiedAt: now,
   } as const
-  const event = { accessKeyId: session.access_key_id, requestId, at: now }
+  const event = { accessKeyId: session.access_key_id, ...origin, at: now }
   return saveConnection(db, vault, token, event, async (transaction) => {
     const account = { organization, instanceId: found.instance.id, gitlabUserId: facts.user.id }
     if (!saidYes && (await isConnectedElsewhere(transaction, account))) throw new NeedsYes()
@@ -135,5 +136,5 @@ export const completePendingGrant = async (deps: FlowDeps, id: string): Promise<
   // Meanwhile a person may have been asked, or the grant has become a connection.
   if (!request || request.grant_jwe === null || request.confirm_until !== null) return
   const found = await requireApp(deps.db, { id: request.oauth_app_id })
-  await completeGrant(deps, request, found, id, { saidYes: false })
+  await completeGrant(deps, request, found, { requestId: id }, { saidYes: false })
 }

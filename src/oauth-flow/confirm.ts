@@ -1,3 +1,4 @@
+import type { Origin } from '../callers/principal.ts'
 import { findLink } from '../connect-sessions/find-link.ts'
 import type { AuthorizationRequestRow, ConnectSessionRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
@@ -61,10 +62,10 @@ export const readQuestion = async (deps: FlowDeps, authorizationId: string): Pro
 export const confirmGrant = async (
   deps: FlowDeps,
   authorizationId: string,
-  requestId: string,
+  origin: Origin,
 ): Promise<EndedFlow> => {
   const { request, session, app, instance } = await requireWaiting(deps, authorizationId)
-  const completion = await completeGrant(deps, request, { app, instance }, requestId, { saidYes: true })
+  const completion = await completeGrant(deps, request, { app, instance }, origin, { saidYes: true })
   if (completion.kind === 'waits') throw new Error('A confirmed grant asked again')
   const { id, created } = completion.connection
   return {

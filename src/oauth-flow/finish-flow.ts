@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type Origin, originOf } from '../callers/principal.ts'
 import { findLink } from '../connect-sessions/find-link.ts'
 import { isDatabaseUnavailable } from '../db/database.ts'
 import type { AuthorizationRequestRow, OAuthAppRow } from '../db/tables.ts'
@@ -91,7 +92,7 @@ const exchangeAndConnect = async (
   }
   try {
     const kept = await keepGrant(deps, authorization, answer.tokenSet, sentAt)
-    return await connect(deps, kept, callback, request.id)
+    return await connect(deps, kept, callback, originOf(request))
   } catch (error) {
     if (error instanceof Problem) return failed(error.code, returnUrl)
     // The person is told as after any other failure, and can simply begin again.
@@ -105,9 +106,9 @@ const connect = async (
   deps: FlowDeps,
   kept: AuthorizationRequestRow,
   { app, instance, returnUrl }: Callback,
-  requestId: string,
+  origin: Origin,
 ): Promise<FlowEnd> => {
-  const completion = await completeGrant(deps, kept, { app, instance }, requestId, { saidYes: false })
+  const completion = await completeGrant(deps, kept, { app, instance }, origin, { saidYes: false })
   if (completion.kind === 'waits') return { kind: 'waits', authorizationId: kept.id, until: completion.until }
   const { id, created } = completion.connection
   return {

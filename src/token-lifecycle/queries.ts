@@ -89,7 +89,7 @@ const update = (db: Database, id: string, changes: Updateable<Connections>) =>
   db.updateTable('connections').set(changes).where('id', '=', id)
 
 type Update = ReturnType<typeof update>
-type Event = Pick<AuditEvent, 'action' | 'at' | 'details'>
+type Event = Pick<AuditEvent, 'action' | 'at' | 'outcome' | 'tokenHash' | 'details'>
 
 /**
  * @param event recorded by the same statement, and only with the change.
@@ -106,7 +106,12 @@ type Changes = Updateable<Connections> & { updated_at: Date }
 const endingEvent = ({ status, status_reason, updated_at }: Changes): Event | undefined =>
   status === undefined || status === 'active'
     ? undefined
-    : { action: 'connection.failed', at: updated_at, details: { status, reason: status_reason ?? null } }
+    : {
+        action: 'connection.failed',
+        at: updated_at,
+        outcome: 'failed',
+        details: { status, reason: status_reason ?? null },
+      }
 
 /** Puts a token that a person gave in the place of the stored one; failures and attempts of that one are over. */
 export const saveReplacedToken = async (
@@ -161,6 +166,14 @@ export type IssuedToken = Pick<
   'token_version' | 'access_token' | 'refresh_token' | 'token_issued_at' | 'token_expires_at' | 'scopes'
 >
 
+export type TokenToSave = {
+  connectionId: string
+  grantId: string
+  token: IssuedToken
+  /** For the record. */
+  tokenHash: string | undefined
+}
+
 /**
  * Compare and swap on the generation: GitLab lets exactly one refresh of a token succeed. So while the row has an older
  * token of the same grant, or a token of an older grant, this token is the only living successor, whichever writer has
@@ -169,13 +182,11 @@ export type IssuedToken = Pick<
  */
 export const saveIssuedToken = (
   db: Database,
-  id: string,
-  grantId: string,
-  token: IssuedToken,
+  { connectionId, grantId, tokenHash, token }: TokenToSave,
 ): Promise<boolean> =>
   changedOne(
     db,
-    update(db, id, {
+    update(db, connectionId, {
       ...NO_FAILURE,
       ...ACTIVE,
       ...token,
@@ -188,6 +199,7 @@ export const saveIssuedToken = (
     {
       action: 'connection.refreshed',
       at: token.token_issued_at,
+      tokenHash,
       details: {
         token_version: token.token_version,
         expires_at: token.token_expires_at?.toISOString() ?? null,

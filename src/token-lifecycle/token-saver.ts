@@ -4,7 +4,7 @@ import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow } from '../db/tables.ts'
 import type { Vault } from '../vault/vault.ts'
-import { findConnection, type IssuedToken, saveIssuedToken } from './queries.ts'
+import { findConnection, type IssuedToken, saveIssuedToken, type TokenToSave } from './queries.ts'
 import type { IssuedTokenSet, Spool } from './spool.ts'
 
 /**
@@ -70,8 +70,8 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
   }
 
   const saveOnce = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
-    const { connectionId, grantId, tokenVersion } = issued
-    if (await saveIssuedToken(db, connectionId, grantId, await seal(vault, issued))) {
+    const { connectionId, tokenVersion } = issued
+    if (await saveIssuedToken(db, await toSave(vault, issued))) {
       retain(issued)
       return 'saved'
     }
@@ -143,8 +143,8 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
   const offer = async (connectionId: string, fromVersion: number): Promise<boolean> => {
     const issued = await spool.findRetained(connectionId, fromVersion)
     if (!issued) return false
-    const { grantId, tokenVersion } = issued
-    if (!(await saveIssuedToken(db, connectionId, grantId, await seal(vault, issued)))) return false
+    const { tokenVersion } = issued
+    if (!(await saveIssuedToken(db, await toSave(vault, issued)))) return false
     logger.error(
       { connection_id: connectionId, token_version: tokenVersion },
       'the database was behind: a token of this connection came back from the disk',
@@ -183,6 +183,13 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
     },
   }
 }
+
+const toSave = async (vault: Vault, issued: IssuedTokenSet): Promise<TokenToSave> => ({
+  connectionId: issued.connectionId,
+  grantId: issued.grantId,
+  token: await seal(vault, issued),
+  tokenHash: await vault.tokenHash(issued.accessToken),
+})
 
 const seal = async (vault: Vault, issued: IssuedTokenSet): Promise<IssuedToken> => {
   const binding = { ownerId: issued.connectionId, version: issued.tokenVersion }

@@ -4,7 +4,7 @@ import { type Granted, readGranted } from '../access-keys/granted.ts'
 import { hashAccessKey } from '../access-keys/key-format.ts'
 import { insertAccessKey } from '../access-keys/queries.ts'
 import { recordAuditEvent } from '../audit/queries.ts'
-import { type Principal, requireEveryOrganization } from '../callers/principal.ts'
+import { type Origin, type Principal, requireEveryOrganization } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { isUniqueViolation } from '../db/sqlstate.ts'
@@ -58,7 +58,7 @@ export const createTrustedIssuer = async (
   { db, clock }: { db: Database; clock: Clock },
   wanted: WantedTrustedIssuer,
   principal: Principal,
-  requestId: string,
+  origin: Origin,
 ): Promise<TrustedIssuerWithRules> => {
   const { issuer, audience, jwks_uri, allow_private_network = false, ca_certificate = null } = wanted
   const { mode = 'enforce' } = wanted
@@ -106,7 +106,7 @@ export const createTrustedIssuer = async (
         action: 'trusted_issuer.created',
         accessKeyId: principal.id,
         subjectId: row.id,
-        requestId,
+        ...origin,
         details: { issuer, audience, mode, rules: rules.length, allow_private_network },
       })
       return { issuer: row, rules: rows }

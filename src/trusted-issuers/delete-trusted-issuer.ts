@@ -1,5 +1,5 @@
 import { recordAuditEvent } from '../audit/queries.ts'
-import { organizationsOf, type Principal } from '../callers/principal.ts'
+import { type Origin, organizationsOf, type Principal } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { notFound } from '../errors/problem.ts'
@@ -10,7 +10,7 @@ export const deleteTrustedIssuer = async (
   { db, clock }: { db: Database; clock: Clock },
   id: string,
   principal: Principal,
-  requestId: string,
+  origin: Origin,
 ): Promise<void> => {
   const row = await findTrustedIssuer(db, id, organizationsOf(principal))
   if (!row) throw notFound('trusted issuer')
@@ -21,7 +21,7 @@ export const deleteTrustedIssuer = async (
       action: 'trusted_issuer.deleted',
       accessKeyId: principal.id,
       subjectId: row.id,
-      requestId,
+      ...origin,
       details: { issuer: row.issuer, audience: row.audience },
     })
   })

@@ -2,7 +2,7 @@ import { type Static, Type } from 'typebox'
 import { grantedFields, grantedShown, showGranted } from '../access-keys/granted.ts'
 import { findIssuerRules } from '../access-keys/queries.ts'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { organizationsOf } from '../callers/principal.ts'
+import { organizationsOf, originOf } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { AccessKeyRow, TrustedIssuerRow } from '../db/tables.ts'
@@ -198,7 +198,12 @@ export const registerTrustedIssuerRoutes = (app: App, deps: Deps): void => {
   })
 
   app.post('/v1/trusted-issuers', { onRequest, schema: create }, async (request, reply) => {
-    const { issuer, rules } = await createTrustedIssuer(deps, request.body, principalOf(request), request.id)
+    const { issuer, rules } = await createTrustedIssuer(
+      deps,
+      request.body,
+      principalOf(request),
+      originOf(request),
+    )
     return reply.code(201).send(toTrustedIssuer(issuer, rules))
   })
 
@@ -209,7 +214,7 @@ export const registerTrustedIssuerRoutes = (app: App, deps: Deps): void => {
   })
 
   app.delete('/v1/trusted-issuers/:id', { onRequest, schema: remove }, async (request, reply) => {
-    await deleteTrustedIssuer(deps, request.params.id, principalOf(request), request.id)
+    await deleteTrustedIssuer(deps, request.params.id, principalOf(request), originOf(request))
     return reply.code(204).send(null)
   })
 }

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { ConfigError, readConfig } from '../../src/config/config.ts'
+import { runKeyCommand } from '../../src/config/key-command.ts'
 import { DEFAULT_LIMITS } from '../../src/config/limits.ts'
 import { decodeMasterKey } from '../../src/config/master-key.ts'
 
@@ -38,6 +39,8 @@ t.test('nothing set is the embedded default, on loopback only', async (t) => {
     leaseRetentionDays: 90,
     shutdownDelaySeconds: 0,
     limits: DEFAULT_LIMITS,
+    auditRetentionDays: 400,
+    dataKeyMaxAgeDays: 365,
   })
 })
 
@@ -209,4 +212,35 @@ t.test('under which host names it answers', (t) => {
   ])
     t.match(faultsOf({ ALLOWED_HOSTS }), [/^ALLOWED_HOSTS /], ALLOWED_HOSTS)
   t.end()
+})
+
+t.test('a command may give the master key', async (t) => {
+  const command = (MASTER_KEY_COMMAND: string) => ({
+    DATABASE_URL,
+    MASTER_KEY_COMMAND,
+    PATH: process.env.PATH ?? '',
+  })
+  t.same(readConfig(command(`echo '${KEY}'`)).masterKeys, [new Uint8Array(Buffer.from(KEY, 'base64'))])
+  t.equal(readConfig(command(`printf '%s,%s' '${KEY}' '${KEY}'`)).masterKeys.length, 2, 'several, too')
+  t.match(faultsOf({ ...command('echo'), MASTER_KEY: KEY }), [
+    /^MASTER_KEY and MASTER_KEY_COMMAND are both set/,
+  ])
+  for (const [text, fault] of [
+    ['echo FAKE-error >&2; exit 3', /^MASTER_KEY_COMMAND failed with exit code 3$/],
+    ['echo', /^MASTER_KEY_COMMAND printed nothing$/],
+    ['echo FAKE-output', /^MASTER_KEY_COMMAND: key 1 is not 32 bytes/],
+    ['/FAKE/no/such/command', /^MASTER_KEY_COMMAND failed with exit code 127$/],
+    ['kill -9 $$', /^MASTER_KEY_COMMAND was ended by SIGKILL$/],
+    ['head -c 9000 /dev/zero', /^MASTER_KEY_COMMAND printed more than 4096 bytes/],
+  ] as const) {
+    const faults = faultsOf(command(text))
+    t.match(faults, [fault], text)
+    t.notMatch(faults.join(), /FAKE/)
+  }
+})
+
+t.test('a command that does not end is ended', async (t) => {
+  t.same(runKeyCommand('sleep 60; echo late', { PATH: process.env.PATH }, 200), {
+    fault: 'did not end within 0.2 seconds',
+  })
 })

@@ -4,6 +4,7 @@ import { type Claim, claimForPerson, claimIf } from '../../src/token-lifecycle/c
 import { afterAbandonedAttempt } from '../../src/token-lifecycle/doubt.ts'
 import {
   endAttempt,
+  type IssuedToken,
   markAttemptSent,
   releaseClaim,
   saveDoubt,
@@ -110,14 +111,16 @@ t.test('a claim', async (t) => {
         token_issued_at: now(),
         token_expires_at: null,
       }
-      t.equal(await saveIssuedToken(db, id, grant, next), true)
+      const save = (grantId: string, token: IssuedToken) =>
+        saveIssuedToken(db, { connectionId: id, grantId, token, tokenHash: undefined })
+      t.equal(await save(grant, next), true)
       t.match(await rowOf(stage, id), { token_version: token_version + 1, ...NO_TROUBLE })
-      t.equal(await saveIssuedToken(db, id, grant, next), false, 'once')
+      t.equal(await save(grant, next), false, 'once')
       const later = { ...next, token_version: token_version + 3 }
-      t.equal(await saveIssuedToken(db, id, id, later), false, 'not that of an earlier grant')
-      t.equal(await saveIssuedToken(db, id, grant, later), true, 'a row that is behind gets its successor')
-      t.equal(await saveIssuedToken(db, id, grant, { ...next, token_version: 3 }), false, 'none goes back')
-      t.equal(await saveIssuedToken(db, id, uuidv7(), next), true, 'a later grant replaces an earlier one')
+      t.equal(await save(id, later), false, 'not that of an earlier grant')
+      t.equal(await save(grant, later), true, 'a row that is behind gets its successor')
+      t.equal(await save(grant, { ...next, token_version: 3 }), false, 'none goes back')
+      t.equal(await save(uuidv7(), next), true, 'a later grant replaces an earlier one')
     },
   )
 

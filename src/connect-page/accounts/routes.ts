@@ -74,7 +74,7 @@ const requireOwn = async (
   const principal = await requireMember(context, request, reply, id)
   const card = id === undefined ? undefined : await findAccount(context, principal, id)
   if (!card) throw notFound('connection')
-  return { principal, card, actor: actorOf(principal, request.id) }
+  return { principal, card, actor: actorOf(principal, request) }
 }
 
 const backTo = ({ at }: PageContext, reply: FastifyReply, done: string, id?: string) => {

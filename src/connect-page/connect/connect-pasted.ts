@@ -69,7 +69,7 @@ const submit = async (
     if (server.kind === 'unnamed') throw invalidField('base_url', 'is missing')
     if (server.kind === 'asks')
       return await askForHost(context, { connector, request, reply }, filledIn, server)
-    const actor = actorFor(connector, request.id)
+    const actor = actorFor(connector, request)
     const saved = await connect(server.baseUrl, actor, useLinkAlongside(context, connector))
     const receipt = {
       connectionId: saved.id,

@@ -23,10 +23,10 @@ export const requireConnector = async (
   return { visitor, organization }
 }
 
-export const actorFor = ({ visitor }: Connector, requestId: string): Actor =>
+export const actorFor = ({ visitor }: Connector, request: FastifyRequest): Actor =>
   visitor.kind === 'member'
-    ? actorOf(visitor.principal, requestId)
-    : { accessKeyId: visitor.link.session.access_key_id, requestId }
+    ? actorOf(visitor.principal, request)
+    : actorOf({ id: visitor.link.session.access_key_id }, request)
 
 /** Uses the link up in the transaction that connects: of two submissions at once only one connects. */
 export const useLinkAlongside = ({ clock }: PageContext, { visitor }: Connector): Alongside | undefined => {

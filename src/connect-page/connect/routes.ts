@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify'
+import { originOf } from '../../callers/principal.ts'
 import { addSeconds } from '../../clock/clock.ts'
 import { resultUrl } from '../../connect-sessions/connect-session.ts'
 import { RECEIPT_SECONDS } from '../../connect-sessions/receipt.ts'
@@ -44,7 +45,7 @@ export const registerConnectRoutes = (app: App, context: PageContext): void => {
   app.post('/connect/undo', { schema }, async (request, reply) => {
     const { receipt } = await forms.open(request.body, 'undoing')
     const member = await visitors.memberOf(request, reply)
-    const { leftToRevoke, baseUrl } = await undo(context, receipt, member, request.id)
+    const { leftToRevoke, baseUrl } = await undo(context, receipt, member, originOf(request))
     receipts.clear(reply)
     const { connectSessionId } = receipt
     const link = connectSessionId === null ? '' : `&link=${connectSessionId}`
@@ -73,7 +74,7 @@ export const registerQuestionRoutes = (app: App, context: PageContext): void => 
 
   app.post('/connect/confirm', { schema }, async (request, reply) => {
     const { authorizationId } = await forms.open(request.body, 'confirming')
-    return goOn(context, reply, await oauthFlow.confirm(authorizationId, request.id))
+    return goOn(context, reply, await oauthFlow.confirm(authorizationId, originOf(request)))
   })
 
   app.post('/connect/decline', { schema }, async (request, reply) => {

@@ -19,6 +19,6 @@ export const startOAuth = async (
   const { id } =
     visitor.kind === 'guest'
       ? visitor.link.session
-      : await createConnectSession(context, link, actorFor(connector, request.id))
+      : await createConnectSession(context, link, actorFor(connector, request))
   return reply.redirect(await context.oauthFlow.start(slug, id, request, reply), 303)
 }

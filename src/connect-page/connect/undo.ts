@@ -1,4 +1,4 @@
-import { type Actor, mayActIn, type Principal } from '../../callers/principal.ts'
+import { type Actor, mayActIn, type Origin, type Principal } from '../../callers/principal.ts'
 import { findSession, reopenSession } from '../../connect-sessions/queries.ts'
 import type { Receipt } from '../../connect-sessions/receipt.ts'
 import { type DisconnectDeps, type Disconnected, disconnect } from '../../connections/disconnect.ts'
@@ -14,7 +14,7 @@ export const undo = async (
   deps: DisconnectDeps,
   receipt: Receipt,
   member: Principal | undefined,
-  requestId: string,
+  origin: Origin,
 ): Promise<Disconnected & { baseUrl: string }> => {
   const { db } = deps
   const row = await findConnection(db, receipt.connectionId)
@@ -24,7 +24,7 @@ export const undo = async (
   const accessKeyId =
     session?.access_key_id ?? (member && mayActIn(member, row.organization) ? member.id : undefined)
   if (accessKeyId === undefined) throw new Problem('unauthorized')
-  const actor: Actor = { accessKeyId, requestId }
+  const actor: Actor = { accessKeyId, ...origin }
   const disconnected = await disconnect(deps, row.id, { revoke: issuedToUs }, actor)
   if (session) await reopenSession(db, session.id)
   return { ...disconnected, baseUrl: row.base_url }

@@ -1,5 +1,5 @@
 import { recordAuditEvent } from '../../audit/queries.ts'
-import { mayActIn, mayNameConnections, type Principal } from '../../callers/principal.ts'
+import { mayActIn, mayNameConnections, type Origin, type Principal } from '../../callers/principal.ts'
 import type { Database } from '../../db/database.ts'
 import { notFound, Problem } from '../../errors/problem.ts'
 import { findConnection } from '../../token-lifecycle/queries.ts'
@@ -11,7 +11,7 @@ import type { Delivery } from '../serving-decision.ts'
 import { findWrappedLease, giveLeaseTo, markWrappedLeaseOpened } from './queries.ts'
 
 type Deps = LeaseDeps & { db: Database }
-type Opening = { leaseId: string; handle: string; delivery: Delivery; requestId: string }
+type Opening = { leaseId: string; handle: string; delivery: Delivery; origin: Origin }
 
 const exists = (lease: GivenLease, principal: Principal): boolean => {
   const { restrictions } = principal
@@ -30,7 +30,7 @@ const exists = (lease: GivenLease, principal: Principal): boolean => {
  */
 export const openLease = async (deps: Deps, opening: Opening, principal: Principal): Promise<LeasedToken> => {
   const { db, clock } = deps
-  const { leaseId, handle, delivery, requestId } = opening
+  const { leaseId, handle, delivery, origin } = opening
   const lease = await findLease(db, leaseId)
   if (!lease || !exists(lease, principal)) throw notFound('wrapped lease')
   const now = new Date(clock())
@@ -39,7 +39,7 @@ export const openLease = async (deps: Deps, opening: Opening, principal: Princip
     accessKeyId: principal.id,
     organization: lease.organization,
     subjectId: leaseId,
-    requestId,
+    ...origin,
   }
   const handleSha256 = hashHandle(handle)
   const isOpened = await db.transaction().execute(async (transaction) => {
