@@ -8,6 +8,7 @@ import { createFixtures, type Fixtures, type Row, TABLE } from './support/author
 import { type Answer, type Stage, setStage } from './support/broker.ts'
 import { type Caller, type CallerName, createCallers, HOME } from './support/callers.ts'
 import { operationsOf } from './support/operations.ts'
+import { formsOf } from './support/page-forms.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const PAGE = join(ROOT, 'docs/security.md')
@@ -25,6 +26,8 @@ const refusalFor = ({ needs, within, refused = 401, elsewhere }: Row, caller: Ca
       if (caller.kind === 'guest') return undefined
       if (caller.kind === 'member') return isHome(caller) ? undefined : elsewhere
       return refused
+    case 'guest':
+      return caller.kind === 'guest' ? undefined : refused
     case 'member':
       if (caller.kind !== 'member') return refused
       return isHome(caller) ? undefined : elsewhere
@@ -84,6 +87,20 @@ const ask = async (
       'sec-fetch-site': 'same-origin',
     },
   })
+
+/** What the page puts into the form that leads to a path; of a page that shows none, what it puts into any other. */
+const hiddenFields = async (
+  { broker }: Stage,
+  page: string,
+  path: string,
+  cookie: string | undefined,
+): Promise<Record<string, string>> => {
+  const { text } = await broker.get(page, { key: null, headers: cookie ? { cookie } : {} })
+  const other = (await broker.get('/connect', { key: null, headers: cookie ? { cookie } : {} })).text
+  const forms = [...formsOf(text), ...formsOf(other)]
+  const form = forms.find(({ action }) => action.endsWith(path)) ?? forms[0]
+  return form?.fields.session === undefined ? {} : { session: form.fields.session }
+}
 
 /** What a HEAD may answer: what GET does, or that there is none. */
 const isHeadOf = (get: number, head: number): boolean => [get, 404, 405].includes(head)
@@ -175,6 +192,8 @@ const tryAll = async (
     const { path = pattern, ...more } =
       (await row.call?.(isAllowed && method !== 'GET' ? make : shared, caller, stage)) ?? {}
     const shown = { key: caller.key, cookie: await caller.cookie?.() }
+    if (more.form && more.from)
+      more.form = { ...(await hiddenFields(stage, more.from, path, shown.cookie)), ...more.form }
     const before = await contentOf(stage)
     const answer = await ask(stage, method, path, shown, more)
     t.equal(answer.status, refusal ?? row.answers, `${caller.name}: ${answer.text.slice(0, 200)}`)
@@ -185,7 +204,7 @@ const tryAll = async (
       t.notMatch(answer.text, ofHome, `${caller.name}: sees nothing of ${HOME}`)
       t.notMatch(answer.text, `"${HOME}"`, `${caller.name}: sees nothing of ${HOME}`)
     }
-    if (method !== 'GET') continue
+    if (method !== 'GET' || row.needs === 'nothing') continue
     const unchanged = await contentOf(stage)
     const head = await ask(stage, 'HEAD', path, shown)
     t.ok(isHeadOf(answer.status, head.status), `${caller.name}: HEAD ${head.status}`)

@@ -8,9 +8,9 @@ const ROOT = join(import.meta.dirname, '..')
 const read = (name: string) => readFile(join(ROOT, name), 'utf8')
 const codeIn = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map(([, name = '']) => name)
 
-/** A lease as a thing that is granted, in its many forms; the column `granted_at` of old is not renamed. */
+/** A lease as a thing that is granted, in its many forms, not the rights of SQL; the column `granted_at` of old is not renamed. */
 const GRANTED_LEASE =
-  /\bleases?\b[^.\n]{0,30}\bgrant(s|ed|ing)?\b|\bgrant(s|ed|ing)?\b(?!_)[^.\n]{0,12}\bleases?\b|lease-?grant/i
+  /\bleases?\b[^.\n]{0,30}\bgrant(s|ed|ing)?\b|\bgrant(s|ed|ing)?\b(?!_| insert)[^.\n]{0,12}\bleases?\b|lease-?grant/i
 
 const pages = [
   'README.md',

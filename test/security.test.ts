@@ -47,6 +47,7 @@ t.test('what is said to be encrypted or hashed is, under that key and bound to t
   const oauth = await connectByOAuth(stage)
   const { token } = await connectToken(stage)
   await lookUp(stage, oauth)
+  await broker.get(`/v1/connections/${oauth}/credential?wrap=true`)
   await broker.createKey('scanner', ['acme'])
   // One that waits for GitLab to say whose it is.
   simulator.faults.add({ match: { path: '/oauth/token/info' }, effect: { kind: 'status', status: 503 } })

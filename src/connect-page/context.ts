@@ -9,6 +9,7 @@ import type { SealedCookie } from '../connect-sessions/sealed-cookie.ts'
 import type { Refresher } from '../token-lifecycle/refresh.ts'
 import type { RotateDeps } from '../token-lifecycle/rotate.ts'
 import type { StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
+import type { Question } from './connect/question.ts'
 import type { Pages } from './pages.ts'
 import type { Texts } from './texts.en.ts'
 import type { SealedForms } from './visit/sealed-form.ts'
@@ -32,14 +33,6 @@ export type OAuthFlow = {
   readQuestion(authorizationId: string): Promise<Question>
   confirm(authorizationId: string, origin: Origin): Promise<End>
   decline(authorizationId: string): Promise<End>
-}
-
-export type Question = {
-  user: { id: string; username: string | null; name: string | null }
-  baseUrl: string
-  organization: string
-  until: Date
-  returnUrl: string | null
 }
 
 export type End = { result: FlowResult; returnUrl: string | null; receipt?: Receipt }

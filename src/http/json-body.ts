@@ -1,7 +1,6 @@
 import { isUtf8 } from 'node:buffer'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { invalidField, type Problem } from '../errors/problem.ts'
-import type { App } from './server.ts'
 
 /** The deepest body of ours has four levels. */
 const MOST_LEVELS = 32
@@ -35,7 +34,9 @@ export const faultOf = (text: string): Problem | undefined => {
 }
 
 /** The only bodies of the API: JSON in UTF-8. Pages register forms for themselves. */
-export const acceptJsonOnly = (app: App): void => {
+export const acceptJsonOnly = (
+  app: Pick<FastifyInstance, 'getDefaultJsonParser' | 'removeAllContentTypeParsers' | 'addContentTypeParser'>,
+): void => {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(

@@ -82,7 +82,7 @@ export const createServer = ({
     // What comes on a connection that is open still is served: the database is closed last.
     return503OnClosing: false,
     routerOptions: { ignoreTrailingSlash: true },
-    // HEAD would run what GET runs: grant a lease, say.
+    // Otherwise HEAD would run what GET runs, and make a lease.
     exposeHeadRoutes: false,
     frameworkErrors: answerError,
     schemaController: { compilersFactory: createCompilersFactory() },

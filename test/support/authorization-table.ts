@@ -21,13 +21,22 @@ export type Fixtures = {
   /** Tokens of an account that is connected nowhere. */
   newcomer(): Promise<{ token: string; oauthToken: string }>
   accessKey(): Promise<string>
+  trustedIssuer(): Promise<string>
+  /** A lease whose token waits behind a handle; of the access key, or an admin's. */
+  wrapped(key?: string | null): Promise<{ id: string; handle: string }>
   instance(): Promise<string>
   oauthApp(): Promise<string>
   /** The token of a connect link. */
   link(): Promise<string>
 }
 
-export type Call = { path?: string; body?: object; form?: Record<string, string> }
+export type Call = {
+  path?: string
+  body?: object
+  form?: Record<string, string>
+  /** The page from which the form is sent: its hidden fields are taken from what the caller sees there. */
+  from?: string
+}
 
 /**
  * Within what a caller has to be:
@@ -38,8 +47,8 @@ export type Call = { path?: string; body?: object; form?: Record<string, string>
 type Within = 'thing' | 'list' | 'shared' | undefined
 
 export type Row = {
-  /** A role: takes an access key. visitor: a connect link or a person signed in. member: a person signed in. */
-  needs: 'nothing' | Role | 'visitor' | 'member'
+  /** A role: takes an access key. visitor: a connect link or a person signed in. guest: a connect link. member: a person signed in. */
+  needs: 'nothing' | Role | 'visitor' | 'guest' | 'member'
   within?: Within
   /** The status for who may; others must not get it, unless `refused` says so. */
   answers: number
@@ -63,6 +72,7 @@ const ID = {
   connection: async (make: Fixtures) => (await make.connection()).id,
   oauthConnection: (make: Fixtures) => make.oauthConnection(),
   accessKey: (make: Fixtures) => make.accessKey(),
+  trustedIssuer: (make: Fixtures) => make.trustedIssuer(),
   instance: (make: Fixtures) => make.instance(),
   oauthApp: (make: Fixtures) => make.oauthApp(),
 }
@@ -76,10 +86,11 @@ export const TABLE: Record<string, Row> = {
   'GET /healthz': row('nothing', 200),
   'GET /readyz': row('nothing', 200),
   'GET /openapi.yaml': row('nothing', 200),
+  'GET /.well-known/oauth-authorization-server': row('nothing', 200),
   'GET /docs': row('nothing', 200),
   'GET /docs*': row('nothing', 404, { call: async () => at('/docs/static/nowhere.js') }),
   'GET /docs/json': row('nothing', 200),
-  'GET /docs/yaml': row('nothing', 200),
+  'GET /docs/yaml': row('nothing', 302),
   'GET /docs/static/index.html': row('nothing', 302),
   'GET /docs/static/swagger-initializer.js': row('nothing', 200),
   'GET /assets/:hash/:file': row('nothing', 200, { call: async () => at('/assets/FAKE/page.css') }),
@@ -96,6 +107,20 @@ export const TABLE: Record<string, Row> = {
     ...on('/v1/instances/:id', 'instance', { body: { name: 'renamed' } }),
   }),
   'DELETE /v1/instances/:id': row('admin', 204, { within: 'shared', ...on('/v1/instances/:id', 'instance') }),
+  'GET /v1/whoami': row('scanner', 200),
+  'GET /v1/trusted-issuers': row('admin', 200, { within: 'list' }),
+  'POST /v1/trusted-issuers': row('admin', 201, {
+    within: 'thing',
+    call: async () => ({ body: newIssuer() }),
+  }),
+  'GET /v1/trusted-issuers/:id': row('admin', 200, {
+    within: 'thing',
+    ...on('/v1/trusted-issuers/:id', 'trustedIssuer'),
+  }),
+  'DELETE /v1/trusted-issuers/:id': row('admin', 204, {
+    within: 'thing',
+    ...on('/v1/trusted-issuers/:id', 'trustedIssuer'),
+  }),
   'GET /v1/oauth-apps': row('admin', 200),
   'POST /v1/oauth-apps': row('admin', 201, {
     within: 'shared',
@@ -203,6 +228,16 @@ export const TABLE: Record<string, Row> = {
     call: async (make, { key }) => at(`/v1/leases/${await make.lease(key)}/rejection`),
   }),
 
+  'POST /v1/leases/:id/open': row('scanner', 200, {
+    within: 'thing',
+    call: async (make, { key }) => {
+      const { id, handle } = await make.wrapped(key)
+      return at(`/v1/leases/${id}/open`, { body: { handle } })
+    },
+  }),
+  // The token of the workload is the credential: without one, nobody gets anything.
+  'POST /v1/token': row('nothing', 400, { call: async () => ({ form: { grant_type: 'none' } }) }),
+
   // Pages, and the flow through GitLab's.
   'GET /': row('nothing', 200),
   'GET /connect': row('nothing', 200),
@@ -210,46 +245,35 @@ export const TABLE: Record<string, Row> = {
   'POST /connect/sign-in': row('manager', 303, {
     call: async (_make, { key }) => ({ form: { access_key: key ?? 'none' } }),
   }),
-  'POST /connect/sign-out': row('nothing', 303),
-  'POST /connect/leave': row('nothing', 303),
-  'POST /connect/undo': row('nothing', 404),
-  'POST /connect/verify': row('visitor', 200, {
-    refused: 200,
-    call: async (make, _caller, { simulator }) => ({
-      form: { base_url: simulator.url, token: (await make.newcomer()).token },
-    }),
-  }),
-  'POST /connect/token': row('visitor', 303, {
-    refused: 401,
-    elsewhere: 403,
-    call: async (make, _caller, { simulator }) => ({
-      form: { organization: HOME, base_url: simulator.url, token: (await make.newcomer()).token },
-    }),
-  }),
+  'POST /connect/sign-out': row('member', 303, { refused: 403, call: fromPage() }),
+  'POST /connect/leave': row('guest', 303, { refused: 403, call: fromPage() }),
+  // These take a form that only the page before them shows.
+  'POST /connect/open': row('nothing', 403),
+  'POST /connect/undo': row('nothing', 403),
+  'GET /connect/confirm': row('nothing', 410),
+  'POST /connect/confirm': row('nothing', 403),
+  'POST /connect/decline': row('nothing', 403),
+  'POST /connect/verify': row('visitor', 200, { refused: 200, call: fromPage(pasted) }),
+  'POST /connect/token': row('visitor', 303, { refused: 403, call: fromPage(pasted) }),
   'POST /connect/oauth-token': row('visitor', 303, {
-    refused: 401,
-    elsewhere: 403,
-    call: async (make, _caller, { simulator }) => ({
-      form: {
-        organization: HOME,
-        oauth_app: 'simulator',
-        base_url: simulator.url,
-        token: (await make.newcomer()).oauthToken,
-      },
-    }),
+    refused: 403,
+    call: fromPage(async (make, { simulator }) => ({
+      oauth_app: 'simulator',
+      base_url: simulator.url,
+      token: (await make.newcomer()).oauthToken,
+    })),
   }),
-  'GET /connect/oauth/:slug': row('visitor', 303, {
-    refused: 401,
-    elsewhere: 403,
-    call: async () => at(`/connect/oauth/simulator${search({ organization: HOME })}`),
+  'POST /connect/oauth/:slug': row('visitor', 303, {
+    refused: 403,
+    call: async () => at('/connect/oauth/simulator', { form: {}, from: '/connect' }),
   }),
-  'GET /connect/connections/:id/disconnect': ofMember('disconnect', 200),
-  'POST /connect/connections/:id/disconnect': ofMember('disconnect', 303),
-  'GET /connect/connections/:id/replace': ofMember('replace', 200),
-  'POST /connect/connections/:id/replace': ofMember('replace', 303),
-  'GET /connect/connections/:id/rotate': ofMember('rotate', 200),
-  'POST /connect/connections/:id/rotate': ofMember('rotate', 303),
-  'POST /connect/connections/:id/verify': ofMember('verify', 303),
+  'GET /connect/connections/:id/disconnect': ofMember('disconnect', 200, 401, 404),
+  'POST /connect/connections/:id/disconnect': ofMember('disconnect', 303, 403, 403),
+  'GET /connect/connections/:id/replace': ofMember('replace', 200, 401, 404),
+  'POST /connect/connections/:id/replace': ofMember('replace', 303, 403, 403),
+  'GET /connect/connections/:id/rotate': ofMember('rotate', 200, 401, 404),
+  'POST /connect/connections/:id/rotate': ofMember('rotate', 303, 403, 403),
+  'POST /connect/connections/:id/verify': ofMember('verify', 303, 403, 403),
   'GET /oauth/:slug/start': row('nothing', 303, {
     call: async (make) => at(`/oauth/simulator/start${search({ session: await make.link() })}`),
   }),
@@ -258,15 +282,35 @@ export const TABLE: Record<string, Row> = {
   }),
 }
 
-function ofMember(what: string, answers: number): Row {
+type Filled = (make: Fixtures, stage: Stage) => Promise<Record<string, string>>
+
+/** A form of the page /connect, filled in. */
+function fromPage(fill: Filled = async () => ({})): NonNullable<Row['call']> {
+  return async (make, _caller, stage) => ({ form: await fill(make, stage), from: '/connect' })
+}
+
+async function pasted(make: Fixtures, { simulator }: Stage): Promise<Record<string, string>> {
+  return { base_url: simulator.url, token: (await make.newcomer()).token }
+}
+
+function ofMember(what: string, answers: number, refused: number, elsewhere: number): Row {
   return row('member', answers, {
-    refused: 401,
-    elsewhere: 404,
+    refused,
+    elsewhere,
     call: async (make) => {
       const { id, successor } = await make.connection()
-      return at(`/connect/connections/${id}/${what}`, { form: { token: successor } })
+      const path = `/connect/connections/${id}/${what}`
+      return at(path, { form: { token: successor }, from: what === 'verify' ? '/connect' : path })
     },
   })
+}
+
+function newIssuer() {
+  return {
+    issuer: `https://${uuidv7()}.example.com`,
+    audience: 'https://broker.example.com',
+    rules: [{ claims: { project_path: 'acme/*' }, role: 'scanner', organizations: [HOME] }],
+  }
 }
 
 const SCOPES = ['read_api', 'read_repository', 'self_rotate']
@@ -300,6 +344,12 @@ export const createFixtures = (stage: Stage): Fixtures => {
       }
     },
     accessKey: () => idOf('/v1/access-keys', { name: 'one of acme', role: 'manager', organizations: [HOME] }),
+    trustedIssuer: () => idOf('/v1/trusted-issuers', newIssuer()),
+    async wrapped(key) {
+      const { id } = await connectNewcomer()
+      const { body } = await broker.get(`/v1/connections/${id}/credential?wrap=true`, key ? { key } : {})
+      return { id: body.lease_id, handle: body.handle }
+    },
     instance: () => idOf('/v1/instances', { base_url: `https://${uuidv7()}.example.com` }),
     oauthApp: () =>
       idOf('/v1/oauth-apps', {

@@ -17,29 +17,16 @@ import type { Jobs } from '../../src/jobs/jobs.ts'
 import { createLogger } from '../../src/log.ts'
 import type { DatabaseHistory } from '../../src/token-lifecycle/history/watch-history.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
+import type { Answer, RequestOptions } from './answer.ts'
 import { createFakeClock, type FakeClock } from './clock.ts'
 import { createTestDatabase } from './database.ts'
 import { createBrowser } from './page-forms.ts'
 import { freePort } from './postgres.ts'
 
+export type { Answer, RequestOptions }
+
 export const ADMIN_KEY = 'FAKE-admin-key-0123456789-0123456789'
 export const MASTER_KEY = new Uint8Array(32).fill(7)
-
-export type Answer = {
-  status: number
-  headers: Headers
-  text: string
-  /** Parsed JSON; undefined when the body is none. */
-  // biome-ignore lint/suspicious/noExplicitAny: tests read members of many shapes
-  body: any
-}
-
-export type RequestOptions = {
-  key?: string | null
-  body?: unknown
-  headers?: Record<string, string>
-  rawBody?: string
-}
 
 export type TestBroker = {
   url: string

@@ -1,4 +1,4 @@
-import type { Answer, TestBroker } from './broker.ts'
+import type { Answer, RequestOptions } from './answer.ts'
 
 /** A form of one of our pages: where it leads, and its hidden fields. */
 export type PageForm = { action: string; fields: Record<string, string> }
@@ -22,8 +22,10 @@ export const formTo = (html: string, path: string): PageForm => {
   return form
 }
 
+type Asked = { request(method: string, path: string, options?: RequestOptions): Promise<Answer> }
+
 /** A browser without a face: keeps cookies, follows redirects of ours, and sends forms as our own page does. */
-export const createBrowser = (broker: Pick<TestBroker, 'request'>, publicUrl: string) => {
+export const createBrowser = (broker: Asked, publicUrl: string) => {
   const cookies = new Map<string, string>()
   const { pathname } = new URL(publicUrl)
   const prefix = pathname.replace(/\/$/, '')

@@ -1,8 +1,15 @@
 import { instanceName } from '../advice.ts'
 import { type Avatar, avatarOf } from '../avatar.ts'
-import type { Question } from '../context.ts'
 import type { Texts } from '../texts.en.ts'
 import { longTime } from '../times.ts'
+
+export type Question = {
+  user: { id: string; username: string | null; name: string | null }
+  baseUrl: string
+  organization: string
+  until: Date
+  returnUrl: string | null
+}
 
 /** Pure: the question whether to connect an account that another organization has connected too. */
 export type ShownQuestion = {
