@@ -1,5 +1,6 @@
-import { approve } from '../simulator/browser.ts'
+import { approve, formsOf } from '../simulator/browser.ts'
 import type { Caller } from './api.ts'
+import { openAsBrowser } from './browser.ts'
 import { expect } from './expect.ts'
 import { OAUTH_APP } from './stage.ts'
 import type { Tour } from './tour.ts'
@@ -43,28 +44,33 @@ export const prepare = async (tour: Tour): Promise<{ platform: Caller; scanner: 
 export const connectByOAuth = async (tour: Tour, platform: Caller): Promise<string> => {
   const { narrator, stage, secrets } = tour
   narrator.step('Maria connects her GitLab account by OAuth')
-  narrator.say('The platform makes a link for her. She opens it, signs in at GitLab and presses Authorize.')
+  narrator.say(
+    'The platform makes a link for her. She opens it, presses the button, signs in at GitLab and presses Authorize.',
+  )
   const session = await platform.call(201, 'POST', '/v1/connect-sessions', { organization: 'acme' })
   const sessionToken = new URL(session.url).searchParams.get('session') ?? ''
   secrets.add(sessionToken)
 
-  const start = await fetch(`${stage.brokerUrl}/oauth/simulator/start?session=${sessionToken}`, {
-    redirect: 'manual',
-  })
-  const authorizeUrl = new URL(start.headers.get('location') ?? stage.brokerUrl)
-  expect(authorizeUrl.pathname === '/oauth/authorize', 'the link did not lead to the consent page of GitLab')
+  const { page, send, open } = await openAsBrowser(session.url)
+  const form = formsOf(page).find(({ action }) => action === `${stage.brokerUrl}/connect/oauth/simulator`)
+  if (!form) throw new Error('the link did not lead to a page with the button')
+  secrets.add(form.fields.get('session') ?? '')
+  expect(page.includes('You are connecting GitLab for acme.'), 'the page does not name the organization')
+  narrator.say(
+    'The page names the organization, who asks, and what for. Nothing starts before she presses the button.',
+  )
+  const authorizeUrl = new URL((await send(form.action, form.fields)) ?? stage.brokerUrl)
+  expect(
+    authorizeUrl.pathname === '/oauth/authorize',
+    'the button did not lead to the consent page of GitLab',
+  )
   narrator.fields({
     'GitLab asks her at': `${authorizeUrl.origin}${authorizeUrl.pathname}`,
     'for the scopes': authorizeUrl.searchParams.get('scope'),
     PKCE: authorizeUrl.searchParams.get('code_challenge_method'),
   })
-  const cookie = start.headers
-    .getSetCookie()
-    .map((line) => line.split(';')[0])
-    .join('; ')
   const callback = await approve(authorizeUrl.href, { username: 'maria' })
-  const end = await fetch(callback, { redirect: 'manual', headers: { cookie } })
-  const result = new URL(end.headers.get('location') ?? stage.brokerUrl).searchParams
+  const result = new URL((await open(callback)) ?? stage.brokerUrl).searchParams
   expect(result.get('status') === 'connected', `OAuth did not connect: ${result.get('code')}`)
 
   const id = result.get('connection_id') ?? ''

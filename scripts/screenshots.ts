@@ -106,14 +106,17 @@ const token = ({ simulator }: Stage, username: string, scopes: string[], days?: 
 const dayAfter = (now: number, days: number): string =>
   new Date(now + days * DAY_SECONDS * 1000).toISOString().slice(0, 10)
 
+/** Where the way through GitLab ends: with a result, or with a question. */
+const ENDS = /status=|\/connect\/confirm$/
+
 const throughGitLab = async (page: Page, user: string, choice: 'Authorize' | 'Deny') => {
   await page.getByRole('button', { name: /^Connect with/ }).click()
   await page.getByRole('button', { name: user }).click()
   // GitLab asks only once: who authorized before is sent straight back.
   const button = page.getByRole('button', { name: choice, exact: true })
-  await Promise.race([button.waitFor(), page.waitForURL(/status=/)])
+  await Promise.race([button.waitFor(), page.waitForURL(ENDS)])
   if (await button.isVisible()) await button.click()
-  await page.waitForURL(/status=/)
+  await page.waitForURL(ENDS)
 }
 
 const signIn = async (page: Page, { url, managerKey }: Stage) => {
@@ -196,6 +199,30 @@ const STATES: State[] = [
     async show(page, stage) {
       await page.goto(await link(stage, { organization: `team-${stage.nextNumber()}` }))
       await throughGitLab(page, 'Maria Rossi', 'Authorize')
+      await page.getByRole('button', { name: /^Connect to/ }).click()
+      await page.waitForURL(/status=/)
+    },
+  },
+  {
+    name: 'question',
+    async show(page, stage) {
+      await page.goto(await link(stage, { organization: `team-${stage.nextNumber()}` }))
+      await throughGitLab(page, 'Maria Rossi', 'Authorize')
+    },
+  },
+  {
+    name: 'unregistered',
+    async show(page, stage) {
+      await page.goto(await link(stage))
+      await page.getByLabel('GitLab base URL').last().fill('https://gitlab.company.example')
+      await paste(page, 'glpat-FAKE-of-the-company')
+    },
+  },
+  {
+    name: 'link-while-signed-in',
+    async show(page, stage) {
+      await signIn(page, stage)
+      await page.goto(await link(stage))
     },
   },
   {

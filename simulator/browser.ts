@@ -15,7 +15,8 @@ const unescapeHtml = (text: string): string =>
 
 type Form = { action: string; fields: URLSearchParams; html: string }
 
-const formsOf = (html: string): Form[] =>
+/** The forms of a page, with their hidden fields. */
+export const formsOf = (html: string): Form[] =>
   [...html.matchAll(FORM)].map(([, action = '', content = '']) => ({
     action: unescapeHtml(action),
     html: content,

@@ -264,7 +264,7 @@ t.test('a secret that goes in is found nowhere but in ciphertext', async (t) => 
     }
     const session = plant('a connect link', await createSession(broker))
     const started = await startOAuth(broker, session)
-    const verifier = /oauth-verifier-simulator=([^;]+)/.exec(started.cookie)?.[1]
+    const verifier = /oauth-verifier-simulator-\w+=([^;]+)/.exec(started.cookie)?.[1]
     plant('a PKCE verifier', verifier!)
     const callback = new URL(await approve(started.authorizeUrl, { username: 'tom' }))
     plant('an authorization code', callback.searchParams.get('code')!)

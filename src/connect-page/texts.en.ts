@@ -473,6 +473,11 @@ export const texts = {
       explanation: 'The GitLab base URL is the address in the address bar when you open GitLab.',
       remedy: 'Enter the whole address, such as https://gitlab.com.',
     }),
+    invalid_named_server: () => ({
+      title: 'The form names two servers',
+      explanation: 'The chosen app belongs to one GitLab, and the base URL names another.',
+      remedy: 'Leave the base URL empty, or choose “another app”.',
+    }),
     invalid_token: () => ({
       title: 'That is not a whole token',
       explanation:

@@ -11,7 +11,7 @@ import { inspectOAuthToken, type TokenFacts } from '../gitlab/inspect-token.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
 import { type AppAndInstance, requireApp } from './authorization-app.ts'
 import type { FlowDeps } from './flow-deps.ts'
-import { dropGrant, openGrant, type StoredGrant, sealGrant } from './kept-grant.ts'
+import { giveUpGrant, openGrant, type StoredGrant, sealGrant } from './kept-grant.ts'
 import { findAuthorizationRequest, saveQuestion, takeGrant } from './queries.ts'
 
 export type Completion = { kind: 'connected'; connection: SavedConnection } | { kind: 'waits'; until: Date }
@@ -40,7 +40,7 @@ export const completeGrant = async (
   const inspection = await inspectOAuthToken(client, grant.accessToken, new Date(clock()))
   if (!inspection.valid) {
     // An outage says nothing about the grant; any other refusal is final, and what is of no use is not kept.
-    if (inspection.refusal.code !== 'gitlab_unavailable') await giveUp(deps, request.id)
+    if (inspection.refusal.code !== 'gitlab_unavailable') await giveUpGrant(deps, request.id)
     throw refusalProblem(inspection.refusal)
   }
   const { facts } = inspection
@@ -50,7 +50,7 @@ export const completeGrant = async (
   } catch (error) {
     if (error instanceof NeedsYes)
       return { kind: 'waits', until: await ask(deps, request, session, { ...grant, user: facts.user }) }
-    if (error instanceof Problem && error.code === 'session_expired') await giveUp(deps, request.id)
+    if (error instanceof Problem && error.code === 'session_expired') await giveUpGrant(deps, request.id)
     throw error
   }
 }
@@ -63,15 +63,9 @@ const requireLivingSession = async (
   const found = await findLink(deps.db, { id: connect_session_id }, new Date(deps.clock()))
   if (found.ended === undefined) return found.link.session
   if (found.ended === 'expired' && found.session) return found.session
-  await giveUp(deps, id)
+  await giveUpGrant(deps, id)
   throw new Problem('session_expired')
 }
-
-/** Drops the grant now, or leaves it to the background job where GitLab does not answer. */
-const giveUp = (deps: FlowDeps, id: string): Promise<void> =>
-  dropGrant(deps, id).catch((error: unknown) => {
-    if (!(error instanceof Problem)) throw error
-  })
 
 type ToSave = {
   request: AuthorizationRequestRow

@@ -1,12 +1,12 @@
 import type { Origin } from '../callers/principal.ts'
-import { findLink } from '../connect-sessions/find-link.ts'
+import { requireLink } from '../connect-sessions/find-link.ts'
 import type { AuthorizationRequestRow, ConnectSessionRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { type AppAndInstance, requireApp } from './authorization-app.ts'
 import { completeGrant } from './complete-grant.ts'
 import type { FlowDeps } from './flow-deps.ts'
 import { type EndedFlow, failed } from './flow-end.ts'
-import { dropGrant, type GrantUser, openGrant } from './kept-grant.ts'
+import { type GrantUser, giveUpGrant, openGrant } from './kept-grant.ts'
 import { findAuthorizationRequest } from './queries.ts'
 
 /** What a person is asked about. */
@@ -35,14 +35,17 @@ const requireWaiting = async (deps: FlowDeps, authorizationId: string): Promise<
   )
     throw new Problem('session_expired', 'The time to answer is over. Start again.')
   const { grant_jwe, confirm_until } = request
-  const found = await findLink(deps.db, { id: request.connect_session_id }, now)
-  if (found.ended !== undefined) {
-    await dropGrant(deps, request.id)
-    throw new Problem('session_expired')
-  }
+  const { session } = await requireLink(deps.db, { id: request.connect_session_id }, now)
   const app = await requireApp(deps.db, { id: request.oauth_app_id })
-  return { ...app, request: { ...request, grant_jwe, confirm_until }, session: found.link.session }
+  return { ...app, request: { ...request, grant_jwe, confirm_until }, session }
 }
+
+/** The same for an answer: a grant that can no longer be answered is dropped. */
+const requireAnswerable = (deps: FlowDeps, authorizationId: string): Promise<Waiting> =>
+  requireWaiting(deps, authorizationId).catch(async (error: unknown) => {
+    if (error instanceof Problem && error.code === 'session_expired') await giveUpGrant(deps, authorizationId)
+    throw error
+  })
 
 /** Whose account it is, and where it would be connected. @throws {Problem} session_expired */
 export const readQuestion = async (deps: FlowDeps, authorizationId: string): Promise<GrantQuestion> => {
@@ -64,7 +67,7 @@ export const confirmGrant = async (
   authorizationId: string,
   origin: Origin,
 ): Promise<EndedFlow> => {
-  const { request, session, app, instance } = await requireWaiting(deps, authorizationId)
+  const { request, session, app, instance } = await requireAnswerable(deps, authorizationId)
   const completion = await completeGrant(deps, request, { app, instance }, origin, { saidYes: true })
   if (completion.kind === 'waits') throw new Error('A confirmed grant asked again')
   const { id, created } = completion.connection
@@ -78,10 +81,7 @@ export const confirmGrant = async (
 
 /** The person said no: GitLab revokes the grant, and nothing of it stays. @throws {Problem} session_expired */
 export const declineGrant = async (deps: FlowDeps, authorizationId: string): Promise<EndedFlow> => {
-  const { request, session } = await requireWaiting(deps, authorizationId)
-  await dropGrant(deps, request.id).catch((error: unknown) => {
-    // The grant is marked: the background job revokes it as soon as GitLab answers.
-    if (!(error instanceof Problem)) throw error
-  })
+  const { request, session } = await requireAnswerable(deps, authorizationId)
+  await giveUpGrant(deps, request.id)
   return failed('access_denied', session.return_url)
 }

@@ -1,9 +1,10 @@
 import { addSeconds, startOfSecond } from '../clock/clock.ts'
 import type { AuthorizationRequestRow } from '../db/tables.ts'
-import { refusalProblem } from '../gitlab/refusal.ts'
+import { Problem } from '../errors/problem.ts'
+import { type Refusal, refusalProblem } from '../gitlab/refusal.ts'
 import { revokeToken } from '../oauth-apps/revoke-token.ts'
 import type { TokenSet } from '../oauth-apps/token-answer.ts'
-import type { Vault } from '../vault/vault.ts'
+import { type Vault, VaultError } from '../vault/vault.ts'
 import { requireApp } from './authorization-app.ts'
 import type { FlowDeps } from './flow-deps.ts'
 import { forgetGrant, markToDrop, saveGrant } from './queries.ts'
@@ -49,21 +50,39 @@ export const dropGrant = async (deps: FlowDeps, id: string): Promise<void> => {
   if (marked) await revokeGrant(deps, marked)
 }
 
-/** Revokes a grant that is marked to be dropped, and forgets it; while GitLab does not answer it stays for a day. */
-const revokeGrant = async (
-  deps: FlowDeps,
-  { id, oauth_app_id, grant_jwe, created_at }: AuthorizationRequestRow,
-): Promise<void> => {
-  const { db, vault, clock, logger } = deps
-  if (grant_jwe === null) return
-  const { app, instance } = await requireApp(db, { id: oauth_app_id })
-  const { accessToken } = await openGrant(vault, id, grant_jwe)
-  const revocation = await revokeToken(deps, app, instance, accessToken)
-  const given = addSeconds(created_at, REVOKING_SECONDS) <= new Date(clock())
-  if (!revocation.revoked) {
-    const { refusal } = revocation
-    logger.warn({ authorization_request: id, reason: refusal?.code }, 'a declined grant was not revoked')
-    if (refusal?.code === 'gitlab_unavailable' && !given) throw refusalProblem(refusal)
-  }
+/** Drops a grant now, or leaves that to the background job where GitLab does not answer. */
+export const giveUpGrant = (deps: FlowDeps, id: string): Promise<void> =>
+  dropGrant(deps, id).catch((error: unknown) => {
+    if (!(error instanceof Problem)) throw error
+  })
+
+/** Revokes a grant that is marked to be dropped, and forgets it. While GitLab does not answer, the grant stays for a day. */
+const revokeGrant = async (deps: FlowDeps, request: AuthorizationRequestRow): Promise<void> => {
+  const { db, clock, logger } = deps
+  const { id, created_at } = request
+  const refusal = await revokeAtGitLab(deps, request)
+  if (refusal)
+    logger.warn({ authorization_request: id, reason: refusal.code }, 'a dropped grant was not revoked')
+  const mayTryAgain = addSeconds(created_at, REVOKING_SECONDS) > new Date(clock())
+  if (refusal?.code === 'gitlab_unavailable' && mayTryAgain) throw refusalProblem(refusal)
   await forgetGrant(db, id)
+}
+
+/** @returns why GitLab did not revoke it. undefined = revoked, or there is nothing that could be revoked. */
+const revokeAtGitLab = async (
+  deps: FlowDeps,
+  { id, oauth_app_id, grant_jwe }: AuthorizationRequestRow,
+): Promise<Refusal | undefined> => {
+  if (grant_jwe === null) return undefined
+  const { app, instance } = await requireApp(deps.db, { id: oauth_app_id })
+  try {
+    const { accessToken } = await openGrant(deps.vault, id, grant_jwe)
+    const revocation = await revokeToken(deps, app, instance, accessToken)
+    return revocation.revoked ? undefined : revocation.refusal
+  } catch (error) {
+    // A secret that does not open keeps nobody from forgetting it.
+    if (!(error instanceof VaultError)) throw error
+    deps.logger.warn({ authorization_request: id }, 'a dropped grant does not open')
+    return undefined
+  }
 }

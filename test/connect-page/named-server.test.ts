@@ -152,7 +152,7 @@ t.test('the fields of a form name one server only', async (t) => {
     oauth_app: 'simulator',
     base_url: STRANGER,
   }
-  t.match((await browser.send('/connect/oauth-token', filledIn)).text, 'That is not the address of a server')
+  t.match((await browser.send('/connect/oauth-token', filledIn)).text, 'The form names two servers')
 })
 
 t.test('UNREGISTERED_INSTANCES=refuse: no token goes to a server that nobody has registered', async (t) => {

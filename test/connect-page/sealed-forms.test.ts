@@ -209,3 +209,43 @@ t.test('HEAD, previews and prefetches change nothing', async (t) => {
   t.same(head.headers.getSetCookie(), [], 'a sign-in is not prolonged')
   t.same(await broker.db.selectFrom('authorization_requests').select('id').execute(), [])
 })
+
+t.test('a link that allows one way takes no other, whatever is sent', async (t) => {
+  const stage = await setStage(t)
+  const filledIn = { token: tokenOf(stage), base_url: stage.simulator.url }
+  for (const { methods, shown, refused } of [
+    {
+      methods: ['token'],
+      shown: '/connect/token',
+      refused: ['/connect/oauth/simulator', '/connect/oauth-token'],
+    },
+    { methods: ['oauth'], shown: '/connect/oauth/simulator', refused: ['/connect/token'] },
+  ]) {
+    const visitor = createVisitor(stage)
+    const { text } = await visitor.open(await createLink(stage, { methods }))
+    const { fields } = formTo(text, shown)
+    for (const path of refused) {
+      t.equal((await visitor.send(path, { ...fields, ...filledIn })).status, 403, path)
+    }
+  }
+  t.same(await organizationsOf(stage), [])
+  t.same(await stage.broker.db.selectFrom('authorization_requests').select('id').execute(), [])
+})
+
+t.test('a key that is deleted while GitLab verifies a pasted token connects nothing', async (t) => {
+  const stage = await setStage(t)
+  const { broker, simulator } = stage
+  const body = { name: 'short', role: 'manager', organizations: ['acme'] }
+  const { id, key } = (await broker.post('/v1/access-keys', body)).body
+  const visitor = createVisitor(stage)
+  const home = await signIn(visitor, key)
+  const { promise: deleted, resolve: goOn } = Promise.withResolvers<void>()
+  const self = { path: '/api/v4/personal_access_tokens/self' }
+  simulator.faults.add({ match: self, effect: { kind: 'hold', until: deleted } })
+  const answer = visitor.submit(home, '/connect/token', { token: tokenOf(stage), base_url: simulator.url })
+  while (simulator.requests.count(self) === 0) await new Promise((resolve) => setImmediate(resolve))
+  await broker.request('DELETE', `/v1/access-keys/${id}`)
+  goOn()
+  t.equal((await answer).status, 401)
+  t.same(await organizationsOf(stage), [])
+})

@@ -10,10 +10,13 @@ import { adviceForProblem } from '../advice.ts'
 import type { PageContext } from '../context.ts'
 import { readField, requireToken } from '../form-fields.ts'
 import type { RefusedForm } from '../home.ts'
-import { actorFor, type Connector, useLinkAlongside } from './connector.ts'
+import { actorFor, type Connector, checkAlongside } from './connector.ts'
 import { findChosenApp, findNamedServer, type HostQuestion } from './named-server.ts'
 
-type Connect = (baseUrl: string, actor: Actor, alongside: Alongside | undefined) => Promise<SavedConnection>
+type Connect = (baseUrl: string, actor: Actor, alongside: Alongside) => Promise<SavedConnection>
+/** No form to come back to: the link or the sign-in is over. */
+const ENDS_THE_VISIT: ReadonlySet<string> = new Set(['session_expired', 'unauthorized'])
+
 type Pasted = { connector: Connector; request: FastifyRequest; reply: FastifyReply }
 type FilledIn = Omit<RefusedForm, 'answer'>
 
@@ -70,7 +73,7 @@ const submit = async (
     if (server.kind === 'asks')
       return await askForHost(context, { connector, request, reply }, filledIn, server)
     const actor = actorFor(connector, request)
-    const saved = await connect(server.baseUrl, actor, useLinkAlongside(context, connector))
+    const saved = await connect(server.baseUrl, actor, checkAlongside(context, connector))
     const receipt = {
       connectionId: saved.id,
       connectSessionId: visitor.kind === 'guest' ? visitor.link.session.id : null,
@@ -80,7 +83,7 @@ const submit = async (
     await receipts.write(reply, receipt, addSeconds(new Date(clock()), RECEIPT_SECONDS))
     return reply.redirect(at(`/connect?status=connected&connection_id=${saved.id}`), 303)
   } catch (error) {
-    if (!(error instanceof Problem) || error.code === 'session_expired') throw error
+    if (!(error instanceof Problem) || ENDS_THE_VISIT.has(error.code)) throw error
     const { baseUrl, group } = filledIn
     const advice = adviceForProblem(error, { baseUrl: baseUrl || undefined, group }, texts)
     const refused = { ...filledIn, answer: { advice } }

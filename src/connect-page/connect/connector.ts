@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type Actor, actorOf } from '../../callers/principal.ts'
+import { findPrincipal } from '../../access-keys/identify.ts'
+import { type Actor, actorOf, isExpired, mayActIn } from '../../callers/principal.ts'
 import { markSessionUsed } from '../../connect-sessions/queries.ts'
 import type { Alongside } from '../../connections/save-connection.ts'
 import { Problem } from '../../errors/problem.ts'
@@ -28,11 +29,20 @@ export const actorFor = ({ visitor }: Connector, request: FastifyRequest): Actor
     ? actorOf(visitor.principal, request)
     : actorOf({ id: visitor.link.session.access_key_id }, request)
 
-/** Uses the link up in the transaction that connects: of two submissions at once only one connects. */
-export const useLinkAlongside = ({ clock }: PageContext, { visitor }: Connector): Alongside | undefined => {
-  if (visitor.kind === 'member') return undefined
-  const { id } = visitor.link.session
-  return async (transaction) => {
-    if (!(await markSessionUsed(transaction, id, new Date(clock())))) throw new Problem('session_expired')
+/**
+ * What is checked once more in the transaction that connects, because GitLab was asked meanwhile: the link is used up,
+ * so that of two submissions at once only one connects, and the access key behind it still lives.
+ */
+export const checkAlongside =
+  ({ clock }: PageContext, { visitor, organization }: Connector): Alongside =>
+  async (transaction) => {
+    const now = new Date(clock())
+    if (visitor.kind === 'guest') {
+      if (!(await markSessionUsed(transaction, visitor.link.session.id, now)))
+        throw new Problem('session_expired')
+      return
+    }
+    const principal = await findPrincipal(transaction, visitor.principal.id)
+    if (!principal || isExpired(principal, now) || !mayActIn(principal, organization))
+      throw new Problem('unauthorized')
   }
-}

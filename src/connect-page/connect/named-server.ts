@@ -41,7 +41,7 @@ export const findNamedServer = async (
   const baseUrl = canonicalBaseUrl(typed)
   if (baseUrl === undefined) throw invalidField('base_url', 'is not the URL of a server')
   if (app && baseUrl !== app.base_url)
-    throw invalidField('base_url', 'names another server than the application')
+    throw invalidField('named_server', 'is not one: the base URL and the application name two servers')
   // Where the configuration refuses what is not registered, checking the token says so, and sends nothing.
   if (app || instanceClients.unregistered === 'refuse' || (await findInstanceByBaseUrl(db, baseUrl)))
     return { kind: 'named', baseUrl }
