@@ -95,7 +95,11 @@ export const registerApiDocs = async (app: App, publicUrl: string): Promise<void
       ],
       components: {
         securitySchemes: {
-          access_key: { type: 'http', scheme: 'bearer', description: 'An access key: gtb_...' },
+          access_key: {
+            type: 'http',
+            scheme: 'bearer',
+            description: 'An access key (gtb_...), or the JWT of a trusted issuer.',
+          },
         },
       },
       security: [{ access_key: [] }],
