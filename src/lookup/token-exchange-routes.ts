@@ -21,7 +21,7 @@ const tags = ['Credentials']
 const FORM = 'application/x-www-form-urlencoded'
 const ANSWERED_STATUSES = [400, 401, 413, 415, 500, 503]
 
-/** As text: a form has nothing else. Parameters that are not known are ignored (RFC 6749, section 3.2). */
+/** All parameters are text. Parameters that are not known are ignored (RFC 6749, section 3.2). */
 const Form = Type.Object(
   {
     grant_type: Type.String({ examples: [TOKEN_EXCHANGE] }),
@@ -142,7 +142,7 @@ const answerOAuthError = (error: unknown, request: FastifyRequest, reply: Fastif
   return answer(status, code, isForm ? problem.message : `Send ${FORM}.`, problem)
 }
 
-/** Who sends nothing has not said who asks: that is no fault of a parameter. */
+/** A request without a body does not say who asks: RFC 6749 calls that invalid_client. */
 const requireForm: preValidationHookHandler = ({ body }, _reply, done) => {
   done(body == null ? new Problem('unauthorized', `Send ${FORM} with the JWT as subject_token.`) : undefined)
 }
