@@ -1,5 +1,9 @@
 import { type Kysely, sql } from 'kysely'
 
+const NEW_VERSION = 'floor(random() * 281474976710656)::bigint'
+const SCOPE = (row: string) =>
+  `coalesce(nullif(split_part(${row}.group_path, '/', 1), ''), '/' || ${row}.organization)`
+
 /** Adds only: a broker of the version before goes on beside it, and knows of no restriction meanwhile. */
 const STATEMENTS = [
   // The rules are [{access_key_id, claims}], in the order in which they are tried.
@@ -33,6 +37,15 @@ const STATEMENTS = [
     expires_at timestamptz not null,
     opened_at timestamptz
   )`,
+  // A connection that moves changes which connection a URL gets where it was, too (migrations/0003_match_versions.ts).
+  `create or replace function renew_matches_of_moved() returns trigger language plpgsql set search_path from current as $$
+  begin
+    insert into match_versions (scope, version)
+    select scope, ${NEW_VERSION} from (select ${SCOPE('old')} as scope union select ${SCOPE('new')}) as scopes
+    order by scope
+    on conflict (scope) do update set version = excluded.version;
+    return null;
+  end $$`,
 ]
 
 export const up = async (db: Kysely<unknown>): Promise<void> => {

@@ -226,7 +226,9 @@ CREATE OR REPLACE FUNCTION public.renew_matches_of_moved()
  SET search_path FROM CURRENT
 AS $function$
   begin
-    insert into match_versions (scope, version) values (coalesce(nullif(split_part(new.group_path, '/', 1), ''), '/' || new.organization), floor(random() * 281474976710656)::bigint)
+    insert into match_versions (scope, version)
+    select scope, floor(random() * 281474976710656)::bigint from (select coalesce(nullif(split_part(old.group_path, '/', 1), ''), '/' || old.organization) as scope union select coalesce(nullif(split_part(new.group_path, '/', 1), ''), '/' || new.organization)) as scopes
+    order by scope
     on conflict (scope) do update set version = excluded.version;
     return null;
   end $function$;

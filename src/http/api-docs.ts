@@ -84,7 +84,11 @@ export const registerApiDocs = async (app: App, publicUrl: string): Promise<void
       ],
       components: {
         securitySchemes: {
-          access_key: { type: 'http', scheme: 'bearer', description: 'An access key, such as gtb_adm_....' },
+          access_key: {
+            type: 'http',
+            scheme: 'bearer',
+            description: 'An access key (gtb_...), or the JWT of a trusted issuer.',
+          },
         },
       },
       security: [{ access_key: [] }],

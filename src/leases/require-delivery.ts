@@ -8,7 +8,7 @@ export const sealedAnswerRequired = (): Problem =>
     'Your access key takes sealed answers only: ask with Accept: application/jose, where the operation has it.',
   )
 
-/** So that no operation that knows nothing of sealing hands out a token in plain. @throws {Problem} */
+/** Keeps an operation that knows nothing of sealing from handing out a token in plain. @throws {Problem} sealed_answer_required */
 export const requireDelivery = (principal: Principal, delivery: Delivery = 'plain'): void => {
   if (principal.requiresSealed && delivery === 'plain') throw sealedAnswerRequired()
 }

@@ -53,7 +53,7 @@ export const leaseTokenByUrl = async (
   return leaseTokenOf(deps, id, principal, options)
 }
 
-/** Of two faults the URL is named first: what is no URL has no organization either. */
+/** A text that is no URL is the first fault: nobody has to name an organization for it. */
 const organizationFor = (principal: Principal, { url, organization }: ByUrl): string => {
   if (organization === undefined && organizationsOf(principal)?.length !== 1) readUrl(url)
   return requireOneOrganization(principal, organization)

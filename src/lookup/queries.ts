@@ -7,14 +7,14 @@ import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 export const MOST_IN_GROUP = 1000
 
 /**
- * The connections of one group in one organization. By the averages that the planner uses, an instance, an organization
- * or a group looks small enough to be read as a whole; the largest ones are not. With one value for each column, the
- * order of the index and a limit, nothing is cheaper for the planner than the index.
+ * The connections of one group in one organization that exist for the access key. The planner goes by averages, by which an instance, an organization
+ * or a group looks small enough to be read as a whole, and the largest ones are not. One value for each column, the
+ * order of the index and a limit leave the planner nothing cheaper than the index.
  */
 export const IN_GROUP = (columns: string, organization: string) => `lateral (
     select ${columns} from connections
     where connections.instance_id = instances.id and connections.group_path = covering.group_path
-      and connections.organization = ${organization}
+      and connections.organization = ${organization} and ${MAY_USE('connections')}
     order by connections.organization limit ${MOST_IN_GROUP}
   ) as connections`
 
@@ -68,7 +68,7 @@ const FIND_CANDIDATES: PreparedStatement = {
   from unnest($2::text[], $3::boolean[], $4::text[]) as covering (base_url, any_port, group_path)
   join instances on ${IS_ITS_INSTANCE}
   join access_keys on access_keys.id = $5::uuid and ${KEY_IS_VALID}
-  join ${IN_GROUP('*', '$6::text')} on ${MAY_USE('connections')}
+  join ${IN_GROUP('*', '$6::text')} on true
   order by connections.status = 'active' desc, length(connections.group_path) desc
   limit ${MOST_CANDIDATES}`,
 }

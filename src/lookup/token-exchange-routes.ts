@@ -1,7 +1,7 @@
 import formbody from '@fastify/formbody'
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyError, FastifyReply, FastifyRequest, preValidationHookHandler } from 'fastify'
 import { Type } from 'typebox'
-import type { Problem } from '../errors/problem.ts'
+import { Problem } from '../errors/problem.ts'
 import { toProblem } from '../http/errors.ts'
 import { publicProblems } from '../http/problem-schema.ts'
 import { Id, Organization } from '../http/schemas.ts'
@@ -19,9 +19,9 @@ import {
 
 const tags = ['Credentials']
 const FORM = 'application/x-www-form-urlencoded'
-const ANSWERED_STATUSES = [400, 413, 415, 500, 503]
+const ANSWERED_STATUSES = [400, 401, 413, 415, 500, 503]
 
-/** As text: a form has nothing else. Parameters that are not known are ignored (RFC 6749, section 3.2). */
+/** All parameters are text. Parameters that are not known are ignored (RFC 6749, section 3.2). */
 const Form = Type.Object(
   {
     grant_type: Type.String({ examples: [TOKEN_EXCHANGE] }),
@@ -126,6 +126,10 @@ const answerOAuthError = (error: unknown, request: FastifyRequest, reply: Fastif
         request_id: request.id,
       })
   if (error instanceof OAuthError) return answer(400, error.error, error.message)
+  if (error instanceof Problem && request.body == null) {
+    reply.header('www-authenticate', 'Bearer realm="gitlab-token-broker"')
+    return answer(401, 'invalid_client', error.message, error)
+  }
   const problem = toProblem(error as FastifyError)
   if (!problem) {
     request.log.error({ err: error, request_id: request.id }, 'unexpected error')
@@ -138,12 +142,17 @@ const answerOAuthError = (error: unknown, request: FastifyRequest, reply: Fastif
   return answer(status, code, isForm ? problem.message : `Send ${FORM}.`, problem)
 }
 
+/** A request without a body does not say who asks: RFC 6749 calls that invalid_client. */
+const requireForm: preValidationHookHandler = ({ body }, _reply, done) => {
+  done(body == null ? new Problem('unauthorized', `Send ${FORM} with the JWT as subject_token.`) : undefined)
+}
+
 /** In a scope of its own: forms, and errors as OAuth has them, are for this one operation. */
 export const registerTokenExchange = async (scope: App, deps: ExchangeDeps): Promise<void> => {
   if (!scope.hasContentTypeParser(FORM)) await scope.register(formbody)
   scope.removeContentTypeParser(['application/json', 'text/plain'])
   scope.setErrorHandler(answerOAuthError)
-  scope.post('/v1/token', { schema: exchange }, async (request, reply) => {
+  scope.post('/v1/token', { schema: exchange, preValidation: requireForm }, async (request, reply) => {
     const answer = await exchangeToken(deps, request.body)
     return reply.header('cache-control', 'no-store').header('pragma', 'no-cache').send(answer)
   })

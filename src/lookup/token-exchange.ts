@@ -16,6 +16,7 @@ export const SUBJECT_TOKEN_TYPES = [
 
 /** Errors of RFC 6749, section 5.2, and RFC 8707, section 2; the last two are those of its section 4.1.2.1. */
 export type OAuthErrorCode =
+  | 'invalid_client'
   | 'invalid_request'
   | 'invalid_target'
   | 'unauthorized_client'

@@ -5,7 +5,7 @@ import type { TrustedIssuerRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { createHttpClient, type GitLabClientOptions, type GitLabHttpClient } from '../gitlab/http-client.ts'
 
-/** From this age on a key set is loaded anew, beside its use. */
+/** A key set is loaded anew from this age on, beside its use. */
 const FRESH_MS = 10 * 60_000
 /** The keys of an issuer that cannot be reached keep working for so long after they were loaded. */
 const KEPT_MS = 6 * 60 * 60_000

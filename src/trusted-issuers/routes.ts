@@ -30,7 +30,7 @@ const Claims = Type.Unsafe<Record<string, ClaimPattern>>({
     anyOf: [pattern, { type: 'array', items: pattern, minItems: 1, maxItems: MOST_PATTERNS }],
   },
   description:
-    'Every claim that is named must be there and match: `*` stands for any characters but `/`, `**` for any; of a list one has to match. A claim with several values matches with one of them. A name that begins with `/` is a JSON pointer (RFC 6901), such as `/kubernetes.io/namespace`.',
+    'Every claim that is named must be there and match: `*` stands for any characters but `/`, `**` for any. One pattern of a list has to match, and one value of a claim that has several. A name that begins with `/` is a JSON pointer (RFC 6901), such as `/kubernetes.io/namespace`.',
   examples: [{ project_path: 'acme/*', ref_protected: 'true' }],
 })
 

@@ -7,6 +7,7 @@ import {
   jwtVerify,
 } from 'jose'
 import type { TrustedIssuerRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
 
 /** Signatures that only the issuer can make: none with a shared secret, and not `none`. */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA']
@@ -25,6 +26,8 @@ export type RefusalReason =
   | 'bad_signature'
   | 'algorithm_not_allowed'
   | 'unknown_key'
+  /** The issuer publishes something under this key id that cannot verify, such as a key that is too weak. */
+  | 'unusable_key'
   | 'malformed'
   | 'no_rule'
   | 'audit_only'
@@ -53,7 +56,7 @@ export type Verification =
   | { verified: true; claims: VerifiedClaims }
   | { verified: false; reason: RefusalReason }
 
-const reasonOf = (error: unknown): RefusalReason | undefined => {
+const reasonOf = (error: unknown): RefusalReason => {
   if (error instanceof errors.JWTExpired) return 'expired'
   if (error instanceof errors.JWTClaimValidationFailed) {
     if (error.claim === 'aud') return 'wrong_audience'
@@ -64,7 +67,7 @@ const reasonOf = (error: unknown): RefusalReason | undefined => {
   if (error instanceof errors.JWSSignatureVerificationFailed) return 'bad_signature'
   if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
     return 'unknown_key'
-  return error instanceof errors.JOSEError ? 'malformed' : undefined
+  return error instanceof errors.JOSEError ? 'malformed' : 'unusable_key'
 }
 
 /** Whether a trusted issuer made this token, for us, and for now. @throws {Problem} issuer_unavailable */
@@ -88,8 +91,7 @@ export const verifyToken = async (
       ? { verified: true, claims }
       : { verified: false, reason: 'malformed' }
   } catch (error) {
-    const reason = reasonOf(error)
-    if (reason === undefined) throw error
-    return { verified: false, reason }
+    if (error instanceof Problem) throw error
+    return { verified: false, reason: reasonOf(error) }
   }
 }

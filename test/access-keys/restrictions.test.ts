@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { connectByOAuth, setStage, startTestBroker, type TestBroker } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
@@ -122,6 +123,22 @@ t.test('a key that is limited to connections', async (t) => {
   const none = await limited({ connections: [platform.id], url_prefixes: [`${host}/acme/web-shop`] })
   t.match(await find(`${host}/acme/web-shop`, none), NO_CONNECTION)
   t.match(await find(url, none), NO_CONNECTION, 'both limits hold')
+})
+
+t.test('a key that is limited to connections finds them among any number', async (t) => {
+  const { broker, find, limited, host, ...stage } = await setLimitedStage(t)
+  const { id } = await connectToken({ broker, ...stage })
+  await sql`
+    insert into connections (
+      id, organization, instance_id, method, token_kind, group_path, gitlab_user_id, status, scopes, token_version,
+      access_token, token_issued_at, created_at, updated_at
+    ) select gen_random_uuid(), organization, instance_id, method, token_kind, group_path, 'user-' || number, status,
+      scopes, token_version, access_token, token_issued_at, created_at, updated_at
+    from connections, generate_series(1, 1500) as number where id = ${id}`.execute(broker.db)
+  // Rewritten, the row comes last in the table and in its index.
+  await broker.db.updateTable('connections').set({ name: 'the one' }).where('id', '=', id).execute()
+  const key = await limited({ connections: [id] })
+  t.match(await find(`${host}/acme/web-shop`, key), { status: 200, body: { connection_id: id } })
 })
 
 t.test('a read-only key', async (t) => {

@@ -99,6 +99,24 @@ t.test('of an organization whose connection has no group, until another comes', 
   has(t, await find('acme/web-shop'), { id: later.id }, 'the latest verified of two')
 })
 
+t.test('until it moves to another group or organization', async (t) => {
+  const { stage, find } = await setListeningStage(t)
+  const { id } = await connectToken(stage, { group: 'acme' })
+  const move = (to: { group_path?: string; organization?: string }) =>
+    stage.broker.db.updateTable('connections').set(to).where('id', '=', id).execute()
+  await find('acme/web-shop')
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
+  await move({ group_path: 'globex' })
+  has(t, await find('acme/web-shop'), { status: 404, code: 'no_connection_for_url' })
+  await find('globex/site')
+  has(t, await find('globex/site'), { id, statements: KNOWN })
+  await move({ group_path: '' })
+  has(t, await find('globex/site'), { id, statements: [...KNOWN, ...LEARNED] })
+  has(t, await find('globex/site'), { id, statements: KNOWN })
+  await move({ organization: 'initech' })
+  has(t, await find('globex/site'), { status: 404, code: 'no_connection_for_url' })
+})
+
 t.test('until its instance is known by another name', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage, { group: 'acme' })

@@ -135,6 +135,12 @@ t.test('what cannot be exchanged is refused in the words of OAuth', async (t) =>
   t.same(await broker.db.selectFrom('leases').select('id').execute(), [], 'nothing was handed out')
   t.equal((await exchange({ ...(await as('both/x')), organization: 'acme' })).status, 200)
 
+  t.test('who sends nothing at all is asked who it is', async (t) => {
+    const answer = await broker.request('POST', '/v1/token', { key: null })
+    t.match(answer, { status: 401, body: { error: 'invalid_client', code: 'unauthorized' } })
+    t.match(answer.headers.get('www-authenticate'), /^Bearer/)
+  })
+
   t.test('also what is no form', async (t) => {
     for (const type of ['application/json', 'text/plain', 'application/xml']) {
       const answer = await broker.request('POST', '/v1/token', {

@@ -20,11 +20,12 @@ export const startIssuer = async (t: Test, clock: () => number) => {
   /** What it answers instead of what was asked. */
   let instead: { status: number; body: string } | undefined
   let discovery: Record<string, unknown> = {}
+  const published: object[] = []
   const server = createServer(({ url = '' }, response) => {
     requests.push(url)
     const documents: Record<string, object> = {
       '/.well-known/openid-configuration': { issuer, jwks_uri: `${issuer}/keys`, ...discovery },
-      '/keys': { keys: keys.map(({ jwk }) => jwk) },
+      '/keys': { keys: [...keys.map(({ jwk }) => jwk), ...published] },
     }
     const found = documents[url]
     response.statusCode = instead?.status ?? (found ? 200 : 404)
@@ -53,6 +54,8 @@ export const startIssuer = async (t: Test, clock: () => number) => {
     answerInstead: (answer: typeof instead) => {
       instead = answer
     },
+    /** Adds a JWK that it has no private key of. */
+    publish: (jwk: object) => void published.push(jwk),
     setDiscovery: (members: typeof discovery) => {
       discovery = members
     },

@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, generateKeyPairSync } from 'node:crypto'
 import { base64url, exportSPKI } from 'jose'
 import t, { type Test } from 'tap'
 import { setStage, startTestBroker } from '../support/broker.ts'
@@ -94,6 +94,10 @@ t.test('a token that an issuer does not vouch for is refused', async (t) => {
   const stranger = await startIssuer(t, broker.clock)
   const now = Math.floor(broker.clock() / 1000)
   const [key] = issuer.keys()
+  const weak = generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({ format: 'jwk' })
+  issuer.publish({ ...weak, kid: 'weak', alg: 'RS256' })
+  issuer.publish({ kty: 'RSA', n: 'AQ', e: 'AQAB', kid: 'broken', alg: 'RS256' })
+  issuer.publish({ kty: 'oct', k: base64url.encode('FAKE-secret'), kid: 'shared' })
   const none = async () => {
     const [, payload] = (await issuer.sign()).split('.')
     return `${base64url.encode('{"alg":"none"}')}.${payload}.`
@@ -121,6 +125,9 @@ t.test('a token that an issuer does not vouch for is refused', async (t) => {
     ['with U+0000 in its subject', await issuer.sign({ sub: 'a\0b' })],
     ['with U+0000 in its issuer', await issuer.sign({ iss: 'a\0b' })],
     ['of an unknown key', await issuer.sign({}, { kid: 'unknown' })],
+    ['of a key that is too weak', await issuer.sign({}, { kid: 'weak' })],
+    ['of a key that is none', await issuer.sign({}, { kid: 'broken' })],
+    ['of a key that is a secret', await issuer.sign({}, { kid: 'shared' })],
     ['cut short', (await issuer.sign()).slice(0, -8)],
     ['changed', (await issuer.sign()).replace(/\.(...)/, '.e30')],
     ['for which there is no rule', await issuer.sign({ project_path: 'globex/site' }), /no rule/],

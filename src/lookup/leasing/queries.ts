@@ -4,7 +4,6 @@ import {
   arrayOf,
   KEY_IS_VALID,
   leaseStatement,
-  MAY_USE,
   REQUEST_COLUMNS,
   REQUEST_PARAMETERS,
   runLeaseStatement,
@@ -89,7 +88,7 @@ const LEASE_BY_URL = leaseStatement({
     join ${IN_GROUP(
       `id, organization, group_path, status, refresh_token, oauth_app_id, token_expires_at, last_verified_at`,
       'asked.organization',
-    )} on ${IS_SERVABLE} and ${MAY_USE('connections')}
+    )} on ${IS_SERVABLE}
     where (select base_urls is null from other)
       or not ${LIST('asked.other_base_urls')} && (select base_urls from other)
     window
