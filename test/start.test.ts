@@ -104,11 +104,8 @@ t.test(
       await sql`select pg_advisory_xact_lock(3853314791062309107)`.execute(migrating)
       const late = startMain(t, environment(port, database.url, t.testdir({})))
       const isWaiting = async () =>
-        (
-          await sql`select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`.execute(
-            migrating,
-          )
-        ).rows.length > 0
+        (await sql`select from pg_locks where locktype = 'advisory' and not granted`.execute(migrating)).rows
+          .length > 0
       await until(isWaiting)
       t.match(JSON.parse((await ask(port, '/readyz')).text), { status: 503, code: 'not_ready' })
       t.match(await late.stop(), { code: 0, errors: '' })
@@ -134,7 +131,7 @@ t.test('SIGTERM is heard long before the process serves, and ends it well at any
   t.match(await loading.stop(), { code: 0, errors: '', output: '' })
 
   const opening = start()
-  await until(() => isOpen(port))
+  await opening.said(/Server listening at/)
   t.match(await opening.stop(), { code: 0, errors: '' })
 })
 
