@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sql } from 'kysely'
 import { Migrator } from 'kysely/migration'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { type MigrationModule, migrate, readSchemaState } from '../../src/db/migrate.ts'
 import { judgeSchema } from '../../src/db/schema-state.ts'
 import { createEmptyDatabase, createTestDatabase } from '../support/database.ts'
@@ -37,6 +37,22 @@ t.test('judgeSchema', async (t) => {
   t.match(judgeSchema(['0001', '0003'], ours, undefined), { kind: 'unusable', reason: /lacks 0002/ })
 })
 
+const environment = async (t: Test, url: string, port: number) => ({
+  DATA_DIR: t.testdir({}),
+  DATABASE_URL: url,
+  HOST: '127.0.0.1',
+  PORT: String(port),
+  MASTER_KEY: Buffer.alloc(32, 1).toString('base64'),
+})
+
+type Readiness = { code?: string; checks: { name: string; outcome: string; detail: string }[] }
+
+const readinessOf = async (port: number) => {
+  const answer = await fetch(`http://127.0.0.1:${port}/readyz`)
+  const { code, checks } = (await answer.json()) as Readiness
+  return { status: answer.status, code, schema: checks.find(({ name }) => name === 'schema') }
+}
+
 t.test('beside a schema that a newer version expanded', async (t) => {
   const database = await createTestDatabase(t)
   const ours = await load()
@@ -46,19 +62,10 @@ t.test('beside a schema that a newer version expanded', async (t) => {
   await t.test('this version starts, serves, is ready, and changes nothing', async (t) => {
     t.same(await migrate(database), { applied: [], unknown: ['9001_expands'] })
     const port = await freePort()
-    const broker = startMain(t, {
-      DATA_DIR: t.testdir({}),
-      DATABASE_URL: database.url,
-      HOST: '127.0.0.1',
-      PORT: String(port),
-      MASTER_KEY: Buffer.alloc(32, 1).toString('base64'),
-    })
+    const broker = startMain(t, await environment(t, database.url, port))
     await broker.listening()
     t.match(broker.output(), /a newer version migrated the database; this one can live with it/)
-    const ready = await fetch(`http://127.0.0.1:${port}/readyz`)
-    t.equal(ready.status, 200)
-    const { checks } = (await ready.json()) as { checks: { name: string; detail: string }[] }
-    t.match(checks.find(({ name }) => name === 'schema')?.detail, '9001_expands')
+    t.match(await readinessOf(port), { status: 200, schema: { outcome: 'ok', detail: /9001_expands/ } })
     t.match(await broker.stop(), { code: 0, errors: '' })
   })
 
@@ -89,6 +96,16 @@ t.test('beside a schema that a newer version expanded', async (t) => {
         message: /only versions that know 9001_expands/,
       })
       t.match(await readSchemaState(database.db), { kind: 'unusable' })
+
+      const port = await freePort()
+      const broker = startMain(t, await environment(t, database.url, port))
+      await broker.said(/"msg":"not ready yet"/)
+      t.match(await readinessOf(port), {
+        status: 503,
+        code: 'not_ready',
+        schema: { outcome: 'failed', detail: /only versions that know 9001_expands/ },
+      })
+      t.match(await broker.stop(), { code: 0, errors: '' })
     },
   )
 })

@@ -29,7 +29,7 @@ t.test('behind one that was announced, nothing outlives a transaction', async (t
   const { url, db } = await createTestDatabase(t)
   const database = openDatabase({
     databaseUrl: await startPooler(t, url, { ignores: false }),
-    pooler: 'transaction',
+    databasePooler: 'transaction',
     dataDir: '',
     poolSize: 2,
   })
