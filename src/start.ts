@@ -109,7 +109,7 @@ export const openBroker = async (
 ): Promise<OpenedBroker> => {
   const database = openDatabase({
     databaseUrl: config.databaseUrl,
-    pooler: config.databasePooler,
+    databasePooler: config.databasePooler,
     dataDir: config.dataDir,
     poolSize: config.databasePoolSize,
     onIdleError: (error) => logger.debug({ err: error }, 'an idle database connection broke'),

@@ -1,7 +1,5 @@
-import { readFile } from 'node:fs/promises'
 import { Agent, get, type IncomingHttpHeaders } from 'node:http'
 import { connect } from 'node:net'
-import { constants } from 'node:os'
 import { sql } from 'kysely'
 import t from 'tap'
 import { createEmptyDatabase, createTestDatabase } from './support/database.ts'
@@ -10,6 +8,7 @@ import { freePort } from './support/postgres.ts'
 import { startMain } from './support/process.ts'
 import { startProxy } from './support/proxy.ts'
 
+const TELLING_SIGNALS = new URL('./support/telling-signals.ts', import.meta.url).href
 const MASTER_KEY = Buffer.alloc(32, 1).toString('base64')
 const BOOTSTRAP_ADMIN_KEY = 'FAKE-admin-key-0123456789-0123456789'
 
@@ -104,11 +103,8 @@ t.test(
       await sql`select pg_advisory_xact_lock(3853314791062309107)`.execute(migrating)
       const late = startMain(t, environment(port, database.url, t.testdir({})))
       const isWaiting = async () =>
-        (
-          await sql`select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`.execute(
-            migrating,
-          )
-        ).rows.length > 0
+        (await sql`select from pg_locks where locktype = 'advisory' and not granted`.execute(migrating)).rows
+          .length > 0
       await until(isWaiting)
       t.match(JSON.parse((await ask(port, '/readyz')).text), { status: 503, code: 'not_ready' })
       t.match(await late.stop(), { code: 0, errors: '' })
@@ -116,25 +112,19 @@ t.test(
   },
 )
 
-/** Whether a process has a listener for SIGTERM: without one, process 1 of a container would not end. */
-const hears = async (pid: number): Promise<boolean> => {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8')
-  const caught = BigInt(`0x${/^SigCgt:\s*([0-9a-f]+)/m.exec(status)?.[1]}`)
-  return (caught & (1n << BigInt(constants.signals.SIGTERM - 1))) !== 0n
-}
-
 t.test('SIGTERM is heard long before the process serves, and ends it well at any moment', async (t) => {
   const { url } = await createTestDatabase(t)
   const port = await freePort()
-  const start = () => startMain(t, environment(port, url, t.testdir({})))
+  const nodeArgs = ['--import', TELLING_SIGNALS]
+  const start = () => startMain(t, environment(port, url, t.testdir({})), { nodeArgs })
 
   const loading = start()
-  await until(() => hears(loading.pid))
+  await loading.said(/it hears SIGTERM/)
   t.notOk(await isOpen(port), 'it only loads its own code')
-  t.match(await loading.stop(), { code: 0, errors: '', output: '' })
+  t.match(await loading.stop(), { code: 0, errors: '', output: /^(it hears SIG\w+\n)+$/ })
 
   const opening = start()
-  await until(() => isOpen(port))
+  await opening.said(/Server listening at/)
   t.match(await opening.stop(), { code: 0, errors: '' })
 })
 

@@ -40,7 +40,7 @@ export type DatabaseOptions = {
   /** One or several servers; undefined = PGlite in `dataDir`. */
   databaseUrl: string | undefined
   /** A pooler that gives each transaction another session: nothing may outlive a transaction. */
-  pooler?: 'transaction' | undefined
+  databasePooler?: 'transaction' | undefined
   dataDir: string
   poolSize: number
   /** Called when an idle connection breaks. The pool replaces the connection by itself. */

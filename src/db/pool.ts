@@ -28,7 +28,7 @@ export type PoolDeps = {
 export const createPool = (
   { hosts, clock, availability, onIdleError }: PoolDeps,
   config: pg.PoolConfig,
-  lockTimeout?: string,
+  lockTimeout: string[],
 ): Pool => {
   /** Connections on which the server said that it cannot serve: the next may have another, which can. */
   const spoiled = new WeakSet<pg.Client>()

@@ -21,8 +21,8 @@ const STATEMENT_TIMEOUT_MS = 10_000
  * caller tries again.
  */
 const LOCK_TIMEOUT_MS = 3_000
-/** The same as the server writes it. */
-const LOCK_TIMEOUT = '3s'
+/** The same as a server writes it: PostgreSQL, CockroachDB. */
+const LOCK_TIMEOUT = ['3s', '3000']
 /** A fault is also a transaction that does nothing for this long: its process is gone, and its row locks are to go too. */
 const IDLE_TRANSACTION_TIMEOUT_MS = 10_000
 /** For a network that swallows the answer: the server's own limit does not see that. */
@@ -42,12 +42,12 @@ const createImpatientSocket = (silenceLimitMs: number): Socket => {
   )
 }
 
-type PoolConfigs = { usual: pg.PoolConfig; prepared: pg.PoolConfig; lockTimeout: string | undefined }
+type PoolConfigs = { usual: pg.PoolConfig; prepared: pg.PoolConfig; lockTimeout: string[] }
 
 /** A pooler in transaction mode takes no settings for a session: there is none. */
-const configsFor = (pooler: DatabaseOptions['pooler'], silenceLimitMs: number): PoolConfigs => {
+const configsFor = (pooler: DatabaseOptions['databasePooler'], silenceLimitMs: number): PoolConfigs => {
   const stream = () => createImpatientSocket(silenceLimitMs)
-  if (pooler === 'transaction') return { usual: { stream }, prepared: { stream }, lockTimeout: undefined }
+  if (pooler === 'transaction') return { usual: { stream }, prepared: { stream }, lockTimeout: [] }
   const limits: pg.PoolConfig = {
     statement_timeout: STATEMENT_TIMEOUT_MS,
     lock_timeout: LOCK_TIMEOUT_MS,
@@ -62,7 +62,7 @@ const configsFor = (pooler: DatabaseOptions['pooler'], silenceLimitMs: number): 
 /** Three pools: for lists, pages and changes; for the prepared statements of lookups; for migrations. */
 export const openPostgresql = ({
   databaseUrls,
-  pooler,
+  databasePooler,
   poolSize,
   onIdleError,
   silenceLimitMs = SILENCE_LIMIT_MS,
@@ -70,7 +70,7 @@ export const openPostgresql = ({
   const clock = createFollowingClock()
   const availability = createAvailability()
   const hosts = createHosts(databaseUrls)
-  const openPool = (max: number, config: pg.PoolConfig, lockTimeout?: string): Pool =>
+  const openPool = (max: number, config: pg.PoolConfig, lockTimeout: string[] = []): Pool =>
     createPool(
       { hosts, clock, availability, onIdleError },
       {
@@ -82,7 +82,7 @@ export const openPostgresql = ({
       },
       lockTimeout,
     )
-  const { usual, prepared, lockTimeout } = configsFor(pooler, silenceLimitMs)
+  const { usual, prepared, lockTimeout } = configsFor(databasePooler, silenceLimitMs)
   const preparedSize = Math.min(MOST_PREPARED, Math.max(1, Math.floor(poolSize / 2)))
   const pool = openPool(Math.max(1, poolSize - preparedSize), usual, lockTimeout)
   const preparedPool = openPool(preparedSize, prepared, lockTimeout)
@@ -90,7 +90,10 @@ export const openPostgresql = ({
   const patientPool = openPool(1, { keepAlive: true, keepAliveInitialDelayMillis: SILENCE_LIMIT_MS })
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   const patientDb = new Kysely<Tables>({ dialect: new MigrationDialect({ pool: patientPool }) })
-  const runPrepared = createPipelines(preparedPool, { availability, keepsSessions: pooler === undefined })
+  const runPrepared = createPipelines(preparedPool, {
+    availability,
+    keepsSessions: databasePooler === undefined,
+  })
   let closed: Promise<unknown> | undefined
   const close = async () => {
     // What the patient connection waits for may come in hours: a migration that is broken off changes nothing.

@@ -1,7 +1,6 @@
 import type { ClientBase } from 'pg'
 import type { FollowingClock } from '../clock/following-clock.ts'
 
-/** `$1` names a setting that we asked for with the connection. */
 const FACTS = `
   select date_part('epoch', clock_timestamp()) * 1000 as time, pg_is_in_recovery() as standby,
     current_setting('transaction_read_only') = 'on' as read_only, current_setting('lock_timeout') as lock_timeout`
@@ -47,7 +46,8 @@ export const readFacts = async (
 export const isRefusedSetting = (error: unknown): boolean =>
   error instanceof Error && /unsupported startup parameter/i.test(error.message)
 
-type Requirements = { server: string; clock: FollowingClock; lockTimeout: string | undefined }
+/** `lockTimeout`: how the server may write the setting that was asked for; empty = none was. */
+type Requirements = { server: string; clock: FollowingClock; lockTimeout: string[] }
 
 /**
  * Looks at a connection that was just opened: whether it is to a server that writes, without a pooler that drops settings.
@@ -59,5 +59,5 @@ export const inspectServer = async (
 ): Promise<void> => {
   const facts = await readFacts({ query: (text) => client.query(text) }, clock)
   if (facts.standby || facts.read_only) throw new ReadOnlyServerError(server, facts)
-  if (lockTimeout !== undefined && facts.lock_timeout !== lockTimeout) throw new PoolerError()
+  if (lockTimeout.length > 0 && !lockTimeout.includes(facts.lock_timeout)) throw new PoolerError()
 }

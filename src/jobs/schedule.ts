@@ -1,7 +1,7 @@
 import { ExponentialBackoff, handleAll, retry } from 'cockatiel'
 import type { PgBoss } from 'pg-boss'
 import type { Logger } from 'pino'
-import type { JobStore } from '../db/database.ts'
+import { isDatabaseUnavailable, type JobStore } from '../db/database.ts'
 import { type Jobs, TIMETABLE } from './jobs.ts'
 
 const JOB_LIMIT_SECONDS = 120
@@ -27,7 +27,8 @@ export const startSchedule = (options: Options, jobs: Jobs, logger: Logger): Sch
     backoff: new ExponentialBackoff({ initialDelay: FIRST_RETRY_MS, maxDelay: LONGEST_RETRY_MS }),
   })
   untilBegun.onRetry((failure) => {
-    logger.warn({ err: 'error' in failure ? failure.error : undefined }, 'background work does not begin yet')
+    const error = 'error' in failure ? failure.error : undefined
+    logger[levelOf(error)]({ err: error }, 'background work does not begin yet')
   })
   const begun = untilBegun.execute(() => begin(options, jobs, logger), stopping.signal).catch(() => undefined)
   return {
@@ -58,12 +59,14 @@ export const installSchedule = async ({ db, backend }: Options): Promise<void> =
     await boss.stop({ close: false, graceful: false })
   }
 }
+/** An outage of the database is logged once, where it is seen. */
+const levelOf = (error: unknown): 'debug' | 'warn' => (isDatabaseUnavailable(error) ? 'debug' : 'warn')
 
 const begin = async ({ db, backend }: Options, jobs: Jobs, logger: Logger): Promise<PgBoss> => {
   // Loaded after serving has begun: pg-boss is a tenth of all code.
   const { PgBoss } = await import('pg-boss')
   const boss = new PgBoss({ db, backend, schema: 'pgboss', monitorVacuum: false, reindex: false })
-  boss.on('error', (error) => logger.warn({ err: error }, 'background work failed'))
+  boss.on('error', (error) => logger[levelOf(error)]({ err: error }, 'background work failed'))
   try {
     await boss.start()
     for (const { queue, cron, job } of TIMETABLE) {
