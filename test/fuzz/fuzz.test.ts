@@ -6,7 +6,7 @@ import { judge } from './judge.ts'
 import { setScene } from './scene.ts'
 
 // npm run test:fuzz says how many, and with which seed.
-const REQUESTS = Number(process.env.FUZZ_REQUESTS ?? 600)
+const REQUESTS = Number(process.env.FUZZ_REQUESTS ?? 500)
 const SEED = Number(process.env.FUZZ_SEED ?? 20_261_126)
 const AT_ONCE = 4
 const PORTION = 20
