@@ -98,7 +98,8 @@ export const createServer = ({
     reply.header('x-content-type-options', 'nosniff')
     reply.header('referrer-policy', 'no-referrer')
     if (isHttps) reply.header('strict-transport-security', `max-age=${A_YEAR_SECONDS}`)
-    if (request.routeOptions.url?.startsWith('/v1/')) reply.header('cache-control', 'no-store')
+    // What may be kept says so itself: files and the description.
+    reply.header('cache-control', 'no-store')
     done()
   })
   if (allowedHosts)

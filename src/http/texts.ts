@@ -35,18 +35,20 @@ const knownPart = (path: string[], schema: unknown): string[] => {
   return items && /^\d+$/.test(name) ? [name, ...knownPart(rest, items)] : []
 }
 
-const refusalOf = (part: string, value: unknown, schema: unknown): Problem | undefined => {
+/** @param schemaOf is asked only where there is a fault: most requests have none. */
+const refusalOf = (part: string, value: unknown, schemaOf: () => unknown): Problem | undefined => {
   const found = findFault(value)
   if (!found) return undefined
-  return invalidField(knownPart(found.path, schema).join('.') || part, found.fault)
+  return invalidField(knownPart(found.path, schemaOf()).join('.') || part, found.fault)
 }
 
 /** A preValidation hook: PostgreSQL stores no U+0000, UTF-8 has no half of a pair, and no field of ours needs either. */
 export const refuseUnstorableTexts: preValidationHookHandler = (request, _reply, done) => {
-  const { schema } = request.routeOptions
+  const { params, query, body } = request
+  const schema = () => request.routeOptions.schema
   const problem =
-    refusalOf('path', request.params, schema?.params) ??
-    refusalOf('query', request.query, schema?.querystring) ??
-    refusalOf('body', request.body, schema?.body)
+    refusalOf('path', params, () => schema()?.params) ??
+    refusalOf('query', query, () => schema()?.querystring) ??
+    refusalOf('body', body, () => schema()?.body)
   done(problem)
 }

@@ -25,7 +25,7 @@ const Slug = Type.String({
   examples: ['gitlab-com'],
 })
 /** What OAuth allows in an id and a secret (RFC 6749, appendix A). */
-const VISIBLE = '^[\\x20-\\x7e]+$'
+const VISIBLE = '^[\\x20-\\x7e]*$'
 
 const ClientId = Type.String({
   minLength: 1,
