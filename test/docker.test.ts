@@ -105,7 +105,7 @@ t.test('secrets of an earlier version lead to the database as a role that only s
 t.test('every image has an exact version', async (t) => {
   const images = [
     ...[...(await read('Dockerfile')).matchAll(/^FROM (\S+)/gm)].map(([, image]) => image),
-    await readCompose().services.database.image,
+    (await readCompose()).services.database.image,
   ]
   t.ok(images.length >= 3)
   for (const image of images) t.match(image, /^(node:\d+\.\d+\.\d+|postgres:\d+\.\d+)-/)
@@ -132,7 +132,7 @@ t.test('what the image holds starts with those secrets, and ends on SIGTERM', as
   await writeFile(urlFile, `${database.url}\n`)
 
   const port = await freePort()
-  const { environment } = await readCompose().services.broker
+  const { environment } = (await readCompose()).services.broker
   const child = spawn(process.execPath, ['src/main.ts'], {
     cwd: folder,
     env: {
