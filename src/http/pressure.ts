@@ -8,7 +8,7 @@ const SAMPLE_MS = 3_000
 /** A start loads and compiles: what runs late then is no overload. */
 const GRACE_MS = 10_000
 /** An orchestrator that hears 503 of a busy process would restart it, or take its load to the others. */
-const ALWAYS_ANSWERED = new Set(['/healthz', '/readyz'])
+export const ALWAYS_ANSWERED = new Set(['/healthz', '/readyz'])
 
 /**
  * Turns requests away while the event loop runs late: an answer in time to some is worth more than a late one to all.

@@ -5,6 +5,7 @@ import type { Clock } from '../clock/clock.ts'
 import type { LimitSettings } from '../config/limits.ts'
 import type { Database } from '../db/database.ts'
 import { Problem } from '../errors/problem.ts'
+import { ALWAYS_ANSWERED } from '../http/pressure.ts'
 import { type App, CALLER } from '../http/server.ts'
 import { createGuesses, type Guesses } from './guesses.ts'
 import { limitOf } from './limited-routes.ts'
@@ -28,12 +29,16 @@ const addressOf = (request: FastifyRequest): string => normalizeIP(request.ip)
 const callerOf = (request: FastifyRequest): string | undefined =>
   request.getDecorator<{ id: string } | null>(CALLER)?.id
 
+/** Many people may share an address: for those whose link the request does not name. */
+const LINKS_PER_ADDRESS = 10
+const ADDRESS = 'address '
+
 /** A connect link by its hash; without one, the address. */
 const linkOf = (request: FastifyRequest): string => {
   const { session } = { ...(request.body as object | undefined), ...(request.query as object) } as {
     session?: unknown
   }
-  if (typeof session !== 'string') return `address ${addressOf(request)}`
+  if (typeof session !== 'string') return ADDRESS + addressOf(request)
   return createHash('sha256').update(session).digest('base64url')
 }
 
@@ -44,16 +49,19 @@ const problemFor = (_request: FastifyRequest, { ttl }: { ttl: number }): Problem
 
 /** What @fastify/rate-limit reads from a route; undefined = no limit of this process. */
 const pluginOptionsFor = (limit: string, settings: LimitSettings): RateLimitOptions | undefined => {
-  const per = (max: number, keyGenerator: (request: FastifyRequest) => string) =>
-    max === 0 ? undefined : { max, keyGenerator }
-  switch (limit) {
-    case 'connect session':
-      return per(settings.connectSessionsPerKey, (request) => callerOf(request) ?? addressOf(request))
-    case 'flow start':
-      return per(settings.flowStartsPerLink, linkOf)
-    default:
-      return undefined
-  }
+  const { connectSessionsPerKey, flowStartsPerLink } = settings
+  if (limit === 'connect session' && connectSessionsPerKey > 0)
+    return {
+      max: connectSessionsPerKey,
+      keyGenerator: (request: FastifyRequest) => callerOf(request) ?? addressOf(request),
+    }
+  if (limit === 'flow start' && flowStartsPerLink > 0)
+    return {
+      max: (_request: FastifyRequest, key: string) =>
+        key.startsWith(ADDRESS) ? LINKS_PER_ADDRESS * flowStartsPerLink : flowStartsPerLink,
+      keyGenerator: linkOf,
+    }
+  return undefined
 }
 
 type Hook = (request: FastifyRequest, reply: FastifyReply) => Promise<void>
@@ -130,7 +138,7 @@ export const registerLimits = async (app: App, deps: Deps): Promise<void> => {
   })
 
   app.addHook('onRequest', (request, _reply, done) => {
-    if (!guesses.isAnyRefused()) return done()
+    if (!guesses.isAnyRefused() || ALWAYS_ANSWERED.has(request.routeOptions.url ?? '')) return done()
     const credential = credentialOf(request)
     try {
       if (credential !== undefined && !deps.isRemembered(credential))

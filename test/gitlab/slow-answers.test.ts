@@ -4,7 +4,10 @@ import t, { type Test } from 'tap'
 import { CALLS_AT_ONCE } from '../../src/gitlab/guard.ts'
 import { createHttpClient, type GitLabResult } from '../../src/gitlab/http-client.ts'
 import { createInstanceClients, UNREGISTERED_ID } from '../../src/instances/instance-clients.ts'
-import { connectByOAuth, setStage } from '../support/broker.ts'
+import { createOAuthClients } from '../../src/oauth-apps/oauth-clients.ts'
+import { openKeyRing } from '../../src/vault/key-ring.ts'
+import { createVault } from '../../src/vault/vault.ts'
+import { connectByOAuth, MASTER_KEY, setStage } from '../support/broker.ts'
 import { createFakeClock } from '../support/clock.ts'
 
 const TIMEOUT_MS = 300
@@ -82,6 +85,32 @@ for (const [name, atOnce] of TRICKLES) {
     t.equal(answer.status, 200, 'every socket is free again')
   })
 }
+
+t.test('the OAuth client gives a GitLab that trickles up in time, and holds no socket', async (t) => {
+  const { broker, clock } = await setStage(t)
+  const vault = createVault(await openKeyRing(broker.db, [MASTER_KEY], clock))
+  const instanceClients = createInstanceClients({ clock, timeoutMs: TIMEOUT_MS })
+  const clients = createOAuthClients({ vault, instanceClients, publicUrl: broker.url })
+  t.teardown(async () => {
+    await clients.close()
+    instanceClients.close()
+  })
+  const app = await broker.db.selectFrom('oauth_apps').selectAll().executeTakeFirstOrThrow()
+  const instance = await broker.db
+    .selectFrom('instances')
+    .selectAll()
+    .where('id', '=', app.instance_id)
+    .executeTakeFirstOrThrow()
+  for (const [version, [name, atOnce]] of TRICKLES.entries()) {
+    const gitlab = await trickle(t, atOnce)
+    const client = await clients.for(app, { ...instance, base_url: gitlab.url, version: version + 100 })
+    const start = performance.now()
+    const answers = await Promise.all(Array.from({ length: 5 }, () => client.refresh('FAKE-refresh-token')))
+    t.ok(performance.now() - start < LONGEST_MS, name)
+    for (const { kind } of answers) t.match(kind, /^(failure|unreadable)$/)
+    while (gitlab.sockets.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+})
 
 t.test('many unknown hosts asked at once cut nobody off', async (t) => {
   const gitlab = await trickle(t, '')

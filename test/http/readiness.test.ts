@@ -25,7 +25,7 @@ t.test('ready is who has every check, each named', async (t) => {
   t.equal(refusal, undefined)
   t.same(
     checks.map(({ name }) => name),
-    ['serving', 'database', 'writable', 'schema', 'keys', 'spool', 'clock', 'history'],
+    ['serving', 'database', 'writable', 'schema', 'keys', 'spool', 'history', 'clock'],
   )
   for (const { detail } of checks) t.ok(detail)
 })
