@@ -22,9 +22,99 @@ create table audit_events (
   subject_id text,
   request_id text,
   details jsonb not null default '{}'::jsonb,
-  constraint audit_events_pkey PRIMARY KEY (id)
+  address text,
+  outcome text not null default 'success'::text,
+  token_hash text,
+  constraint audit_events_pkey PRIMARY KEY (id),
+  constraint audit_events_outcome_check CHECK ((outcome = ANY (ARRAY['success'::text, 'refused'::text, 'failed'::text])))
 );
-CREATE INDEX audit_events_by_organization ON public.audit_events USING btree (organization, id);
+CREATE INDEX audit_events_by_access_key ON public.audit_events USING btree (access_key_id, at, id);
+CREATE INDEX audit_events_by_action ON public.audit_events USING btree (action, at, id);
+CREATE INDEX audit_events_by_organization ON public.audit_events USING btree (organization, at, id);
+CREATE INDEX audit_events_by_subject ON public.audit_events USING btree (subject_id, at, id);
+CREATE INDEX audit_events_by_time ON public.audit_events USING btree (at, id);
+CREATE OR REPLACE FUNCTION public.queue_audit_events()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into audit_unsealed (event_id) select id from added;
+    return null;
+  end $function$;
+CREATE TRIGGER queue_audit_events AFTER INSERT ON public.audit_events REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION queue_audit_events();
+CREATE OR REPLACE FUNCTION public.refuse_change_of_record()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+  begin
+    if tg_op = 'DELETE' and current_setting('broker.audit_retention', true) = 'on' then
+      return null;
+    end if;
+    raise exception '% is append-only: % is refused', tg_table_name, lower(tg_op)
+      using errcode = 'insufficient_privilege';
+  end $function$;
+CREATE TRIGGER refuse_change_of_record BEFORE DELETE OR UPDATE ON public.audit_events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_record();
+CREATE OR REPLACE FUNCTION public.refuse_change_of_record()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+  begin
+    if tg_op = 'DELETE' and current_setting('broker.audit_retention', true) = 'on' then
+      return null;
+    end if;
+    raise exception '% is append-only: % is refused', tg_table_name, lower(tg_op)
+      using errcode = 'insufficient_privilege';
+  end $function$;
+CREATE TRIGGER refuse_truncation_of_record BEFORE TRUNCATE ON public.audit_events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_record();
+
+create table audit_seals (
+  id bigint not null,
+  at timestamp with time zone not null,
+  first_event uuid,
+  last_event uuid,
+  event_count integer not null,
+  events uuid[] not null,
+  event_hashes text[] not null,
+  lease_hour timestamp with time zone,
+  lease_count bigint,
+  lease_sha256 text,
+  previous_sha256 text not null,
+  sha256 text not null,
+  mac text not null,
+  constraint audit_seals_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX audit_seals_by_lease_hour ON public.audit_seals USING btree (lease_hour) WHERE (lease_hour IS NOT NULL);
+CREATE OR REPLACE FUNCTION public.refuse_change_of_record()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+  begin
+    if tg_op = 'DELETE' and current_setting('broker.audit_retention', true) = 'on' then
+      return null;
+    end if;
+    raise exception '% is append-only: % is refused', tg_table_name, lower(tg_op)
+      using errcode = 'insufficient_privilege';
+  end $function$;
+CREATE TRIGGER refuse_change_of_record BEFORE DELETE OR UPDATE ON public.audit_seals FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_record();
+CREATE OR REPLACE FUNCTION public.refuse_change_of_record()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+  begin
+    if tg_op = 'DELETE' and current_setting('broker.audit_retention', true) = 'on' then
+      return null;
+    end if;
+    raise exception '% is append-only: % is refused', tg_table_name, lower(tg_op)
+      using errcode = 'insufficient_privilege';
+  end $function$;
+CREATE TRIGGER refuse_truncation_of_record BEFORE TRUNCATE ON public.audit_seals FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_record();
+
+create table audit_unsealed (
+  event_id uuid not null,
+  queued_at timestamp with time zone not null default clock_timestamp(),
+  constraint audit_unsealed_pkey PRIMARY KEY (event_id)
+);
 
 create table authorization_requests (
   id uuid not null,
@@ -184,6 +274,7 @@ create table leases (
   constraint leases_pkey PRIMARY KEY (id)
 );
 CREATE INDEX leases_by_connection ON public.leases USING btree (connection_id, expires_at);
+CREATE INDEX leases_by_organization ON public.leases USING btree (organization, granted_at);
 
 create table match_versions (
   scope text collate "C" not null,
@@ -206,3 +297,14 @@ create table oauth_apps (
   constraint oauth_apps_slug_key UNIQUE (slug)
 );
 CREATE INDEX oauth_apps_instance_id ON public.oauth_apps USING btree (instance_id);
+
+create table signing_keys (
+  id uuid not null,
+  purpose text not null,
+  key_jwe text not null,
+  public_jwk jsonb,
+  created_at timestamp with time zone not null,
+  retired_at timestamp with time zone,
+  constraint signing_keys_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX signing_keys_current ON public.signing_keys USING btree (purpose) WHERE (retired_at IS NULL);

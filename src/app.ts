@@ -3,6 +3,11 @@ import cookie from '@fastify/cookie'
 import type { Logger } from 'pino'
 import { createAccessKeyIdentification } from './access-keys/identify.ts'
 import { registerAccessKeyRoutes } from './access-keys/routes.ts'
+import { noteRefusals } from './audit/note-refusals.ts'
+import { createRefusals } from './audit/refusals.ts'
+import { registerAuditRoutes } from './audit/routes.ts'
+import { deleteOld as deleteOldAudit } from './audit/seals/delete-old.ts'
+import { sealAudit } from './audit/seals/seal-audit.ts'
 import { createAuthenticator } from './callers/authenticator.ts'
 import type { Clock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
@@ -23,32 +28,52 @@ import { createJobs, type Jobs } from './jobs/jobs.ts'
 import { createLanes } from './lanes.ts'
 import { deleteOld as deleteOldLeases } from './leases/delete-old.ts'
 import { createOpenedTokens } from './leases/opened-tokens.ts'
+import { createLeaseDigests } from './leases/record/digest.ts'
+import { registerLeaseRecordRoutes } from './leases/record/routes.ts'
 import { registerLeaseRoutes } from './leases/routes.ts'
 import { createLeasesById } from './leases/shared-statements.ts'
+import { createAuditLog } from './log.ts'
 import { createKnownMatches } from './lookup/known-matches.ts'
 import { createLeasesByUrl } from './lookup/leasing/leases-by-url.ts'
 import { registerLookupRoutes } from './lookup/routes.ts'
 import { createSearchReader } from './lookup/search.ts'
 import { createOAuthClients } from './oauth-apps/oauth-clients.ts'
 import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
+import { sealedOAuthApps } from './oauth-apps/sealed.ts'
 import { completeDue } from './oauth-flow/complete-due.ts'
 import { startFlow } from './oauth-flow/flow.ts'
 import { registerOAuthFlowRoutes } from './oauth-flow/routes.ts'
+import { sealedGrants } from './oauth-flow/sealed.ts'
 import { createRefresher } from './token-lifecycle/refresh.ts'
+import { sealedConnections } from './token-lifecycle/reseal/queries.ts'
 import { createSpool } from './token-lifecycle/spool.ts'
 import { createTokenSaver } from './token-lifecycle/token-saver.ts'
 import { mendDue, rotateDue } from './token-lifecycle/upkeep/upkeep.ts'
 import { createStoredTokenVerifier } from './token-lifecycle/verify-stored-token.ts'
+import { followDataKeys, renewDataKey } from './vault/follow.ts'
 import type { KeyRing } from './vault/key-ring.ts'
+import { createNamedKeys, sealedSigningKeys } from './vault/named-keys.ts'
+import type { SealedTable } from './vault/reseal.ts'
 import { createVault } from './vault/vault.ts'
 
 export type AppDeps = {
   db: Database
   runPrepared: RunPrepared
   keyRing: KeyRing
+  /** The current one first: for data keys that are made while it runs. */
+  masterKeys: Uint8Array[]
   clock: Clock
   logger: Logger
-  config: Pick<Config, 'publicUrl' | 'returnOrigins' | 'trustProxy' | 'dataDir' | 'leaseRetentionDays'>
+  config: Pick<
+    Config,
+    | 'publicUrl'
+    | 'returnOrigins'
+    | 'trustProxy'
+    | 'dataDir'
+    | 'leaseRetentionDays'
+    | 'auditRetentionDays'
+    | 'dataKeyMaxAgeDays'
+  >
   /** How patient to be with GitLab; the defaults are what production has. */
   gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
 }
@@ -61,6 +86,14 @@ export type WiredApp = {
   takeUpSpool(): Promise<number>
 }
 
+/** Every table that holds ciphertexts: what `rotate-keys` encrypts anew. */
+export const sealedTables = (db: Database): SealedTable[] => [
+  sealedSigningKeys(db),
+  sealedOAuthApps(db),
+  sealedGrants(db),
+  sealedConnections(db),
+]
+
 /** How many items of background work are under way at once. */
 const JOB_LANES = 8
 
@@ -69,6 +102,7 @@ export const createApp = async ({
   db,
   runPrepared,
   keyRing,
+  masterKeys,
   clock,
   logger,
   config,
@@ -78,7 +112,10 @@ export const createApp = async ({
   const app = await createServer({ logger, trustProxy })
   await registerApiDocs(app, publicUrl)
 
-  const vault = createVault(keyRing)
+  const refusals = createRefusals({ db, clock, logger })
+  const namedKeys = createNamedKeys({ db, vault: createVault(keyRing), clock })
+  const vault = createVault(keyRing, { tokenHash: namedKeys.tokenHash, onDamaged: refusals.noteDamage })
+  const stopFollowing = followDataKeys(keyRing, logger)
   const authenticator = createAuthenticator({ clock, ways: [createAccessKeyIdentification(db)] })
   const instanceClients = createInstanceClients({ ...gitlab, clock })
   const access = { db, vault, clock, instanceClients }
@@ -110,13 +147,33 @@ export const createApp = async ({
     mendDue: (lanes) => mendDue({ ...lifecycle, logger }, lanes),
     rotateDue: (lanes) => rotateDue(lifecycle, lanes),
     completeDue: (lanes) => completeDue(flow, lanes),
+    sealAudit: () =>
+      sealAudit({
+        db,
+        namedKeys,
+        leaseDigests: createLeaseDigests(db),
+        auditLog: createAuditLog(logger),
+      }),
+    renewDataKey: () =>
+      renewDataKey({
+        db,
+        masterKeys,
+        clock,
+        keyRing,
+        vault,
+        logger,
+        tables: sealedTables(db),
+        maxAgeDays: config.dataKeyMaxAgeDays,
+      }),
     deleteOld: [
+      () => deleteOldAudit(db, config.auditRetentionDays),
       (now) => deleteOldLeases(db, config.leaseRetentionDays, now),
       (now) => deleteOldSessions(db, now),
     ],
   })
 
   app.register(async (routes) => {
+    noteRefusals(routes as App, refusals)
     registerInstanceRoutes(routes as App, { db, clock, authenticator })
     registerOAuthAppRoutes(routes as App, { db, clock, vault, publicUrl, authenticator })
     registerAccessKeyRoutes(routes as App, { db, clock, authenticator })
@@ -126,6 +183,8 @@ export const createApp = async ({
     registerTokenRoutes(routes as App, lifecycle)
     registerLeaseRoutes(routes as App, { ...leasing, db, authenticator })
     registerLookupRoutes(routes as App, { ...finding, authenticator })
+    registerAuditRoutes(routes as App, { db, authenticator })
+    registerLeaseRecordRoutes(routes as App, { db, clock, vault, namedKeys, publicUrl, authenticator })
     await routes.register(async (browser) => {
       await browser.register(cookie)
       registerOAuthFlowRoutes(browser as App, { ...flow, publicUrl })
@@ -133,6 +192,7 @@ export const createApp = async ({
         registerConnectPage(page as App, {
           ...lifecycle,
           publicUrl,
+          refusals,
           startOAuth: (slug, sessionToken, request, reply) =>
             startFlow(flow, slug, sessionToken, request, reply),
         }),
@@ -142,11 +202,13 @@ export const createApp = async ({
   })
 
   app.addHook('onClose', async () => {
+    stopFollowing()
     await jobs.stop()
     await refresher.idle()
     await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()
+    await refusals.close()
   })
   return { app, jobs, takeUpSpool: tokenSaver.takeUpSpool }
 }

@@ -3,6 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createApp } from './app.ts'
 import { systemClock } from './clock/clock.ts'
+import { auditVerify } from './commands/audit-verify.ts'
+import { keysStatus } from './commands/keys-status.ts'
+import { rotateKeys } from './commands/rotate-keys.ts'
 import { ConfigError, readConfig } from './config/config.ts'
 import type { Database } from './db/database.ts'
 import { migrateToLatest } from './db/migrate.ts'
@@ -43,6 +46,7 @@ const openapi = async (): Promise<void> => {
     db: {} as Database,
     runPrepared: () => Promise.reject(new Error('no database')),
     keyRing: { current: () => Promise.reject(), byId: () => Promise.reject() } as never,
+    masterKeys: [],
     clock: systemClock,
     logger: createLogger('silent'),
     config: {
@@ -51,21 +55,32 @@ const openapi = async (): Promise<void> => {
       trustProxy: false,
       dataDir: './data',
       leaseRetentionDays: 1,
+      auditRetentionDays: 1,
+      dataKeyMaxAgeDays: 1,
     },
   })
   process.stdout.write(await openApiYaml(app))
   await app.close()
 }
 
-const COMMANDS: Record<string, () => Promise<void>> = { migrate, schema, openapi }
+const COMMANDS: Record<string, (args: string[]) => Promise<void>> = {
+  migrate,
+  schema,
+  openapi,
+  'rotate-keys': rotateKeys,
+  'keys status': keysStatus,
+  'audit verify': auditVerify,
+}
 
-const [name = ''] = process.argv.slice(2)
-const command = COMMANDS[name]
+const words = process.argv.slice(2)
+/** The name of a command is one word or two. */
+const length = [2, 1].find((count) => Object.hasOwn(COMMANDS, words.slice(0, count).join(' '))) ?? 0
+const command = COMMANDS[words.slice(0, length).join(' ')]
 if (!command) {
   process.stderr.write(`Usage: node src/cli.ts ${Object.keys(COMMANDS).join(' | ')}\n`)
   process.exit(2)
 }
-await command().catch((error: unknown) => {
+await command(words.slice(length)).catch((error: unknown) => {
   process.stderr.write(
     `${error instanceof ConfigError || error instanceof Error ? error.message : 'unknown error'}\n`,
   )

@@ -57,6 +57,10 @@ export const createLogger = (level: string, destination = openStandardOutput()):
     destination,
   )
 
+/** Lines of the audit record, each with `audit: true`: at every level of the log but silent. */
+export const createAuditLog = (logger: Logger): Logger =>
+  logger.child({ audit: true }, logger.level === 'silent' ? {} : { level: 'info' })
+
 /** Type, message, code and stack; none of the other properties, where libraries keep requests with their headers. */
 const serializeError = (error: unknown) => {
   if (!(error instanceof Error)) return { message: 'something that is no Error was thrown' }

@@ -5,7 +5,7 @@ import { createApp } from './app.ts'
 import type { Clock } from './clock/clock.ts'
 import { systemClock } from './clock/clock.ts'
 import type { Config } from './config/config.ts'
-import { embeddedMasterKey } from './config/master-key.ts'
+import { masterKeysOf } from './config/master-key.ts'
 import type { OpenDatabase } from './db/database.ts'
 import { migrateToLatest } from './db/migrate.ts'
 import { openDatabase } from './db/open.ts'
@@ -45,7 +45,7 @@ export const startBroker = async (
     if (migrations.length > 0) logger.info({ migrations }, 'database migrated')
 
     const embedded = database.kind === 'embedded'
-    const masterKeys = config.masterKeys.length > 0 ? config.masterKeys : [embeddedMasterKey(config.dataDir)]
+    const masterKeys = masterKeysOf(config)
     const keyRing = await openKeyRing(db, masterKeys, clock)
     if (config.gitlabApp)
       await ensureConfiguredApp(db, { vault: createVault(keyRing), clock }, config.gitlabApp)
@@ -54,6 +54,7 @@ export const startBroker = async (
       db,
       runPrepared: database.runPrepared,
       keyRing,
+      masterKeys,
       clock,
       logger,
       config,

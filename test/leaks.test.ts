@@ -232,6 +232,7 @@ t.test('a secret that goes in is found nowhere but in ciphertext', async (t) => 
         'public.connections.refresh_token',
         'public.data_keys.wrapped_key',
         'public.oauth_apps.client_secret',
+        'public.signing_keys.key_jwe',
       ],
       'ciphertext is where it belongs',
     )

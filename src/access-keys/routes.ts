@@ -2,7 +2,7 @@ import { Type } from 'typebox'
 import { v7 as uuidv7 } from 'uuid'
 import { recordAuditEvent } from '../audit/queries.ts'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { EVERY_ORGANIZATION, mayActIn, organizationsOf } from '../callers/principal.ts'
+import { actorOf, EVERY_ORGANIZATION, mayActIn, organizationsOf } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { AccessKeyRow } from '../db/tables.ts'
@@ -55,6 +55,10 @@ const toAccessKey = ({ id, name, role, organizations, created_at, expires_at }: 
   created_at: isoTime(created_at),
   expires_at: isoTimeOrNull(expires_at),
 })
+
+/** The organization whose record an act on a key belongs to: a key of several concerns them all. */
+const onlyOrganization = ([first, ...more]: string[]): string | undefined =>
+  more.length > 0 || first === EVERY_ORGANIZATION ? undefined : first
 
 export const registerAccessKeyRoutes = (
   app: App,
@@ -139,12 +143,13 @@ export const registerAccessKeyRoutes = (
           expires_at: expiresAt,
         })
         const details = { name, role, organizations: organizations.join(' ') }
+        const organization = onlyOrganization(organizations)
         await recordAuditEvent(transaction, {
           at: now,
           action: 'access_key.created',
-          accessKeyId: principal.id,
+          organization,
           subjectId: inserted.id,
-          requestId: request.id,
+          ...actorOf(principal, request),
           details,
         })
         return inserted
@@ -179,9 +184,9 @@ export const registerAccessKeyRoutes = (
         await recordAuditEvent(transaction, {
           at: new Date(clock()),
           action: 'access_key.deleted',
-          accessKeyId: principal.id,
+          organization: onlyOrganization(row.organizations),
           subjectId: row.id,
-          requestId: request.id,
+          ...actorOf(principal, request),
           details: { name: row.name },
         })
       })

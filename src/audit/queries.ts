@@ -1,31 +1,54 @@
 import { type OperationNodeSource, sql } from 'kysely'
 import { v7 as uuidv7 } from 'uuid'
 import type { Database } from '../db/database.ts'
+import type { AuditOutcome } from '../db/tables.ts'
+import type { TimeCursor } from '../http/time-page.ts'
 
-export type AuditAction =
-  | 'instance.created'
-  | 'instance.updated'
-  | 'instance.deleted'
-  | 'oauth_app.created'
-  | 'oauth_app.updated'
-  | 'oauth_app.deleted'
-  | 'access_key.created'
-  | 'access_key.deleted'
-  | 'connect_session.created'
-  | 'connection.created'
-  | 'connection.updated'
-  | 'connection.reconnected'
-  | 'connection.deleted'
-  | 'connection.refreshed'
-  | 'connection.failed'
+export const AUDIT_ACTIONS = [
+  'instance.created',
+  'instance.updated',
+  'instance.deleted',
+  'oauth_app.created',
+  'oauth_app.updated',
+  'oauth_app.deleted',
+  'access_key.created',
+  'access_key.deleted',
+  'connect_session.created',
+  'connection.created',
+  'connection.updated',
+  'connection.reconnected',
+  'connection.deleted',
+  'connection.refreshed',
+  'connection.failed',
+  'sign_in.accepted',
+  'sign_in.refused',
+  'access.unauthorized',
+  'access.forbidden',
+  'secret.tampered',
+  'keys.rotated',
+  'leases.deleted_old',
+  'audit.deleted_old',
+] as const
 
-export type AuditEvent = {
+export type AuditAction = (typeof AUDIT_ACTIONS)[number]
+
+/** Who did something, and from where. */
+export type AuditActor = {
+  accessKeyId?: string | undefined
+  requestId?: string | undefined
+  /** Of the client. */
+  address?: string | undefined
+}
+
+export type AuditEvent = AuditActor & {
   at: Date
   action: AuditAction
-  accessKeyId?: string | undefined
+  /** success, unless it says otherwise. */
+  outcome?: AuditOutcome
   organization?: string | undefined
   subjectId?: string | undefined
-  requestId?: string | undefined
+  /** Of the token that the act concerns (vault.tokenHash). */
+  tokenHash?: string | undefined
   /** Facts that a reader needs; never a secret. */
   details?: Record<string, string | number | boolean | null>
 }
@@ -39,6 +62,9 @@ const toRow = (event: AuditEvent) => ({
   subject_id: event.subjectId ?? null,
   request_id: event.requestId ?? null,
   details: JSON.stringify(event.details ?? {}),
+  address: event.address ?? null,
+  outcome: event.outcome ?? 'success',
+  token_hash: event.tokenHash ?? null,
 })
 
 /** Give it the transaction of the change that it records: both happen, or neither. */
@@ -62,11 +88,88 @@ export const recordAuditEventOfEach = async (
   const row = toRow(event)
   const { rows } = await sql`
     with changed as (${change})
-    insert into audit_events (id, at, access_key_id, organization, action, subject_id, request_id, details)
+    insert into audit_events (id, at, access_key_id, organization, action, subject_id, request_id, details, address,
+      outcome, token_hash)
     select ${row.id}::uuid, ${row.at}::timestamptz, ${row.access_key_id}::uuid, changed.organization, ${row.action},
-      changed.id, ${row.request_id}, ${row.details}::jsonb
+      changed.id, ${row.request_id}, ${row.details}::jsonb, ${row.address}, ${row.outcome}, ${row.token_hash}
     from changed
     returning id
   `.execute(db)
   return rows.length
+}
+
+export type AuditEventRow = {
+  id: string
+  at: Date
+  access_key_id: string | null
+  organization: string | null
+  action: string
+  subject_id: string | null
+  request_id: string | null
+  details: Record<string, unknown>
+  address: string | null
+  outcome: AuditOutcome
+  token_hash: string | null
+}
+
+export type AuditFilter = {
+  /** undefined = of all, and those that belong to none. */
+  organizations: string[] | undefined
+  subjectId: string | undefined
+  accessKeyId: string | undefined
+  action: string | undefined
+  outcome: AuditOutcome | undefined
+  /** From this time on, to before that. */
+  from: Date | undefined
+  to: Date | undefined
+  before: TimeCursor | undefined
+  limit: number
+}
+
+const conditionsOf = ({ subjectId, accessKeyId, action, outcome, from, to, before }: AuditFilter) =>
+  sql.join(
+    [
+      sql`true`,
+      ...(subjectId === undefined ? [] : [sql`subject_id = ${subjectId}`]),
+      ...(accessKeyId === undefined ? [] : [sql`access_key_id = ${accessKeyId}::uuid`]),
+      ...(action === undefined ? [] : [sql`action = ${action}`]),
+      ...(outcome === undefined ? [] : [sql`outcome = ${outcome}`]),
+      ...(from === undefined ? [] : [sql`at >= ${from}::timestamptz`]),
+      ...(to === undefined ? [] : [sql`at < ${to}::timestamptz`]),
+      ...(before === undefined ? [] : [sql`(at, id) < (${before.at}::timestamptz, ${before.id}::uuid)`]),
+    ],
+    sql` and `,
+  )
+
+/** The newest first. Each organization is read by its index, and then the newest of all are taken. */
+export const listAuditEventsQuery = (filter: AuditFilter) => {
+  const { organizations, limit } = filter
+  const conditions = conditionsOf(filter)
+  if (organizations === undefined)
+    return sql<AuditEventRow>`
+      select * from audit_events where ${conditions} order by at desc, id desc limit ${limit}`
+  return sql<AuditEventRow>`
+    select event.* from unnest(${organizations}::text[]) as asked (organization)
+    cross join lateral (
+      select * from audit_events where organization = asked.organization and ${conditions}
+      order by at desc, id desc limit ${limit}
+    ) as event
+    order by event.at desc, event.id desc limit ${limit}`
+}
+
+export const listAuditEvents = async (db: Database, filter: AuditFilter): Promise<AuditEventRow[]> =>
+  (await listAuditEventsQuery(filter).execute(db)).rows
+
+/** The hash of a token version, from the record of the act that brought it; with the instance, where that says so. */
+export const findTokenOrigin = async (
+  db: Database,
+  { connectionId, tokenVersion }: { connectionId: string; tokenVersion: number },
+): Promise<{ tokenHash: string; instanceId: string | null } | undefined> => {
+  const { rows } = await sql<{ tokenHash: string; instanceId: string | null }>`
+    select token_hash as "tokenHash", details->>'instance_id' as "instanceId" from audit_events
+    where subject_id = ${connectionId} and token_hash is not null
+      and details->>'token_version' = ${String(tokenVersion)}
+    order by at desc, id desc limit 1
+  `.execute(db)
+  return rows[0]
 }

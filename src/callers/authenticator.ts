@@ -82,6 +82,8 @@ export const createAuthenticator = ({
       const principal = await ask(credential)
       if (!principal)
         throw new Problem('unauthorized', 'This access key is not known here: mistyped, or deleted.')
+      // Set before it is known whether the caller may: who is refused is recorded, too.
+      request.setDecorator<Principal>(CALLER, principal)
       if (isExpired(principal, new Date(clock())))
         throw new Problem('unauthorized', 'This access key has expired.')
       if (!hasRole(principal, role)) {
@@ -90,7 +92,6 @@ export const createAuthenticator = ({
           `This takes an access key with the role ${role}; yours has ${principal.role}.`,
         )
       }
-      request.setDecorator<Principal>(CALLER, principal)
     }
 
   return {

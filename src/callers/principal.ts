@@ -43,9 +43,15 @@ export const requireEveryOrganization = (principal: Principal): void => {
 }
 
 /** Who did something, for the record: a caller, or the access key that made a connect session. */
-export type Actor = { accessKeyId: string; requestId: string }
+export type Actor = {
+  accessKeyId: string
+  requestId: string
+  /** Of the client. */
+  address: string
+}
 
-export const actorOf = (principal: Principal, requestId: string): Actor => ({
-  accessKeyId: principal.id,
-  requestId,
+export const actorOf = ({ id }: Pick<Principal, 'id'>, request: { id: string; ip: string }): Actor => ({
+  accessKeyId: id,
+  requestId: request.id,
+  address: request.ip,
 })

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { runKeyCommand } from './key-command.ts'
 import { decodeMasterKey } from './master-key.ts'
 
 export type Config = {
@@ -22,6 +23,10 @@ export type Config = {
   logLevel: string
   /** How long the record of who got which token is kept. */
   leaseRetentionDays: number
+  /** How long the record of who did what is kept. */
+  auditRetentionDays: number
+  /** After which a new data key is made. */
+  dataKeyMaxAgeDays: number
 }
 
 /** All faults of the environment at once, one a line; no value is ever in it. */
@@ -109,13 +114,25 @@ export const readConfig = (env: Environment): Config => {
   const publicUrl = readWebUrl('PUBLIC_URL') ?? `http://127.0.0.1:${port}`
 
   const masterKeys: Uint8Array[] = []
-  const masterKeyText = read('MASTER_KEY')
+  const givenMasterKey = read('MASTER_KEY')
+  const masterKeyCommand = read('MASTER_KEY_COMMAND')
+  const readMasterKey = (): string | undefined => {
+    if (masterKeyCommand === undefined) return givenMasterKey
+    if (givenMasterKey !== undefined) {
+      faults.push('MASTER_KEY and MASTER_KEY_COMMAND are both set: set one')
+      return givenMasterKey
+    }
+    const { output, fault } = runKeyCommand(masterKeyCommand, env)
+    if (fault !== undefined) faults.push(`MASTER_KEY_COMMAND ${fault}`)
+    return output
+  }
+  const masterKeyText = readMasterKey()
   for (const [index, part] of (masterKeyText?.split(',') ?? []).entries()) {
     const key = decodeMasterKey(part.trim())
     if (key) masterKeys.push(key)
     else
       faults.push(
-        `MASTER_KEY: key ${index + 1} is not 32 bytes in base64 or base64url (openssl rand -base64 32 makes one)`,
+        `${masterKeyCommand === undefined ? 'MASTER_KEY' : 'MASTER_KEY_COMMAND'}: key ${index + 1} is not 32 bytes in base64 or base64url (openssl rand -base64 32 makes one)`,
       )
   }
   const reported = faults.some((fault) => fault.startsWith('MASTER_KEY'))
@@ -176,6 +193,8 @@ export const readConfig = (env: Environment): Config => {
     trustProxy,
     logLevel,
     leaseRetentionDays: readInteger('LEASE_RETENTION_DAYS', 90, 1, 3650),
+    auditRetentionDays: readInteger('AUDIT_RETENTION_DAYS', 400, 2, 36_500),
+    dataKeyMaxAgeDays: readInteger('DATA_KEY_MAX_AGE_DAYS', 365, 1, 36_500),
   }
   if (faults.length > 0) throw new ConfigError(faults)
   return config

@@ -27,3 +27,12 @@ export const embeddedMasterKey = (dataDir: string): Uint8Array => {
     throw new Error(`${file} does not hold a master key (32 bytes in base64url). Put the original file back.`)
   return key
 }
+
+/** The configured master keys, or that of the embedded default; the current one first. */
+export const masterKeysOf = ({
+  masterKeys,
+  dataDir,
+}: {
+  masterKeys: Uint8Array[]
+  dataDir: string
+}): Uint8Array[] => (masterKeys.length > 0 ? masterKeys : [embeddedMasterKey(dataDir)])

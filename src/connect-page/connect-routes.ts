@@ -63,8 +63,8 @@ export const registerConnectRoutes = (
 
   const callerFor = (visitor: Connector, request: FastifyRequest): Actor =>
     visitor.kind === 'member'
-      ? actorOf(visitor.principal, request.id)
-      : { accessKeyId: visitor.session.access_key_id, requestId: request.id }
+      ? actorOf(visitor.principal, request)
+      : actorOf({ id: visitor.session.access_key_id }, request)
 
   /** A link is used before the work begins, so that two submissions at once cannot both connect. */
   const withLink = async <Result>(visitor: Connector, work: () => Promise<Result>): Promise<Result> => {
@@ -228,7 +228,7 @@ export const registerConnectRoutes = (
         ? visitor.principal.id
         : undefined)
     if (accessKeyId === undefined) throw new Problem('unauthorized')
-    const caller = { accessKeyId, requestId: request.id }
+    const caller = actorOf({ id: accessKeyId }, request)
     const { leftToRevoke } = await disconnect(context, row.id, { revoke: receipt.issuedToUs }, caller)
     if (session) await reopenSession(db, session.id)
     receipts.clear(reply)

@@ -27,7 +27,7 @@ export const registerConnectionRoutes = (app: App, context: PageContext): void =
     const id = readId(request.params, 'id')
     const card = id === undefined ? undefined : await pages.card(id, organizationsOf(principal))
     if (!card) throw notFound('connection')
-    return { principal, card, caller: actorOf(principal, request.id) }
+    return { principal, card, caller: actorOf(principal, request) }
   }
 
   const backTo = (reply: FastifyReply, done: string, id?: string) => {

@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Refusals } from '../audit/refusals.ts'
 import type { Authenticator } from '../callers/authenticator.ts'
 import type { Receipt } from '../connect-sessions/receipt.ts'
 import type { SealedCookie } from '../connect-sessions/sealed-cookie.ts'
@@ -12,6 +13,7 @@ import type { Visitors } from './visitor.ts'
 
 export type ConnectPageDeps = GitLabAccess & {
   publicUrl: string
+  refusals: Refusals
   authenticator: Authenticator
   refresher: Refresher
   tokenSaver: TokenSaver

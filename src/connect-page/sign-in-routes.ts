@@ -1,3 +1,4 @@
+import { recordAuditEvent } from '../audit/queries.ts'
 import { hasRole } from '../callers/principal.ts'
 import type { App } from '../http/server.ts'
 import type { PageContext } from './context.ts'
@@ -7,16 +8,20 @@ const schema = { hide: true }
 
 export const registerSignInRoutes = (
   app: App,
-  { authenticator, pages, visitors, receipts, texts, at }: PageContext,
+  { db, clock, authenticator, refusals, pages, visitors, receipts, texts, at }: PageContext,
 ): void => {
   app.get('/connect/sign-in', { schema }, (_request, reply) => pages.signIn(reply))
 
   app.post('/connect/sign-in', { schema }, async (request, reply) => {
     const key = readField(request.body, 'access_key')
     const principal = key === undefined ? undefined : await authenticator.identify(key)
-    if (!principal) return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.refused }, 401)
-    if (!hasRole(principal, 'manager'))
-      return pages.signIn(reply, { kind: 'advice', advice: texts.signIn.tooWeak }, 403)
+    const actor = { accessKeyId: principal?.id, requestId: request.id, address: request.ip }
+    if (!principal || !hasRole(principal, 'manager')) {
+      refusals.note({ ...actor, action: 'sign_in.refused' })
+      const advice = principal ? texts.signIn.tooWeak : texts.signIn.refused
+      return pages.signIn(reply, { kind: 'advice', advice }, principal ? 403 : 401)
+    }
+    await recordAuditEvent(db, { ...actor, at: new Date(clock()), action: 'sign_in.accepted' })
     // Who signs in means to see the accounts, whatever link was opened before.
     visitors.leave(reply)
     receipts.clear(reply)

@@ -1,5 +1,6 @@
 import { v7 as uuidv7 } from 'uuid'
 import { recordAuditEvent } from '../audit/queries.ts'
+import type { Actor } from '../callers/principal.ts'
 import { addSeconds, type Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { generateSessionToken, hashSessionToken } from './connect-session.ts'
@@ -16,7 +17,7 @@ export type NewConnectSession = {
 export const createConnectSession = async (
   { db, clock }: { db: Database; clock: Clock },
   { organization, returnUrl, methods, expiresInSeconds }: NewConnectSession,
-  caller: { accessKeyId: string; requestId: string },
+  caller: Actor,
 ): Promise<{ token: string; expiresAt: Date }> => {
   const now = new Date(clock())
   const token = generateSessionToken()

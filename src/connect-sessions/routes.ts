@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { requireOrganization } from '../callers/principal.ts'
+import { actorOf, requireOrganization } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { invalidField } from '../errors/problem.ts'
@@ -83,7 +83,7 @@ export const registerConnectSessionRoutes = (
       const { token, expiresAt } = await createConnectSession(
         { db, clock },
         { organization, returnUrl, methods: methods ?? METHODS, expiresInSeconds: expires_in },
-        { accessKeyId: principal.id, requestId: request.id },
+        actorOf(principal, request),
       )
       const url = `${publicUrl}/connect?session=${token}`
       return reply

@@ -155,7 +155,7 @@ export const registerConnectRoutes = (app: App, deps: Deps): void => {
       const principal = principalOf(request)
       requireOrganization(principal, organization)
       const pasted = { organization, name, baseUrl: base_url, token, group, autoRotate: auto_rotate }
-      const { id, created } = await connectAccessToken(deps, pasted, actorOf(principal, request.id))
+      const { id, created } = await connectAccessToken(deps, pasted, actorOf(principal, request))
       return reply.code(created ? 201 : 200).send(await showConnection(deps, request, id))
     },
   )
@@ -172,7 +172,7 @@ export const registerConnectRoutes = (app: App, deps: Deps): void => {
       refreshToken: refresh_token,
       oauthApp: oauth_app,
     }
-    const { id, created } = await connectOAuthToken(deps, pasted, actorOf(principal, request.id))
+    const { id, created } = await connectOAuthToken(deps, pasted, actorOf(principal, request))
     return reply.code(created ? 201 : 200).send(await showConnection(deps, request, id))
   })
 }

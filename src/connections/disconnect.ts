@@ -1,4 +1,4 @@
-import { recordAuditEvent } from '../audit/queries.ts'
+import { findTokenOrigin, recordAuditEvent } from '../audit/queries.ts'
 import type { Actor } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
@@ -32,6 +32,7 @@ export const disconnect = async (
   const { row } = await claimForPerson(deps, connectionId, 'disconnect', { drained: false })
   const instance = await findInstance(db, row.instance_id)
   const failure = revoke && instance ? await whatIsLeft(deps, row, instance) : undefined
+  const origin = await findTokenOrigin(db, { connectionId: row.id, tokenVersion: row.token_version })
   await db.transaction().execute(async (transaction) => {
     await deleteConnection(transaction, row.id)
     await recordAuditEvent(transaction, {
@@ -39,6 +40,7 @@ export const disconnect = async (
       action: 'connection.deleted',
       organization: row.organization,
       subjectId: row.id,
+      tokenHash: origin?.tokenHash,
       details: { revoked_at_gitlab: revoke && failure === undefined, token_kind: row.token_kind },
       ...actor,
     })

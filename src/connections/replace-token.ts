@@ -31,6 +31,8 @@ export const replaceToken = async (
         : differentIdentity(),
   })
   const now = new Date(clock())
+  // Before the transaction: the embedded database has one connection.
+  const tokenHash = await vault.tokenHash(token)
   await db.transaction().execute(async (transaction) => {
     const current = await lockConnection(transaction, connectionId)
     if (!current) throw notFound('connection')
@@ -59,7 +61,8 @@ export const replaceToken = async (
       action: 'connection.updated',
       organization: current.organization,
       subjectId: connectionId,
-      details: { change: 'token replaced', token_version: version },
+      tokenHash,
+      details: { change: 'token replaced', token_version: version, instance_id: current.instance_id },
       ...actor,
     })
   })

@@ -139,7 +139,7 @@ export const registerConnectionRoutes = (app: App, deps: Deps): void => {
 
   app.patch('/v1/connections/:id', { onRequest, schema: update }, async (request) => {
     const row = await requireOwnConnection(db, request, request.params.id)
-    await updateConnection(deps, row, request.body, actorOf(principalOf(request), request.id))
+    await updateConnection(deps, row, request.body, actorOf(principalOf(request), request))
     return showConnection(deps, request, row.id)
   })
 
@@ -149,7 +149,7 @@ export const registerConnectionRoutes = (app: App, deps: Deps): void => {
       deps,
       row.id,
       { revoke: request.query.revoke ?? true },
-      actorOf(principalOf(request), request.id),
+      actorOf(principalOf(request), request),
     )
     if (leftToRevoke) return reply.code(200).send({ left_to_revoke: leftToRevoke })
     return reply.code(204).send(null)

@@ -1,5 +1,5 @@
 import { v7 as uuidv7 } from 'uuid'
-import { type AuditEvent, recordAuditEvent } from '../audit/queries.ts'
+import { type AuditActor, recordAuditEvent } from '../audit/queries.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, Method, TokenKind } from '../db/tables.ts'
 import { requireUnclaimed } from '../token-lifecycle/claim.ts'
@@ -35,14 +35,16 @@ export type SavedConnection = { id: string; created: boolean }
  * refreshed never replaces a token that can be refreshed.
  * @param alongside what has to happen together with it, or not at all.
  */
-export const saveConnection = (
+export const saveConnection = async (
   db: Database,
   vault: Vault,
   token: ConnectedToken,
-  event: Pick<AuditEvent, 'accessKeyId' | 'requestId'> & { at: Date },
+  event: AuditActor & { at: Date },
   alongside: (transaction: Database) => Promise<void> = async () => undefined,
-): Promise<SavedConnection> =>
-  db.transaction().execute(async (transaction) => {
+): Promise<SavedConnection> => {
+  // Before the transaction: the embedded database has one connection.
+  const tokenHash = await vault.tokenHash(token.accessToken)
+  return db.transaction().execute(async (transaction) => {
     const identity: Identity = {
       organization: token.organization,
       instance_id: token.instanceId,
@@ -55,7 +57,7 @@ export const saveConnection = (
     if (!existing) {
       const id = uuidv7()
       if (await insertConnection(transaction, await toNewRow(vault, id, identity, token, event.at))) {
-        await record(transaction, 'connection.created', id, token, event)
+        await record(transaction, 'connection.created', { id, version: 1, tokenHash }, token, event)
         return { id, created: true }
       }
       // Another request was first with the same identity.
@@ -69,24 +71,28 @@ export const saveConnection = (
       await updateSettings(transaction, id, name === undefined ? {} : { name }, event.at)
       return { id, created: false }
     }
-    await saveReplacedToken(transaction, id, await toChanges(vault, existing, token, event.at))
-    await record(transaction, 'connection.reconnected', id, token, event)
+    const changes = await toChanges(vault, existing, token, event.at)
+    await saveReplacedToken(transaction, id, changes)
+    const stored = { id, version: changes.token_version, tokenHash }
+    await record(transaction, 'connection.reconnected', stored, token, event)
     return { id, created: false }
   })
+}
 
 const record = (
   transaction: Database,
   action: 'connection.created' | 'connection.reconnected',
-  subjectId: string,
-  { organization, kind, method }: ConnectedToken,
-  event: Pick<AuditEvent, 'accessKeyId' | 'requestId'> & { at: Date },
+  stored: { id: string; version: number; tokenHash: string | undefined },
+  { organization, instanceId, kind, method }: ConnectedToken,
+  event: AuditActor & { at: Date },
 ) =>
   recordAuditEvent(transaction, {
     ...event,
     action,
     organization,
-    subjectId,
-    details: { token_kind: kind, method },
+    subjectId: stored.id,
+    tokenHash: stored.tokenHash,
+    details: { token_kind: kind, method, token_version: stored.version, instance_id: instanceId },
   })
 
 const sealTokens = async (

@@ -192,7 +192,7 @@ export const registerTokenRoutes = (app: App, deps: Deps): void => {
 
   app.put('/v1/connections/:id/token', { onRequest, schema: replacement }, async (request) => {
     const { id } = await requireOwnConnection(db, request, request.params.id)
-    await replaceToken(deps, id, request.body.token, actorOf(principalOf(request), request.id))
+    await replaceToken(deps, id, request.body.token, actorOf(principalOf(request), request))
     return showConnection(deps, request, id)
   })
 }

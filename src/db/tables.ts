@@ -1,4 +1,4 @@
-import type { Insertable, Selectable } from 'kysely'
+import type { Generated, Insertable, Selectable } from 'kysely'
 
 export type Role = 'admin' | 'manager' | 'scanner'
 export type Method = 'oauth' | 'token'
@@ -8,6 +8,7 @@ export type TokenKind =
   | 'group_access_token'
   | 'project_access_token'
 export type ConnectionStatus = 'active' | 'needs_reauthorization' | 'revoked' | 'expired'
+export type AuditOutcome = 'success' | 'refused' | 'failed'
 export type AttemptKind = 'refresh' | 'rotate' | 'disconnect'
 
 type Instances = {
@@ -137,12 +138,52 @@ type AuditEvents = {
   subject_id: string | null
   request_id: string | null
   details: string
+  /** From where it came: the address of the client. */
+  address: string | null
+  outcome: Generated<AuditOutcome>
+  /** HMAC-SHA-256 of the token that the act concerns (vault/named-keys.ts), in hex. */
+  token_hash: string | null
+}
+
+/** Filled by a trigger; src/audit/seals empties it. */
+type AuditUnsealed = {
+  event_id: string
+  queued_at: Generated<Date>
+}
+
+type AuditSeals = {
+  id: string
+  at: Date
+  first_event: string | null
+  last_event: string | null
+  event_count: number
+  events: string[]
+  /** SHA-256 of each event, in the order of `events`, in hex. */
+  event_hashes: string[]
+  /** The beginning of the hour whose leases it covers. */
+  lease_hour: Date | null
+  lease_count: string | null
+  lease_sha256: string | null
+  previous_sha256: string
+  sha256: string
+  /** HMAC-SHA-256 of sha256, in hex. */
+  mac: string
 }
 
 type DataKeys = {
   id: string
   /** The data key, wrapped by the master key: JWE with alg A256GCMKW. */
   wrapped_key: string
+  created_at: Date
+  retired_at: Date | null
+}
+
+type SigningKeys = {
+  id: string
+  purpose: string
+  /** JWE of the key as a JWK, bound to the id. */
+  key_jwe: string
+  public_jwk: unknown
   created_at: Date
   retired_at: Date | null
 }
@@ -162,7 +203,10 @@ export type Tables = {
   connections: Connections
   leases: Leases
   audit_events: AuditEvents
+  audit_unsealed: AuditUnsealed
+  audit_seals: AuditSeals
   data_keys: DataKeys
+  signing_keys: SigningKeys
   match_versions: MatchVersions
 }
 
@@ -173,4 +217,7 @@ export type ConnectSessionRow = Selectable<ConnectSessions>
 export type AuthorizationRequestRow = Selectable<AuthorizationRequests>
 export type ConnectionRow = Selectable<Connections>
 export type NewConnectionRow = Insertable<Connections>
+export type LeaseTableRow = Selectable<Leases>
+export type AuditSealRow = Selectable<AuditSeals>
 export type DataKeyRow = Selectable<DataKeys>
+export type SigningKeyRow = Selectable<SigningKeys>

@@ -3,7 +3,7 @@ import { type Static, Type } from 'typebox'
 import { v7 as uuidv7 } from 'uuid'
 import { type AuditAction, recordAuditEvent } from '../audit/queries.ts'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { requireEveryOrganization } from '../callers/principal.ts'
+import { type Actor, actorOf, requireEveryOrganization } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { isForeignKeyViolation, isUniqueViolation } from '../db/sqlstate.ts'
@@ -82,18 +82,11 @@ export const registerInstanceRoutes = (
   for (const schema of [Instance, InstancePage]) app.addSchema(schema)
   const tags = ['Instances']
 
-  const record = (
-    transaction: Database,
-    action: AuditAction,
-    row: InstanceRow,
-    accessKeyId: string,
-    requestId: string,
-  ) =>
+  const record = (transaction: Database, action: AuditAction, row: InstanceRow, actor: Actor) =>
     recordAuditEvent(transaction, {
       at: new Date(clock()),
       action,
-      accessKeyId,
-      requestId,
+      ...actor,
       subjectId: row.id,
       details: { base_url: row.base_url, allow_private_network: row.allow_private_network },
     })
@@ -163,7 +156,7 @@ export const registerInstanceRoutes = (
             created_at: now,
             updated_at: now,
           })
-          await record(transaction, 'instance.created', inserted, principal.id, request.id)
+          await record(transaction, 'instance.created', inserted, actorOf(principal, request))
           return inserted
         })
         .catch((error: unknown) => {
@@ -227,7 +220,7 @@ export const registerInstanceRoutes = (
         })
         if (!updated) throw notFound('instance')
         requireAllowedScheme(updated.base_url, updated.allow_private_network)
-        await record(transaction, 'instance.updated', updated, principal.id, request.id)
+        await record(transaction, 'instance.updated', updated, actorOf(principal, request))
         return toInstance(updated)
       })
     },
@@ -258,7 +251,7 @@ export const registerInstanceRoutes = (
         .transaction()
         .execute(async (transaction) => {
           if (!(await deleteInstance(transaction, row.id))) throw notFound('instance')
-          await record(transaction, 'instance.deleted', row, principal.id, request.id)
+          await record(transaction, 'instance.deleted', row, actorOf(principal, request))
         })
         .catch((error: unknown) => {
           if (isForeignKeyViolation(error)) {

@@ -8,6 +8,8 @@ export type Jobs = {
   rotateDue(): Promise<void>
   completeGrants(): Promise<void>
   deleteOld(): Promise<void>
+  sealAudit(): Promise<void>
+  renewDataKey(): Promise<void>
   /** Starts nothing more, and waits for what is at GitLab. */
   stop(): Promise<void>
 }
@@ -21,6 +23,8 @@ export const TIMETABLE: { queue: string; cron: string; job: Exclude<keyof Jobs, 
   { queue: 'complete-grants', cron: EVERY_MINUTE, job: 'completeGrants' },
   { queue: 'rotate-due', cron: EVERY_HOUR, job: 'rotateDue' },
   { queue: 'delete-old', cron: EVERY_HOUR, job: 'deleteOld' },
+  { queue: 'seal-audit', cron: EVERY_MINUTE, job: 'sealAudit' },
+  { queue: 'renew-data-key', cron: EVERY_HOUR, job: 'renewDataKey' },
 ]
 
 export type JobDeps = {
@@ -32,6 +36,10 @@ export type JobDeps = {
   rotateDue(lanes: Lanes): Promise<void>
   /** oauth-flow/complete-due.ts */
   completeDue(lanes: Lanes): Promise<void>
+  /** audit/seals/seal-audit.ts */
+  sealAudit(): Promise<void>
+  /** vault/follow.ts */
+  renewDataKey(): Promise<void>
   /** Of each room that has rows to delete. @returns how many rows went. */
   deleteOld: ((now: Date) => Promise<number>)[]
 }
@@ -48,6 +56,8 @@ export const createJobs = (deps: JobDeps): Jobs => {
       for (const deleteOldRows of deps.deleteOld) deleted += await deleteOldRows(now)
       if (deleted > 0) logger.info({ deleted }, 'old rows deleted')
     },
+    sealAudit: () => deps.sealAudit(),
+    renewDataKey: () => deps.renewDataKey(),
     stop: () => lanes.stop(),
   }
 }

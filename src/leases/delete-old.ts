@@ -1,9 +1,21 @@
+import { recordAuditEvent } from '../audit/queries.ts'
 import { addSeconds } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
-import { deleteLeasesBefore } from './queries.ts'
+import { deleteLeasesBefore, hasLeaseBefore } from './queries.ts'
 
 const DAY_SECONDS = 86_400
 
-/** @returns how many rows went. */
-export const deleteOld = (db: Database, retentionDays: number, now: Date): Promise<number> =>
-  deleteLeasesBefore(db, addSeconds(now, -retentionDays * DAY_SECONDS))
+/**
+ * Says first what it deletes: the audit chain covers the leases, and would miss them otherwise.
+ * @returns how many rows went.
+ */
+export const deleteOld = async (db: Database, retentionDays: number, now: Date): Promise<number> => {
+  const before = addSeconds(now, -retentionDays * DAY_SECONDS)
+  if (!(await hasLeaseBefore(db, before))) return 0
+  await recordAuditEvent(db, {
+    at: now,
+    action: 'leases.deleted_old',
+    details: { before: before.toISOString() },
+  })
+  return deleteLeasesBefore(db, before)
+}

@@ -237,10 +237,18 @@ export const markLeaseRejected = async (db: Database, id: string, now: Date): Pr
 }
 
 /** The smallest UUIDv7 of a time. */
-const firstIdAt = (time: Date): string => {
+export const firstIdAt = (time: Date): string => {
   const hex = time.getTime().toString(16).padStart(12, '0')
   return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`
 }
+
+export const hasLeaseBefore = async (db: Database, time: Date): Promise<boolean> =>
+  (await db
+    .selectFrom('leases')
+    .select('id')
+    .where('id', '<', firstIdAt(time))
+    .limit(1)
+    .executeTakeFirst()) !== undefined
 
 /** One statement stays far below the time limit, however many leases are old. */
 const LEASES_AT_ONCE = 10_000

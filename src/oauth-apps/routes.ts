@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { type AuditAction, recordAuditEvent } from '../audit/queries.ts'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { requireEveryOrganization } from '../callers/principal.ts'
+import { type Actor, actorOf, requireEveryOrganization } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { isForeignKeyViolation } from '../db/sqlstate.ts'
@@ -76,18 +76,11 @@ export const registerOAuthAppRoutes = (
     updated_at: isoTime(row.updated_at),
   })
 
-  const record = (
-    transaction: Database,
-    action: AuditAction,
-    row: OAuthAppRow,
-    accessKeyId: string,
-    requestId: string,
-  ) =>
+  const record = (transaction: Database, action: AuditAction, row: OAuthAppRow, actor: Actor) =>
     recordAuditEvent(transaction, {
       at: new Date(clock()),
       action,
-      accessKeyId,
-      requestId,
+      ...actor,
       subjectId: row.id,
       details: { slug: row.slug, client_id: row.client_id },
     })
@@ -163,7 +156,7 @@ export const registerOAuthAppRoutes = (
           scopes,
         }
         const created = await createOAuthApp(transaction, { vault, clock }, fields)
-        await record(transaction, 'oauth_app.created', created, principal.id, request.id)
+        await record(transaction, 'oauth_app.created', created, actorOf(principal, request))
         return created
       })
       return reply.code(201).send(toOAuthApp(row))
@@ -225,7 +218,7 @@ export const registerOAuthAppRoutes = (
           ...(client_secret === undefined ? {} : { clientSecret: client_secret }),
           ...(scopes === undefined ? {} : { scopes }),
         })
-        await record(transaction, 'oauth_app.updated', changed, principal.id, request.id)
+        await record(transaction, 'oauth_app.updated', changed, actorOf(principal, request))
         return changed
       })
       return toOAuthApp(row)
@@ -257,7 +250,7 @@ export const registerOAuthAppRoutes = (
         .transaction()
         .execute(async (transaction) => {
           if (!(await deleteOAuthApp(transaction, row.id))) throw notFound('OAuth app')
-          await record(transaction, 'oauth_app.deleted', row, principal.id, request.id)
+          await record(transaction, 'oauth_app.deleted', row, actorOf(principal, request))
         })
         .catch((error: unknown) => {
           if (isForeignKeyViolation(error)) {

@@ -133,7 +133,10 @@ const connect = async (
   request: FastifyRequest,
 ): Promise<FlowEnd> => {
   try {
-    const { id, created } = await completeGrant(deps, authorization, app, instance, request.id)
+    const { id, created } = await completeGrant(deps, authorization, app, instance, {
+      requestId: request.id,
+      address: request.ip,
+    })
     return {
       result: { status: 'connected', connectionId: id },
       returnUrl,

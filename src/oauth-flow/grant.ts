@@ -1,3 +1,4 @@
+import type { AuditActor } from '../audit/queries.ts'
 import { addSeconds, startOfSecond } from '../clock/clock.ts'
 import { findSession, markSessionUsed } from '../connect-sessions/queries.ts'
 import { type SavedConnection, saveConnection } from '../connections/save-connection.ts'
@@ -39,7 +40,7 @@ export const completeGrant = async (
   request: AuthorizationRequestRow,
   app: OAuthAppRow,
   instance: InstanceRow,
-  requestId: string,
+  from: Pick<AuditActor, 'requestId' | 'address'>,
 ): Promise<SavedConnection> => {
   const { db, vault, clock, instanceClients } = deps
   if (request.grant_jwe === null) throw new Problem('callback_replayed')
@@ -79,7 +80,7 @@ export const completeGrant = async (
       expiresAt: grant.expiresIn === null ? null : addSeconds(issuedAt, grant.expiresIn),
       verifiedAt: now,
     },
-    { accessKeyId: session.access_key_id, requestId, at: now },
+    { accessKeyId: session.access_key_id, ...from, at: now },
     // A link connects once, however many authorizations it began end at the same moment.
     async (transaction) => {
       await forgetGrant(transaction, request.id)
@@ -97,5 +98,5 @@ export const completePendingGrant = async (deps: FlowDeps, id: string): Promise<
   const app = request && (await findOAuthApp(deps.db, request.oauth_app_id))
   const instance = app && (await findInstance(deps.db, app.instance_id))
   if (!request || !app || !instance) throw notFound('grant')
-  return completeGrant(deps, request, app, instance, id)
+  return completeGrant(deps, request, app, instance, { requestId: id })
 }

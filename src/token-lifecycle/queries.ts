@@ -79,7 +79,7 @@ const update = (db: Database, id: string, changes: Updateable<Connections>) =>
   db.updateTable('connections').set(changes).where('id', '=', id)
 
 type Update = ReturnType<typeof update>
-type Event = Pick<AuditEvent, 'action' | 'at' | 'details'>
+type Event = Pick<AuditEvent, 'action' | 'at' | 'outcome' | 'tokenHash' | 'details'>
 
 /**
  * @param event recorded by the same statement, and only with the change.
@@ -96,7 +96,12 @@ type Changes = Updateable<Connections> & { updated_at: Date }
 const endingEvent = ({ status, status_reason, updated_at }: Changes): Event | undefined =>
   status === undefined || status === 'active'
     ? undefined
-    : { action: 'connection.failed', at: updated_at, details: { status, reason: status_reason ?? null } }
+    : {
+        action: 'connection.failed',
+        at: updated_at,
+        outcome: 'failed',
+        details: { status, reason: status_reason ?? null },
+      }
 
 /** Puts a token that a person gave in the place of the stored one; failures and attempts of that one are over. */
 export const saveReplacedToken = async (
@@ -149,7 +154,12 @@ export type IssuedToken = Pick<
  * moved, this token is the only living successor, whichever writer has the claim by now.
  * @returns false when the connection has a newer token, or is gone.
  */
-export const saveIssuedToken = (db: Database, id: string, token: IssuedToken): Promise<boolean> =>
+export const saveIssuedToken = (
+  db: Database,
+  id: string,
+  token: IssuedToken,
+  tokenHash?: string | undefined,
+): Promise<boolean> =>
   changedOne(
     db,
     update(db, id, {
@@ -162,6 +172,7 @@ export const saveIssuedToken = (db: Database, id: string, token: IssuedToken): P
     {
       action: 'connection.refreshed',
       at: token.token_issued_at,
+      tokenHash,
       details: {
         token_version: token.token_version,
         expires_at: token.token_expires_at?.toISOString() ?? null,

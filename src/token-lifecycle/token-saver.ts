@@ -36,7 +36,12 @@ export const createTokenSaver = (deps: {
   })
 
   const saveOnce = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
-    const saved = await saveIssuedToken(db, issued.connectionId, await seal(vault, issued))
+    const saved = await saveIssuedToken(
+      db,
+      issued.connectionId,
+      await seal(vault, issued),
+      await vault.tokenHash(issued.accessToken),
+    )
     if (saved) return 'saved'
     logger.warn(
       { connection_id: issued.connectionId, token_version: issued.tokenVersion },

@@ -3,7 +3,18 @@ import { CompactEncrypt, type CompactJWEHeaderParameters, compactDecrypt, errors
 import { validate as isUuid } from 'uuid'
 import type { KeyRing } from './key-ring.ts'
 
-export type SecretUse = 'access' | 'refresh' | 'client_secret' | 'grant' | 'state' | 'spool' | 'cookie'
+export type SecretUse =
+  | 'access'
+  | 'refresh'
+  | 'client_secret'
+  | 'grant'
+  | 'state'
+  | 'spool'
+  | 'cookie'
+  | 'signing_key'
+
+/** What browsers carry is anybody's to damage: that such a ciphertext does not open says nothing of what is stored. */
+const CARRIED_BY_BROWSERS: SecretUse[] = ['cookie', 'state']
 
 /** What a ciphertext belongs to: it opens there and nowhere else. */
 export type SecretBinding = {
@@ -19,30 +30,45 @@ export type Vault = {
   seal(secret: string, binding: SecretBinding): Promise<string>
   /** @throws {VaultError} when the ciphertext is damaged, bound elsewhere, or its data key is not here. */
   open(jwe: string, binding: SecretBinding): Promise<string>
+  /** A keyed hash of a token for the record (named-keys.ts); undefined when it cannot be had right now. Never throws. */
+  tokenHash(token: string): Promise<string | undefined>
+}
+
+export type VaultOptions = {
+  tokenHash?: Vault['tokenHash']
+  /** Told when a stored ciphertext does not open. */
+  onDamaged?: (error: VaultError) => void
 }
 
 /** A ciphertext that does not open: damage, or somebody moved it. Never holds the ciphertext. */
 export class VaultError extends Error {
-  constructor(message: string) {
+  /** Where it was read. */
+  readonly binding: SecretBinding
+
+  constructor(message: string, binding: SecretBinding) {
     super(message)
     this.name = 'VaultError'
+    this.binding = binding
   }
 }
 
 const ENCRYPTION = 'A256GCM'
 
-export const createVault = (keyRing: KeyRing): Vault => {
+export const createVault = (
+  keyRing: Pick<KeyRing, 'current' | 'byId'>,
+  { tokenHash = async () => undefined, onDamaged }: VaultOptions = {},
+): Vault => {
   const keyFor = async (
     header: CompactJWEHeaderParameters,
     binding: SecretBinding,
   ): Promise<webcrypto.CryptoKey> => {
     const { kid, cid, ver, use } = header as Record<string, unknown>
     if (cid !== binding.ownerId || ver !== binding.version || use !== binding.use) {
-      throw new VaultError('A stored ciphertext is bound to another row, version or use')
+      throw new VaultError('A stored ciphertext is bound to another row, version or use', binding)
     }
     // The header of a cookie or a state parameter is anybody's until it opens: ask the database for ids only.
     const key = typeof kid === 'string' && isUuid(kid) ? await keyRing.byId(kid) : undefined
-    if (!key) throw new VaultError('The data key of a stored ciphertext is not in this database')
+    if (!key) throw new VaultError('The data key of a stored ciphertext is not in this database', binding)
     return key
   }
 
@@ -60,11 +86,16 @@ export const createVault = (keyRing: KeyRing): Vault => {
         contentEncryptionAlgorithms: [ENCRYPTION],
       }).catch((error: unknown) => {
         // Anything but jose's own refusal (the database being away while a key is looked up) stays what it is.
-        if (error instanceof errors.JOSEError)
-          throw new VaultError('A stored ciphertext does not open: it was changed')
-        throw error
+        const failure =
+          error instanceof errors.JOSEError
+            ? new VaultError('A stored ciphertext does not open: it was changed', binding)
+            : error
+        if (failure instanceof VaultError && !CARRIED_BY_BROWSERS.includes(binding.use)) onDamaged?.(failure)
+        throw failure
       })
       return new TextDecoder().decode(opened.plaintext)
     },
+
+    tokenHash,
   }
 }

@@ -19,6 +19,8 @@ const QUEUES: Record<string, Job> = {
   'complete-grants': 'completeGrants',
   'rotate-due': 'rotateDue',
   'delete-old': 'deleteOld',
+  'seal-audit': 'sealAudit',
+  'renew-data-key': 'renewDataKey',
 }
 
 /** Jobs that only say that they ran. */
@@ -30,6 +32,8 @@ const createRecord = () => {
     rotateDue: record('rotateDue'),
     completeGrants: record('completeGrants'),
     deleteOld: record('deleteOld'),
+    sealAudit: record('sealAudit'),
+    renewDataKey: record('renewDataKey'),
     stop: async () => undefined,
   }
   return { ran, jobs }

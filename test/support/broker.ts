@@ -90,6 +90,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
     db,
     runPrepared,
     keyRing,
+    masterKeys: [MASTER_KEY],
     clock,
     logger,
     config,

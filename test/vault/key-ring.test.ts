@@ -34,7 +34,7 @@ t.test('replicas that start at once on a fresh database make one data key', asyn
   t.teardown(() => Promise.all(pools.map(({ close }) => close())))
   const rings = await Promise.all(pools.map((pool) => openKeyRing(pool.db, [master(1)], clock)))
   t.equal((await db.selectFrom('data_keys').select('id').execute()).length, 1)
-  const [one, two, three] = rings.map(createVault)
+  const [one, two, three] = rings.map((keyRing) => createVault(keyRing))
   const sealed = await one!.seal('FAKE', binding)
   t.equal(await two!.open(sealed, binding), 'FAKE')
   t.equal(await three!.open(sealed, binding), 'FAKE')

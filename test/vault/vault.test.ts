@@ -15,6 +15,7 @@ const newKey = () =>
 const ringOf = (key: webcrypto.CryptoKey, kid = KID): KeyRing => ({
   current: () => ({ kid, key }),
   byId: async (id) => (id === kid ? key : undefined),
+  follow: async () => undefined,
 })
 
 t.test('a ciphertext opens where it was sealed', async (t) => {

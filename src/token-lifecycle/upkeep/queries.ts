@@ -53,6 +53,7 @@ export const markExpired = (db: Database, now: Date): Promise<number> =>
       expired.map(({ id, organization }) => ({
         at: now,
         action: 'connection.failed',
+        outcome: 'failed',
         organization,
         subjectId: id,
         details,

@@ -1,0 +1,21 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { Principal } from '../callers/principal.ts'
+import { answerError } from '../http/errors.ts'
+import { type App, CALLER } from '../http/server.ts'
+import type { AuditActor } from './queries.ts'
+import type { Refusals } from './refusals.ts'
+
+/** Who sends a request, as far as it is known yet. */
+export const actorOfRequest = (request: FastifyRequest): AuditActor => ({
+  accessKeyId: request.getDecorator<Principal | null>(CALLER)?.id,
+  requestId: request.id,
+  address: request.ip,
+})
+
+/** The error handler of the routes below: notes what was refused, and answers. A request that succeeds never comes here. */
+export const noteRefusals = (app: App, refusals: Refusals): void => {
+  app.setErrorHandler((error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
+    refusals.noteError(error, actorOfRequest(request))
+    answerError(error, request, reply)
+  })
+}
