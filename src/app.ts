@@ -39,21 +39,18 @@ import { registerLookupRoutes } from './lookup/routes.ts'
 import { createSearchReader } from './lookup/search.ts'
 import { createOAuthClients } from './oauth-apps/oauth-clients.ts'
 import { registerOAuthAppRoutes } from './oauth-apps/routes.ts'
-import { sealedOAuthApps } from './oauth-apps/sealed.ts'
 import { completeDue } from './oauth-flow/complete-due.ts'
 import { startFlow } from './oauth-flow/flow.ts'
 import { registerOAuthFlowRoutes } from './oauth-flow/routes.ts'
-import { sealedGrants } from './oauth-flow/sealed.ts'
+import { sealedTables } from './sealed-tables.ts'
 import { createRefresher } from './token-lifecycle/refresh.ts'
-import { sealedConnections } from './token-lifecycle/reseal/queries.ts'
 import { createSpool } from './token-lifecycle/spool.ts'
 import { createTokenSaver } from './token-lifecycle/token-saver.ts'
 import { mendDue, rotateDue } from './token-lifecycle/upkeep/upkeep.ts'
 import { createStoredTokenVerifier } from './token-lifecycle/verify-stored-token.ts'
 import { followDataKeys, renewDataKey } from './vault/follow.ts'
 import type { KeyRing } from './vault/key-ring.ts'
-import { createNamedKeys, sealedSigningKeys } from './vault/named-keys.ts'
-import type { SealedTable } from './vault/reseal.ts'
+import { createNamedKeys } from './vault/named-keys.ts'
 import { createVault } from './vault/vault.ts'
 
 export type AppDeps = {
@@ -85,14 +82,6 @@ export type WiredApp = {
   /** Saves what an earlier process had to leave behind: to be awaited before the first request. */
   takeUpSpool(): Promise<number>
 }
-
-/** Every table that holds ciphertexts: what `rotate-keys` encrypts anew. */
-export const sealedTables = (db: Database): SealedTable[] => [
-  sealedSigningKeys(db),
-  sealedOAuthApps(db),
-  sealedGrants(db),
-  sealedConnections(db),
-]
 
 /** How many items of background work are under way at once. */
 const JOB_LANES = 8

@@ -1,11 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createApp } from './app.ts'
 import { systemClock } from './clock/clock.ts'
-import { auditVerify } from './commands/audit-verify.ts'
-import { keysStatus } from './commands/keys-status.ts'
-import { rotateKeys } from './commands/rotate-keys.ts'
 import { ConfigError, readConfig } from './config/config.ts'
 import type { Database } from './db/database.ts'
 import { migrateToLatest } from './db/migrate.ts'
@@ -42,6 +38,7 @@ const schema = async (): Promise<void> => {
 
 /** Prints openapi.yaml: the routes are described, never called, so they get no database and no keys. */
 const openapi = async (): Promise<void> => {
+  const { createApp } = await import('./app.ts')
   const { app } = await createApp({
     db: {} as Database,
     runPrepared: () => Promise.reject(new Error('no database')),
@@ -67,9 +64,10 @@ const COMMANDS: Record<string, (args: string[]) => Promise<void>> = {
   migrate,
   schema,
   openapi,
-  'rotate-keys': rotateKeys,
-  'keys status': keysStatus,
-  'audit verify': auditVerify,
+  // Each loads what it needs, and no more.
+  'rotate-keys': async (args) => (await import('./commands/rotate-keys.ts')).rotateKeys(args),
+  'keys status': async (args) => (await import('./commands/keys-status.ts')).keysStatus(args),
+  'audit verify': async (args) => (await import('./commands/audit-verify.ts')).auditVerify(args),
 }
 
 const words = process.argv.slice(2)

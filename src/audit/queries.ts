@@ -160,16 +160,20 @@ export const listAuditEventsQuery = (filter: AuditFilter) => {
 export const listAuditEvents = async (db: Database, filter: AuditFilter): Promise<AuditEventRow[]> =>
   (await listAuditEventsQuery(filter).execute(db)).rows
 
-/** The hash of a token version, from the record of the act that brought it; with the instance, where that says so. */
+/** What the record says of a token version: its hash, and the instance of its connection. Both outlive the connection. */
 export const findTokenOrigin = async (
   db: Database,
   { connectionId, tokenVersion }: { connectionId: string; tokenVersion: number },
-): Promise<{ tokenHash: string; instanceId: string | null } | undefined> => {
-  const { rows } = await sql<{ tokenHash: string; instanceId: string | null }>`
-    select token_hash as "tokenHash", details->>'instance_id' as "instanceId" from audit_events
-    where subject_id = ${connectionId} and token_hash is not null
-      and details->>'token_version' = ${String(tokenVersion)}
-    order by at desc, id desc limit 1
+): Promise<{ tokenHash: string | undefined; instanceId: string | undefined }> => {
+  const { rows } = await sql<{ tokenHash: string | null; instanceId: string | null }>`
+    select
+      (select token_hash from audit_events
+        where subject_id = ${connectionId} and token_hash is not null
+          and details->>'token_version' = ${String(tokenVersion)}
+        order by at desc, id desc limit 1) as "tokenHash",
+      (select details->>'instance_id' from audit_events
+        where subject_id = ${connectionId} and details->>'instance_id' is not null
+        order by at desc, id desc limit 1) as "instanceId"
   `.execute(db)
-  return rows[0]
+  return { tokenHash: rows[0]?.tokenHash ?? undefined, instanceId: rows[0]?.instanceId ?? undefined }
 }

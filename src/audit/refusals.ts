@@ -77,7 +77,7 @@ export const createRefusals = ({
     const now = performance.now()
     if (window.since === 0) {
       window.since = now
-      write([{ refusal, count: 1 }])
+      write([{ refusal: window.refusal, count: 1 }])
     } else {
       // The newest request is the one that the event names.
       window.refusal = { ...window.refusal, requestId: refusal.requestId }

@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util'
-import { sealedTables } from '../app.ts'
 import { readConfig } from '../config/config.ts'
 import { masterKeysOf } from '../config/master-key.ts'
 import { openDatabase } from '../db/open.ts'
+import { sealedTables } from '../sealed-tables.ts'
 import { type DataKeyStatus, describeDataKeys } from '../vault/rotate-keys.ts'
 
 /** What `keys status` prints, line by line; pure. */

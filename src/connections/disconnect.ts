@@ -32,7 +32,7 @@ export const disconnect = async (
   const { row } = await claimForPerson(deps, connectionId, 'disconnect', { drained: false })
   const instance = await findInstance(db, row.instance_id)
   const failure = revoke && instance ? await whatIsLeft(deps, row, instance) : undefined
-  const origin = await findTokenOrigin(db, { connectionId: row.id, tokenVersion: row.token_version })
+  const { tokenHash } = await findTokenOrigin(db, { connectionId: row.id, tokenVersion: row.token_version })
   await db.transaction().execute(async (transaction) => {
     await deleteConnection(transaction, row.id)
     await recordAuditEvent(transaction, {
@@ -40,7 +40,7 @@ export const disconnect = async (
       action: 'connection.deleted',
       organization: row.organization,
       subjectId: row.id,
-      tokenHash: origin?.tokenHash,
+      tokenHash,
       details: { revoked_at_gitlab: revoke && failure === undefined, token_kind: row.token_kind },
       ...actor,
     })

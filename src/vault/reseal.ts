@@ -26,6 +26,8 @@ export type ResealedRow = { id: string; before: string[]; after: string[] }
 /** A table that holds ciphertexts. The room that owns the table gives one. */
 export type SealedTable = {
   name: string
+  /** How many rows have a ciphertext that does not begin so. */
+  countOthers(header: string): Promise<number>
   /** How many ciphertexts begin with which HEADER_LENGTH characters. */
   countByHeader(): Promise<{ header: string; count: number }[]>
   /** Rows of which a ciphertext does not begin so, by id. */
@@ -46,12 +48,6 @@ const ROWS_AT_ONCE = 50
 const MOST_PASSES = 20
 const BETWEEN_PASSES_MS = 250
 
-/** How many ciphertexts of a table are not under a data key. */
-export const countOthers = async (table: SealedTable, kid: string): Promise<number> =>
-  (await table.countByHeader())
-    .filter(({ header }) => header !== headerOf(kid))
-    .reduce((sum, { count }) => sum + count, 0)
-
 /**
  * Encrypts anew, under the current data key, whatever is under another. What is done stays done: ended at any moment,
  * the next run goes on. What is written meanwhile by others is never overwritten.
@@ -64,7 +60,7 @@ export const resealAll = async (
 ): Promise<Resealed> => {
   const result: Resealed = { done: 0, damaged: [] }
   for (const table of tables) {
-    const total = await countOthers(table, keyRing.current().kid)
+    const total = await table.countOthers(headerOf(keyRing.current().kid))
     const damaged = new Set<string>()
     let done = 0
     for (let passNumber = 0; passNumber < MOST_PASSES; passNumber += 1) {

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { ConfigError, readConfig } from '../../src/config/config.ts'
+import { runKeyCommand } from '../../src/config/key-command.ts'
 import { decodeMasterKey } from '../../src/config/master-key.ts'
 
 const KEY = Buffer.alloc(32, 1).toString('base64')
@@ -33,6 +34,8 @@ t.test('nothing set is the embedded default, on loopback only', async (t) => {
     trustProxy: false,
     logLevel: 'info',
     leaseRetentionDays: 90,
+    auditRetentionDays: 400,
+    dataKeyMaxAgeDays: 365,
   })
 })
 
@@ -150,4 +153,35 @@ t.test('a master key is 32 bytes in base64 or base64url, with or without padding
     t.same(decodeMasterKey(text), new Uint8Array(bytes), text)
   for (const text of ['', 'FAKE', KEY.slice(1), `${KEY}A`, bytes.toString('hex'), `${KEY.slice(0, 42)}!=`])
     t.equal(decodeMasterKey(text), undefined, text)
+})
+
+t.test('a command may give the master key', async (t) => {
+  const command = (MASTER_KEY_COMMAND: string) => ({
+    DATABASE_URL,
+    MASTER_KEY_COMMAND,
+    PATH: process.env.PATH ?? '',
+  })
+  t.same(readConfig(command(`echo '${KEY}'`)).masterKeys, [new Uint8Array(Buffer.from(KEY, 'base64'))])
+  t.equal(readConfig(command(`printf '%s,%s' '${KEY}' '${KEY}'`)).masterKeys.length, 2, 'several, too')
+  t.match(faultsOf({ ...command('echo'), MASTER_KEY: KEY }), [
+    /^MASTER_KEY and MASTER_KEY_COMMAND are both set/,
+  ])
+  for (const [text, fault] of [
+    ['echo FAKE-error >&2; exit 3', /^MASTER_KEY_COMMAND failed with exit code 3$/],
+    ['echo', /^MASTER_KEY_COMMAND printed nothing$/],
+    ['echo FAKE-output', /^MASTER_KEY_COMMAND: key 1 is not 32 bytes/],
+    ['/FAKE/no/such/command', /^MASTER_KEY_COMMAND failed with exit code 127$/],
+    ['kill -9 $$', /^MASTER_KEY_COMMAND was ended by SIGKILL$/],
+    ['head -c 9000 /dev/zero', /^MASTER_KEY_COMMAND printed more than 4096 bytes/],
+  ] as const) {
+    const faults = faultsOf(command(text))
+    t.match(faults, [fault], text)
+    t.notMatch(faults.join(), /FAKE/)
+  }
+})
+
+t.test('a command that does not end is ended', async (t) => {
+  t.same(runKeyCommand('sleep 60; echo late', { PATH: process.env.PATH }, 200), {
+    fault: 'did not end within 0.2 seconds',
+  })
 })

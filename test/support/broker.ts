@@ -62,6 +62,8 @@ export type BrokerOptions = {
   /** An open database to use, for a second replica on it. */
   database?: OpenDatabase
   embedded?: boolean
+  /** The current one first. */
+  masterKeys?: Uint8Array[]
   gitlab?: AppDeps['gitlab']
 }
 
@@ -84,13 +86,14 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   }
   const logLines: string[] = []
   const logger = createLogger('trace', { write: (line: string) => void logLines.push(line) })
-  const keyRing = await openKeyRing(db, [MASTER_KEY], clock)
+  const masterKeys = options.masterKeys ?? [MASTER_KEY]
+  const keyRing = await openKeyRing(db, masterKeys, clock)
   await ensureFirstAdminKey(db, { configuredKey: ADMIN_KEY, mayGenerate: false, clock })
   const { app, jobs, takeUpSpool } = await createApp({
     db,
     runPrepared,
     keyRing,
-    masterKeys: [MASTER_KEY],
+    masterKeys,
     clock,
     logger,
     config,

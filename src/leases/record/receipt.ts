@@ -53,10 +53,9 @@ const findToken = async (
 ): Promise<{ instance: string | null; tokenHash: string | null }> => {
   const connection = await findConnection(db, connection_id)
   const origin = await findTokenOrigin(db, { connectionId: connection_id, tokenVersion: token_version })
-  const instanceId = origin?.instanceId ?? undefined
-  const instance =
-    connection?.base_url ?? (instanceId && (await findInstance(db, instanceId))?.base_url) ?? null
-  if (origin) return { instance, tokenHash: origin.tokenHash }
+  const recorded = origin.instanceId === undefined ? undefined : await findInstance(db, origin.instanceId)
+  const instance = connection?.base_url ?? recorded?.base_url ?? null
+  if (origin.tokenHash !== undefined) return { instance, tokenHash: origin.tokenHash }
   if (connection?.token_version !== token_version) return { instance, tokenHash: null }
   const token = await vault.open(connection.access_token, {
     ownerId: connection.id,

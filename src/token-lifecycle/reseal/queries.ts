@@ -4,6 +4,9 @@ import { HEADER_LENGTH, type SealedTable } from '../../vault/reseal.ts'
 
 type Row = { id: string; token_version: number; access_token: string; refresh_token: string | null }
 
+const IS_OTHER = (header: string) => sql`(left(access_token, ${sql.lit(HEADER_LENGTH)}) <> ${header}
+  or left(refresh_token, ${sql.lit(HEADER_LENGTH)}) <> ${header})`
+
 /** The stored tokens, for `rotate-keys`. */
 export const sealedConnections = (db: Database): SealedTable => ({
   name: 'connections',
@@ -18,12 +21,17 @@ export const sealedConnections = (db: Database): SealedTable => ({
     return rows
   },
 
+  async countOthers(header) {
+    const { rows } = await sql<{ count: number }>`
+      select count(*)::float8 as count from connections where ${IS_OTHER(header)}`.execute(db)
+    return rows[0]?.count ?? 0
+  },
+
   async findOthers(header, after, limit) {
     const { rows } = await sql<Row>`
       select id, token_version, access_token, refresh_token from connections
       where (${after ?? null}::uuid is null or id > ${after ?? null}::uuid)
-        and (left(access_token, ${sql.lit(HEADER_LENGTH)}) <> ${header}
-          or left(refresh_token, ${sql.lit(HEADER_LENGTH)}) <> ${header})
+        and ${IS_OTHER(header)}
       order by id limit ${limit}
     `.execute(db)
     return rows.map(({ id, token_version: version, access_token, refresh_token }) => ({

@@ -27,6 +27,14 @@ export const sealedColumn = (db: Database, { table, column, use, versionColumn }
       return rows
     },
 
+    async countOthers(current) {
+      const { rows } = await sql<{ count: number }>`
+        select count(*)::float8 as count from ${sql.table(table)}
+        where ${jwe} is not null and ${header} <> ${current}
+      `.execute(db)
+      return rows[0]?.count ?? 0
+    },
+
     async findOthers(current, after, limit) {
       const { rows } = await sql<{ id: string; jwe: string; version: number }>`
         select id, ${jwe} as jwe, ${versionColumn === undefined ? sql.lit(1) : sql.ref(versionColumn)} as version
