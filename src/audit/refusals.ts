@@ -6,13 +6,20 @@ import { VaultError } from '../vault/vault.ts'
 import { type AuditActor, type AuditEvent, recordAuditEvents } from './queries.ts'
 
 /** Who was refused: of the same action, address, key and subject there is one event a minute. */
-export type Refusal = Pick<AuditEvent, 'action' | 'subjectId' | 'outcome' | 'details'> & AuditActor
+export type Refusal = Pick<AuditEvent, 'action' | 'subjectId' | 'outcome' | 'details'> &
+  AuditActor & {
+    /** What was asked for: method and pattern of the route, without anything of the request. */
+    operation?: string | undefined
+  }
+
+/** Who sends a request, and what it asks for. */
+export type RefusedRequest = Pick<Refusal, 'accessKeyId' | 'requestId' | 'address' | 'operation'>
 
 export type Refusals = {
   /** Returns at once: whoever is refused does not wait for the record. */
   note(refusal: Refusal): void
   /** Notes an error that a request ended with, if it is a refusal or a ciphertext that does not open. */
-  noteError(error: unknown, actor: AuditActor): void
+  noteError(error: unknown, request: RefusedRequest): void
   /** For the vault: a ciphertext that does not open, in a request or in background work. */
   noteDamage(error: VaultError): void
   /** Writes down what was only counted so far. */
@@ -21,7 +28,7 @@ export type Refusals = {
 
 const WINDOW_MS = 60_000
 /** More addresses than this in one minute are counted together: a flood from everywhere fills no table. */
-const MOST_WINDOWS = 1_000
+const MOST_WINDOWS = 200
 
 type Window = { refusal: Refusal; count: number; since: number }
 
@@ -46,8 +53,8 @@ export const createRefusals = ({
   const write = (counted: { refusal: Refusal; count: number }[]): void => {
     const at = new Date(clock())
     const events = counted.map(({ refusal, count }): AuditEvent => {
-      const { details, ...facts } = refusal
-      return { outcome: 'refused', ...facts, at, details: { ...details, count } }
+      const { details, operation = null, ...facts } = refusal
+      return { outcome: 'refused', ...facts, at, details: { ...details, operation, count } }
     })
     const written: Promise<void> = recordAuditEvents(db, events)
       .catch((error: unknown) => logger.warn({ err: error }, 'refused acts were not recorded'))
@@ -80,7 +87,8 @@ export const createRefusals = ({
       write([{ refusal: window.refusal, count: 1 }])
     } else {
       // The newest request is the one that the event names.
-      window.refusal = { ...window.refusal, requestId: refusal.requestId }
+      const { requestId, operation } = refusal
+      window.refusal = { ...window.refusal, requestId, operation }
       window.count += 1
     }
   }
@@ -105,10 +113,10 @@ export const createRefusals = ({
   }, WINDOW_MS / 6)
   timer.unref()
 
-  const noteDamage = (error: VaultError, actor: AuditActor = {}): void => {
+  const noteDamage = (error: VaultError, request: RefusedRequest = {}): void => {
     const { ownerId, use, version } = error.binding
     note({
-      ...actor,
+      ...request,
       action: 'secret.tampered',
       outcome: 'failed',
       subjectId: ownerId,
@@ -118,14 +126,14 @@ export const createRefusals = ({
 
   return {
     note,
-    noteError(error, actor) {
+    noteError(error, request) {
       if (error instanceof VaultError) {
         told.add(error)
-        noteDamage(error, actor)
+        noteDamage(error, request)
       } else if (error instanceof Problem && error.code === 'unauthorized') {
-        note({ ...actor, action: 'access.unauthorized' })
+        note({ ...request, action: 'access.unauthorized' })
       } else if (error instanceof Problem && error.code === 'forbidden') {
-        note({ ...actor, action: 'access.forbidden' })
+        note({ ...request, action: 'access.forbidden' })
       }
     },
     noteDamage(error) {

@@ -35,11 +35,12 @@ export const rotateKeys = async (args: string[]): Promise<void> => {
 
     const keyRing = await openKeyRing(db, masterKeys, clock)
     const tables = sealedTables(db)
-    const { done, damaged } = await resealAll({ keyRing, vault: createVault(keyRing) }, tables, {
+    const { done, left, damaged } = await resealAll({ keyRing, vault: createVault(keyRing) }, tables, {
       onProgress: createProgressBar(process.stderr),
     })
     const retired = await retireUnusedDataKeys(keys, tables)
     say(`Rows encrypted anew: ${done}`)
+    if (left > 0) say(`Rows in use all the time, left for the next run: ${left}`)
     if (retired.length > 0) say(`Retired data keys: ${retired.join(', ')}`)
     for (const { table, id } of damaged) say(`Does not open, left as it is: ${table} ${id}`)
 
@@ -59,7 +60,7 @@ export const rotateKeys = async (args: string[]): Promise<void> => {
         details: { table },
       })),
     ])
-    if (damaged.length > 0) process.exitCode = 1
+    if (damaged.length > 0 || left > 0) process.exitCode = 1
   } finally {
     await close()
   }

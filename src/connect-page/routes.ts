@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import fastifyView from '@fastify/view'
 import { Eta } from 'eta'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { actorOfRequest } from '../audit/note-refusals.ts'
+import { refusedRequest } from '../audit/note-refusals.ts'
 import { createReceipts } from '../connect-sessions/receipt.ts'
 import { statusOf } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
@@ -72,7 +72,7 @@ export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Prom
     pages.message(reply, { kind: 'advice', advice: texts.problem.crossSite }, 403)
 
   app.setErrorHandler(async (error, request, reply) => {
-    deps.refusals.noteError(error, actorOfRequest(request))
+    deps.refusals.noteError(error, refusedRequest(request))
     const problem = toProblem(error as Parameters<typeof toProblem>[0]) ?? new Problem('internal_error')
     if (problem.code === 'internal_error')
       request.log.error({ err: error, request_id: request.id }, 'unexpected error')

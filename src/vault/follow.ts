@@ -3,7 +3,7 @@ import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { KeyRing } from './key-ring.ts'
 import { resealAll, type SealedTable } from './reseal.ts'
-import { isDataKeyDue, makeDataKey, retireUnusedDataKeys } from './rotate-keys.ts'
+import { hasEarlierDataKey, isDataKeyDue, makeDataKey, retireUnusedDataKeys } from './rotate-keys.ts'
 import type { Vault } from './vault.ts'
 
 const FOLLOW_EVERY_MS = 30_000
@@ -40,6 +40,8 @@ export const renewDataKey = async (deps: RenewDeps): Promise<void> => {
     if (made !== undefined) logger.info({ data_key: made }, 'new data key')
   }
   await keyRing.follow()
+  // Reading every row once an hour for nothing would be a waste.
+  if (!(await hasEarlierDataKey(deps))) return
   const end = performance.now() + RESEAL_LIMIT_MS
   const { done, damaged } = await resealAll({ keyRing, vault }, tables, {
     isOver: () => performance.now() > end,

@@ -40,7 +40,13 @@ export type SealedTable = {
 }
 
 export type Progress = { table: string; done: number; total: number }
-export type Resealed = { done: number; damaged: { table: string; id: string }[] }
+export type Resealed = {
+  /** Rows that were encrypted anew. */
+  done: number
+  /** Rows that others kept locked or kept changing: for the next run. */
+  left: number
+  damaged: { table: string; id: string }[]
+}
 
 /** So few that a lookup which finds a row locked by the statement has it a few milliseconds later. */
 const ROWS_AT_ONCE = 50
@@ -58,13 +64,14 @@ export const resealAll = async (
   tables: SealedTable[],
   { onProgress, isOver }: { onProgress?: (progress: Progress) => void; isOver?: () => boolean } = {},
 ): Promise<Resealed> => {
-  const result: Resealed = { done: 0, damaged: [] }
+  const result: Resealed = { done: 0, left: 0, damaged: [] }
   for (const table of tables) {
     const total = await table.countOthers(headerOf(keyRing.current().kid))
     const damaged = new Set<string>()
     let done = 0
+    let left = 0
     for (let passNumber = 0; passNumber < MOST_PASSES; passNumber += 1) {
-      let left = 0
+      left = 0
       let after: string | undefined
       for (;;) {
         if (isOver?.()) return result
@@ -82,6 +89,9 @@ export const resealAll = async (
       if (left === 0) break
       await pause(BETWEEN_PASSES_MS)
     }
+    // Rows that others wrote under the new data key meanwhile were counted, and needed nothing.
+    if (left === 0 && done < total) onProgress?.({ table: table.name, done: total, total })
+    result.left += left
     result.damaged.push(...[...damaged].map((id) => ({ table: table.name, id })))
   }
   return result

@@ -62,6 +62,16 @@ export const isDataKeyDue = async ({ db, masterKeys, clock }: Deps, maxAgeDays: 
   return opened.every((key) => key?.masterKey === 0)
 }
 
+/** Whether something may be under another data key than the current one: one is in use, or was until a day ago. */
+export const hasEarlierDataKey = async ({ db, clock }: Pick<Deps, 'db' | 'clock'>): Promise<boolean> => {
+  const rows = await listDataKeys(db)
+  const current = currentDataKey(rows)
+  return rows.some(
+    ({ id, retired_at }) =>
+      id !== current?.id && (retired_at === null || retired_at.getTime() > clock() - DAY_MS),
+  )
+}
+
 /** Ciphertexts that the tables hold, by data key; those that are none of ours under undefined. */
 export const countByDataKey = async (tables: SealedTable[]): Promise<Map<string | undefined, number>> => {
   const counts = new Map<string | undefined, number>()

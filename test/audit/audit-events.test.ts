@@ -132,7 +132,14 @@ t.test('refused acts', async (t) => {
       )
     t.equal((await broker.get('/v1/connections', { key: null })).status, 401)
     const events = await wait('access.unauthorized', 1)
-    t.match(events, [{ outcome: 'refused', address: ADDRESS, request_id: /./, details: { count: 1 } }])
+    t.match(events, [
+      {
+        outcome: 'refused',
+        address: ADDRESS,
+        request_id: /./,
+        details: { count: 1, operation: 'GET /v1/connections' },
+      },
+    ])
     t.equal(events.length, 1)
   })
 
@@ -173,7 +180,7 @@ t.test('refused acts', async (t) => {
       subject_id: one,
       access_key_id: scanner.body.id,
       address: ADDRESS,
-      details: { use: 'access', version: 1 },
+      details: { use: 'access', version: 1, operation: 'GET /v1/connections/:id/credential' },
     })
   })
 

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { v7 as uuidv7 } from 'uuid'
@@ -13,6 +14,7 @@ import { MASTER_KEY, type Stage, setStage, startTestBroker, type TestBroker } fr
 import { createTestDatabase } from '../support/database.ts'
 import { connect, HALF_LIFE, lookUp, rowOf } from '../support/lifecycle.ts'
 
+const BETWEEN_LOOKUPS_MS = 10
 const CLI = new URL('../../src/cli.ts', import.meta.url).pathname
 const NEW_MASTER_KEY = new Uint8Array(32).fill(8)
 const base64 = (key: Uint8Array) => Buffer.from(key).toString('base64')
@@ -93,6 +95,8 @@ const keepScanning = (stage: Stage, broker: TestBroker, ids: string[]) => {
       const { status, text } = await lookUp({ broker }, id)
       lookups += 1
       if (status !== 200) failures.push(text)
+      // The command needs the processor, too.
+      await pause(BETWEEN_LOOKUPS_MS)
     }
   }
   const grow = async () => {
@@ -100,8 +104,7 @@ const keepScanning = (stage: Stage, broker: TestBroker, ids: string[]) => {
       // Past the half of their lives, with no lease left: the next lookup of each refreshes.
       stage.clock.advance(HALF_LIFE)
       const before = lookups
-      while (!stopping && lookups < before + 4 * ids.length)
-        await new Promise((resolve) => setImmediate(resolve))
+      while (!stopping && lookups < before + 4 * ids.length) await pause(BETWEEN_LOOKUPS_MS)
     }
   }
   const working = Promise.all([...ids.map(scan), grow()])
@@ -238,11 +241,15 @@ t.test('a wrong master key changes nothing and says so', async (t) => {
 
 t.test('an option that does not exist is refused', async (t) => {
   const { url } = await createTestDatabase(t)
-  for (const args of [
+  const wrong = [
     ['rotate-keys', '--FAKE'],
     ['keys', 'status', 'FAKE'],
     ['audit', 'verify', '--seal', 'FAKE'],
-  ])
-    t.equal((await run(t, url, args)).code, 1, args.join(' '))
-  t.equal((await run(t, url, ['keys'])).code, 2)
+    ['keys'],
+  ]
+  const ended = await Promise.all(wrong.map((args) => run(t, url, args)))
+  t.same(
+    ended.map(({ code }) => code),
+    [1, 1, 1, 2],
+  )
 })

@@ -63,9 +63,11 @@ const runsEverything = async (t: Test, database: OpenDatabase): Promise<void> =>
     'complete-grants': '* * * * *',
     'rotate-due': '17 * * * *',
     'delete-old': '17 * * * *',
+    'seal-audit': '* * * * *',
+    'renew-data-key': '17 * * * *',
   })
   for (const queue of Object.keys(QUEUES)) t.ok(await boss.send(queue, {}), queue)
-  await until(() => ran.length === 4)
+  await until(() => ran.length === Object.keys(QUEUES).length)
   t.same(ran.sort(), Object.values(QUEUES).sort())
   await boss.stop({ close: false, graceful: false })
   await schedule.stop()

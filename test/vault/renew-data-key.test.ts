@@ -2,7 +2,9 @@ import { sql } from 'kysely'
 import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import type { Database } from '../../src/db/database.ts'
+import { dataKeyIdAfter } from '../../src/vault/data-key.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
+import { insertNextDataKey } from '../../src/vault/queries.ts'
 import { headerOf } from '../../src/vault/reseal.ts'
 import { isDataKeyDue, makeDataKey, rewrapDataKeys } from '../../src/vault/rotate-keys.ts'
 import { createVault } from '../../src/vault/vault.ts'
@@ -124,9 +126,15 @@ t.test('of several processes that make a data key at once, one does', async (t) 
   const { db } = await createTestDatabase(t)
   const clock = createFakeClock()
   await openKeyRing(db, [MASTER_KEY], clock)
-  const keys = { db, masterKeys: [MASTER_KEY], clock }
-  const made = await Promise.all([makeDataKey(keys), makeDataKey(keys), makeDataKey(keys)])
-  t.equal(made.filter((id) => id !== undefined).length, 1)
+  const [first] = await dataKeys(db)
+  // Each saw the same newest one.
+  const make = () =>
+    insertNextDataKey(
+      db,
+      { id: dataKeyIdAfter(first!.id), wrapped_key: 'FAKE', created_at: new Date() },
+      first!.id,
+    )
+  t.same((await Promise.all([make(), make(), make()])).sort(), [false, false, true])
   t.equal((await dataKeys(db)).length, 2)
 })
 

@@ -42,7 +42,13 @@ export const findUnsealed = async (
   return rows.map(({ text, ...row }) => ({ id: row.id, text, row }))
 }
 
-/** Adds a seal and takes its events from those that wait, or does neither: another replica's seal may have come first. */
+/** Another replica sealed the same events first. */
+export class AlreadySealedError extends Error {}
+
+/**
+ * Adds a seal and takes its events from those that wait, or does neither.
+ * @throws {AlreadySealedError} when one of its events waits no longer; a unique violation when there is such a seal.
+ */
 export const insertSeal = (
   db: Database,
   { id, at, events, leases, previous }: SealContent,
@@ -68,7 +74,12 @@ export const insertSeal = (
         mac,
       })
       .execute()
-    if (ids.length > 0) await transaction.deleteFrom('audit_unsealed').where('event_id', 'in', ids).execute()
+    if (ids.length === 0) return
+    const { numDeletedRows } = await transaction
+      .deleteFrom('audit_unsealed')
+      .where('event_id', 'in', ids)
+      .executeTakeFirstOrThrow()
+    if (Number(numDeletedRows) !== ids.length) throw new AlreadySealedError()
   })
 
 /** In order. */
@@ -85,8 +96,9 @@ export const findCanonicalEvents = async (db: Database, ids: string[]): Promise<
 export const findStrayEvents = async (db: Database, limit: number): Promise<{ id: string; at: Date }[]> => {
   const { rows } = await sql<{ id: string; at: Date }>`
     select id, at from audit_events
-    where id not in (select event_id from audit_unsealed)
-      and id not in (select unnest(events) from audit_seals)
+    left join audit_unsealed on event_id = id
+    left join (select unnest(events) as sealed_id from audit_seals) as sealed on sealed_id = id
+    where event_id is null and sealed_id is null
     order by id limit ${limit}
   `.execute(db)
   return rows

@@ -3,7 +3,14 @@ import type { Database } from '../../db/database.ts'
 import { isUniqueViolation } from '../../db/sqlstate.ts'
 import type { NamedKeys } from '../../vault/named-keys.ts'
 import { toAuditEvent } from '../audit-event.ts'
-import { findNewestLeaseHour, findNewestSeal, findUnsealed, insertSeal, readDatabaseTime } from './queries.ts'
+import {
+  AlreadySealedError,
+  findNewestLeaseHour,
+  findNewestSeal,
+  findUnsealed,
+  insertSeal,
+  readDatabaseTime,
+} from './queries.ts'
 import {
   GENESIS,
   hashSeal,
@@ -55,7 +62,7 @@ export const sealAudit = async (deps: SealDeps, { now }: Options = {}): Promise<
     for (let hours = 0; hours < MOST_HOURS_PER_RUN; hours += 1) if (!(await sealLeases(deps, time))) break
   } catch (error) {
     // Another replica was first: its seal is as good.
-    if (!isUniqueViolation(error)) throw error
+    if (!isUniqueViolation(error) && !(error instanceof AlreadySealedError)) throw error
   }
 }
 
