@@ -30,6 +30,7 @@ import { deleteOld as deleteOldLeases } from './leases/delete-old.ts'
 import { createOpenedTokens } from './leases/opened-tokens.ts'
 import { createLeaseDigests } from './leases/record/digest.ts'
 import { registerLeaseRecordRoutes } from './leases/record/routes.ts'
+import { noteLeaseSlots } from './leases/record/slots.ts'
 import { registerLeaseRoutes } from './leases/routes.ts'
 import { createLeasesById } from './leases/shared-statements.ts'
 import { createAuditLog } from './log.ts'
@@ -136,6 +137,7 @@ export const createApp = async ({
     mendDue: (lanes) => mendDue({ ...lifecycle, logger }, lanes),
     rotateDue: (lanes) => rotateDue(lifecycle, lanes),
     completeDue: (lanes) => completeDue(flow, lanes),
+    noteLeaseSlots: () => noteLeaseSlots(db),
     sealAudit: () =>
       sealAudit({
         db,

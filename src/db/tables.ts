@@ -178,6 +178,17 @@ type DataKeys = {
   retired_at: Date | null
 }
 
+/** Kept by src/leases/record: which leases an access key got of an organization in ten minutes. */
+type LeaseSlots = {
+  organization: string
+  slot: Date
+  access_key_id: string
+  first_id: string
+  last_id: string
+  granted_from: Date
+  granted_to: Date
+}
+
 type SigningKeys = {
   id: string
   purpose: string
@@ -202,6 +213,7 @@ export type Tables = {
   authorization_requests: AuthorizationRequests
   connections: Connections
   leases: Leases
+  lease_slots: LeaseSlots
   audit_events: AuditEvents
   audit_unsealed: AuditUnsealed
   audit_seals: AuditSeals

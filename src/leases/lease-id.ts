@@ -14,5 +14,8 @@ const nextRandomBytes = (): Uint8Array => {
   return pool.subarray(used - ID_BYTES, used)
 }
 
+/** The time in a UUIDv7. */
+export const timeOfId = (id: string): Date => new Date(Number.parseInt(id.replace('-', '').slice(0, 12), 16))
+
 /** A UUIDv7 (RFC 9562, section 5.7). Asking for random bytes for each alone would take a tenth of a lookup. */
 export const newLeaseId = (): string => uuidv7({ rng: nextRandomBytes })
