@@ -88,6 +88,8 @@ const STATEMENTS = [
     last_seal := old_seals[array_upper(old_seals, 1)];
     return next;
   end $$`,
+  // It runs with the rights of its owner: a role that only reads must not delete by it.
+  `revoke all on function delete_audit_before(timestamptz, integer) from public`,
 
   // In which ten minutes an access key got leases of an organization, and from which to which: an index of the record that
   // background work keeps. One on the leases themselves would make every lookup dearer.
