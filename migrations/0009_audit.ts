@@ -88,9 +88,23 @@ const STATEMENTS = [
     last_seal := old_seals[array_upper(old_seals, 1)];
     return next;
   end $$`,
+  // It runs with the rights of its owner: a role that only reads must not delete by it.
+  `revoke all on function delete_audit_before(timestamptz, integer) from public`,
 
-  // The one index of the record of leases. It costs each lookup some microseconds, so there is no second one.
-  `create index leases_by_organization on leases (organization, granted_at)`,
+  // In which ten minutes an access key got leases of an organization, and from which to which: an index of the record that
+  // background work keeps. One on the leases themselves would make every lookup dearer.
+  `create table lease_slots (
+    organization text not null,
+    slot timestamptz not null,
+    access_key_id uuid not null,
+    first_id uuid not null,
+    last_id uuid not null,
+    granted_from timestamptz not null,
+    granted_to timestamptz not null,
+    primary key (organization, slot, access_key_id)
+  )`,
+  `create index lease_slots_by_access_key on lease_slots (access_key_id, slot)`,
+  `create index lease_slots_by_slot on lease_slots (slot)`,
 
   // Keys with a purpose of their own, each sealed under a data key: for receipts, seals and hashes of tokens.
   `create table signing_keys (

@@ -295,6 +295,19 @@ AS $function$
   end $function$;
 CREATE TRIGGER renew_matches_of_instance AFTER INSERT OR UPDATE OF base_url ON public.instances FOR EACH ROW EXECUTE FUNCTION renew_matches_of_instance();
 
+create table lease_slots (
+  organization text not null,
+  slot timestamp with time zone not null,
+  access_key_id uuid not null,
+  first_id uuid not null,
+  last_id uuid not null,
+  granted_from timestamp with time zone not null,
+  granted_to timestamp with time zone not null,
+  constraint lease_slots_pkey PRIMARY KEY (organization, slot, access_key_id)
+);
+CREATE INDEX lease_slots_by_access_key ON public.lease_slots USING btree (access_key_id, slot);
+CREATE INDEX lease_slots_by_slot ON public.lease_slots USING btree (slot);
+
 create table leases (
   id uuid not null,
   connection_id uuid not null,
@@ -310,7 +323,6 @@ create table leases (
   constraint leases_pkey PRIMARY KEY (id)
 );
 CREATE INDEX leases_by_connection ON public.leases USING btree (connection_id, expires_at);
-CREATE INDEX leases_by_organization ON public.leases USING btree (organization, granted_at);
 
 create table match_versions (
   scope text collate "C" not null,

@@ -41,6 +41,7 @@ import { deleteOld as deleteOldLeases } from './leases/delete-old.ts'
 import { createOpenedTokens } from './leases/opened-tokens.ts'
 import { createLeaseDigests } from './leases/record/digest.ts'
 import { registerLeaseRecordRoutes } from './leases/record/routes.ts'
+import { noteLeaseSlots } from './leases/record/slots.ts'
 import { registerLeaseRoutes } from './leases/routes.ts'
 import { createCredentialSender } from './leases/sealed-delivery.ts'
 import { createLeasesById } from './leases/shared-statements.ts'
@@ -223,6 +224,7 @@ export const createApp = async ({
     mendDue: (lanes) => mendDue(lifecycle, lanes),
     rotateDue: (lanes) => rotateDue(lifecycle, lanes),
     completeDue: (lanes) => completeDue(flow, lanes),
+    noteLeaseSlots: () => noteLeaseSlots(db),
     sealAudit: () =>
       sealAudit({
         db,

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
-import { createLogger } from '../src/log.ts'
+import { createAuditLog, createLogger } from '../src/log.ts'
 
 const logged = (write: (logger: ReturnType<typeof createLogger>) => void) => {
   const lines: string[] = []
@@ -132,4 +132,18 @@ t.test('nobody reading the log ends nothing', async (t) => {
   child.stdout.destroy()
   const [code, signal] = await once(child, 'exit')
   t.same([code, signal], [0, null])
+})
+
+t.test('lines of the audit record are there at every level but silent', async (t) => {
+  for (const [level, count] of [
+    ['trace', 1],
+    ['fatal', 1],
+    ['silent', 0],
+  ] as const) {
+    const lines: string[] = []
+    const logger = createLogger(level, { write: (line: string) => void lines.push(line) })
+    createAuditLog(logger).info({ event: { action: 'connection.created' } }, 'audit event')
+    t.equal(lines.length, count, level)
+    for (const line of lines) t.match(JSON.parse(line), { audit: true, level: 'info', msg: 'audit event' })
+  }
 })

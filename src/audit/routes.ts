@@ -6,7 +6,7 @@ import { pageQuery } from '../http/page.ts'
 import { problems } from '../http/problem-schema.ts'
 import { Organization, refTo } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import { readTimeRange, recordQuery, toTimePage } from '../http/time-page.ts'
+import { readTimeCursor, readTimeRange, recordQuery, toTimePage } from '../http/time-page.ts'
 import { AuditEvent, AuditEventPage, AuditOutcome, toAuditEvent } from './audit-event.ts'
 import { AUDIT_ACTIONS, listAuditEvents } from './queries.ts'
 
@@ -55,6 +55,7 @@ export const registerAuditRoutes = (
         action,
         outcome,
         ...readTimeRange(request.query),
+        before: readTimeCursor(request.query.cursor),
         limit: limit + 1,
       })
       return toTimePage(rows, limit, ({ at }) => at, toAuditEvent)

@@ -234,7 +234,17 @@ type DatabaseHistory = {
   went_back_at: Date
 }
 
-/** Written by triggers alone (migrations/0003_match_versions.ts). */
+/** Kept by src/leases/record: which leases an access key got of an organization in ten minutes. */
+type LeaseSlots = {
+  organization: string
+  slot: Date
+  access_key_id: string
+  first_id: string
+  last_id: string
+  granted_from: Date
+  granted_to: Date
+}
+
 type SigningKeys = {
   id: string
   purpose: string
@@ -268,6 +278,7 @@ export type Tables = {
   connections: Connections
   leases: Leases
   wrapped_leases: WrappedLeases
+  lease_slots: LeaseSlots
   audit_events: AuditEvents
   audit_unsealed: AuditUnsealed
   audit_seals: AuditSeals

@@ -14,7 +14,7 @@ export const recordQuery = {
 }
 
 /** @throws {Problem} invalid_request */
-const readTimeCursor = (cursor: string | undefined): TimeCursor | undefined => {
+export const readTimeCursor = (cursor: string | undefined): TimeCursor | undefined => {
   if (cursor === undefined) return undefined
   const [milliseconds = '', id = '', ...more] = Buffer.from(cursor, 'base64url').toString('utf8').split(' ')
   if (!MILLISECONDS.test(milliseconds) || !UUID.test(id) || more.length > 0)
@@ -22,21 +22,11 @@ const readTimeCursor = (cursor: string | undefined): TimeCursor | undefined => {
   return { at: new Date(Number(milliseconds)), id }
 }
 
-export type TimeRange = { from: Date | undefined; to: Date | undefined; before: TimeCursor | undefined }
+export type TimeRange = { from: Date | undefined; to: Date | undefined }
 
-/** @throws {Problem} invalid_request */
-export const readTimeRange = ({
-  from,
-  to,
-  cursor,
-}: {
-  from?: string
-  to?: string
-  cursor?: string
-}): TimeRange => ({
+export const readTimeRange = ({ from, to }: { from?: string; to?: string }): TimeRange => ({
   from: from === undefined ? undefined : new Date(from),
   to: to === undefined ? undefined : new Date(to),
-  before: readTimeCursor(cursor),
 })
 
 /** Takes one row more than the page holds, to know whether there is another page. */

@@ -8,6 +8,7 @@ export type Jobs = {
   rotateDue(): Promise<void>
   completeGrants(): Promise<void>
   deleteOld(): Promise<void>
+  noteLeaseSlots(): Promise<void>
   sealAudit(): Promise<void>
   renewDataKey(): Promise<void>
   /** Starts nothing more, and waits for the calls to GitLab that are under way. */
@@ -23,6 +24,7 @@ export const TIMETABLE: { queue: string; cron: string; job: Exclude<keyof Jobs, 
   { queue: 'complete-grants', cron: EVERY_MINUTE, job: 'completeGrants' },
   { queue: 'rotate-due', cron: EVERY_HOUR, job: 'rotateDue' },
   { queue: 'delete-old', cron: EVERY_HOUR, job: 'deleteOld' },
+  { queue: 'note-lease-slots', cron: EVERY_MINUTE, job: 'noteLeaseSlots' },
   { queue: 'seal-audit', cron: EVERY_MINUTE, job: 'sealAudit' },
   { queue: 'renew-data-key', cron: EVERY_HOUR, job: 'renewDataKey' },
 ]
@@ -36,6 +38,8 @@ export type JobDeps = {
   rotateDue(lanes: Lanes): Promise<void>
   /** oauth-flow/complete-due.ts */
   completeDue(lanes: Lanes): Promise<void>
+  /** leases/record/slots.ts */
+  noteLeaseSlots(): Promise<void>
   /** audit/seals/seal-audit.ts */
   sealAudit(): Promise<void>
   /** vault/follow.ts */
@@ -56,6 +60,7 @@ export const createJobs = (deps: JobDeps): Jobs => {
       for (const deleteOldRows of deps.deleteOld) deleted += await deleteOldRows(now)
       if (deleted > 0) logger.info({ deleted }, 'old rows deleted')
     },
+    noteLeaseSlots: () => deps.noteLeaseSlots(),
     sealAudit: () => deps.sealAudit(),
     renewDataKey: () => deps.renewDataKey(),
     stop: () => lanes.stop(),

@@ -2,6 +2,7 @@ import { recordAuditEvent } from '../audit/queries.ts'
 import { addSeconds } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { deleteLeasesBefore, hasLeaseBefore } from './queries.ts'
+import { deleteSlotsBefore } from './record/queries.ts'
 import { deleteWrappedLeasesBefore } from './wrapped/queries.ts'
 
 const DAY_SECONDS = 86_400
@@ -19,5 +20,6 @@ export const deleteOld = async (db: Database, retentionDays: number, now: Date):
     action: 'leases.deleted_old',
     details: { before: before.toISOString() },
   })
+  await deleteSlotsBefore(db, before)
   return wrapped + (await deleteLeasesBefore(db, before))
 }

@@ -14,6 +14,9 @@ const nextRandomBytes = (): Uint8Array => {
   return pool.subarray(used - ID_BYTES, used)
 }
 
+/** The time in a UUIDv7. */
+export const timeOfId = (id: string): Date => new Date(Number.parseInt(id.replace('-', '').slice(0, 12), 16))
+
 /**
  * A UUIDv7 (RFC 9562, section 5.7). Random bytes are drawn for many at once: drawing them one by one would take a
  * tenth of a lookup.

@@ -6,6 +6,8 @@ import t, { type Test } from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import { recordAuditEvents } from '../../src/audit/queries.ts'
 import { deleteOld } from '../../src/audit/seals/delete-old.ts'
+import { AlreadySealedError, insertSeal } from '../../src/audit/seals/queries.ts'
+import { contentOf } from '../../src/audit/seals/seal.ts'
 import { sealAudit } from '../../src/audit/seals/seal-audit.ts'
 import { verifyAudit } from '../../src/audit/seals/verify-audit.ts'
 import { systemClock } from '../../src/clock/clock.ts'
@@ -250,6 +252,36 @@ t.test('what is younger than a minute is not sealed yet', async (t) => {
   await record(1)
   await seal(MINUTE_MS / 2)
   t.same(await seals(), [])
+})
+
+t.test('no event is in two seals, whoever comes late', async (t) => {
+  const { db, record, seal, seals, verify } = await createRecord((await createTestDatabase(t)).db)
+  await record(2)
+  await seal()
+  const [first] = await seals()
+  const again = { ...contentOf(first!), id: 2, previous: first!.sha256 }
+  await t.rejects(insertSeal(db, again, { sha256: 'FAKE', mac: 'FAKE' }), AlreadySealedError)
+  t.match(await verify(), { seals: 1, events: 2, faults: [] })
+})
+
+t.test('a role that only reads deletes nothing', async (t) => {
+  const { db, record, seal } = await createRecord((await createTestDatabase(t)).db)
+  await record(1)
+  await seal()
+  const role = `reader_${uuidv7().replaceAll('-', '')}`
+  await sql`create role ${sql.ref(role)}`.execute(db)
+  await sql`grant select on all tables in schema public to ${sql.ref(role)}`.execute(db)
+  await db
+    .transaction()
+    .execute(async (transaction) => {
+      await sql`set local role ${sql.ref(role)}`.execute(transaction)
+      await t.rejects(sql`select delete_audit_before(now() - interval '2 days', 10)`.execute(transaction), {
+        message: /permission denied for function delete_audit_before/,
+      })
+    })
+    .catch(() => undefined)
+  await sql`drop owned by ${sql.ref(role)}`.execute(db)
+  await sql`drop role ${sql.ref(role)}`.execute(db)
 })
 
 t.test('replicas that seal at the same moment make one chain', async (t) => {

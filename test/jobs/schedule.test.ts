@@ -19,6 +19,7 @@ const QUEUES: Record<string, Job> = {
   'complete-grants': 'completeGrants',
   'rotate-due': 'rotateDue',
   'delete-old': 'deleteOld',
+  'note-lease-slots': 'noteLeaseSlots',
   'seal-audit': 'sealAudit',
   'renew-data-key': 'renewDataKey',
 }
@@ -32,6 +33,7 @@ const createRecord = () => {
     rotateDue: record('rotateDue'),
     completeGrants: record('completeGrants'),
     deleteOld: record('deleteOld'),
+    noteLeaseSlots: record('noteLeaseSlots'),
     sealAudit: record('sealAudit'),
     renewDataKey: record('renewDataKey'),
     stop: async () => undefined,
@@ -63,6 +65,7 @@ const runsEverything = async (t: Test, database: OpenDatabase): Promise<void> =>
     'complete-grants': '* * * * *',
     'rotate-due': '17 * * * *',
     'delete-old': '17 * * * *',
+    'note-lease-slots': '* * * * *',
     'seal-audit': '* * * * *',
     'renew-data-key': '17 * * * *',
   })

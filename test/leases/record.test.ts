@@ -1,5 +1,7 @@
 import { createLocalJWKSet, jwtVerify } from 'jose'
 import t from 'tap'
+import { deleteOld } from '../../src/leases/delete-old.ts'
+import { noteLeaseSlots } from '../../src/leases/record/slots.ts'
 import { ADMIN_KEY, type Stage, setStage, startTestBroker } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { connect, lookUp, OUT } from '../support/lifecycle.ts'
@@ -179,3 +181,37 @@ t.test('a receipt proves what was handed out', async (t) => {
     t.same(keys.body, await readKeys())
   })
 })
+
+for (const embedded of [false, true])
+  t.test(
+    `leases are found before and after they are noted, ${embedded ? 'embedded' : 'on PostgreSQL'}`,
+    async (t) => {
+      const stage = await setStage(t, { broker: { embedded } })
+      const { broker } = stage
+      const one = await connectToken(stage, { organization: 'acme' })
+      const other = await connectToken(stage, { organization: 'globex' })
+      for (const { id } of [one, other, one]) await lookUp(stage, id)
+      const read = async () => {
+        const lists = await Promise.all(
+          ['', '?organization=acme', '?organization=globex', `?connection_id=${one.id}`, '?limit=2'].map(
+            (query) => broker.get(`/v1/leases${query}`),
+          ),
+        )
+        return lists.map(({ body }) => body.items.map(({ id }: Lease) => id))
+      }
+      const before = await read()
+      t.same(
+        before.map(({ length }) => length),
+        [3, 2, 1, 2, 2],
+      )
+      const later = new Date(Date.now() + 3_600_000)
+      await noteLeaseSlots(broker.db, { now: later })
+      await noteLeaseSlots(broker.db, { now: later })
+      const slots = await broker.db.selectFrom('lease_slots').selectAll().execute()
+      t.same(new Set(slots.map(({ organization }) => organization)), new Set(['acme', 'globex']))
+      t.same(await read(), before)
+      await broker.jobs.noteLeaseSlots()
+      await deleteOld(broker.db, 1, new Date(Date.now() + 2 * 86_400_000))
+      t.same(await broker.db.selectFrom('lease_slots').selectAll().execute(), [])
+    },
+  )

@@ -43,7 +43,12 @@ export const findUnsealed = async (
 }
 
 /** Another replica sealed the same events first. */
-export class AlreadySealedError extends Error {}
+export class AlreadySealedError extends Error {
+  constructor() {
+    super('The events of a seal are in another one already')
+    this.name = 'AlreadySealedError'
+  }
+}
 
 /**
  * Adds a seal and takes its events from those that wait, or does neither.

@@ -1,23 +1,31 @@
 import { sql } from 'kysely'
 import type { Database } from '../../db/database.ts'
 import type { LeaseTableRow } from '../../db/tables.ts'
-import type { TimeRange } from '../../http/time-page.ts'
 import { firstIdAt } from '../queries.ts'
 
 /** The record of who got which token: what an auditor reads of the leases. */
 
-export type LeaseFilter = TimeRange & {
+export type LeaseFilter = {
   /** undefined = of all. */
   organizations: string[] | undefined
   connectionId: string | undefined
   accessKeyId: string | undefined
+  /** From this time on, to before that. */
+  from: Date | undefined
+  to: Date | undefined
+  /** The id at which the page before ended. */
+  before: string | undefined
   limit: number
 }
 
-const conditionsOf = ({ connectionId, accessKeyId, from, to, before }: LeaseFilter) =>
+const anyOf = (organizations: string[] | undefined) =>
+  organizations === undefined ? [] : [sql`organization = any (${organizations}::text[])`]
+
+const conditionsOf = ({ organizations, connectionId, accessKeyId, from, to, before }: LeaseFilter) =>
   sql.join(
     [
       sql`true`,
+      ...anyOf(organizations),
       ...(connectionId === undefined ? [] : [sql`connection_id = ${connectionId}::uuid`]),
       ...(accessKeyId === undefined ? [] : [sql`access_key_id = ${accessKeyId}::uuid`]),
       // A lease does not end before it was given: this lets the index of a connection leave out the older ones.
@@ -25,41 +33,61 @@ const conditionsOf = ({ connectionId, accessKeyId, from, to, before }: LeaseFilt
         ? []
         : [sql`granted_at >= ${from}::timestamptz and expires_at >= ${from}::timestamptz`]),
       ...(to === undefined ? [] : [sql`granted_at < ${to}::timestamptz`]),
-      ...(before === undefined
-        ? []
-        : [sql`(granted_at, id) < (${before.at}::timestamptz, ${before.id}::uuid)`]),
+      ...(before === undefined ? [] : [sql`id < ${before}::uuid`]),
     ],
     sql` and `,
   )
 
-/** Each organization that has leases, by one probe of the index for each: there is no other list of them. */
-const EVERY_ORGANIZATION = sql`(
-  with recursive next as (
-    select min(organization) as organization from leases
-    union all
-    select (select min(organization) from leases where leases.organization > next.organization)
-    from next where next.organization is not null
+const slotConditionsOf = ({ organizations, accessKeyId, from, to, before }: LeaseFilter) =>
+  sql.join(
+    [
+      sql`true`,
+      ...anyOf(organizations),
+      ...(accessKeyId === undefined ? [] : [sql`access_key_id = ${accessKeyId}::uuid`]),
+      ...(from === undefined ? [] : [sql`granted_to >= ${from}::timestamptz`]),
+      ...(to === undefined ? [] : [sql`granted_from < ${to}::timestamptz`]),
+      ...(before === undefined ? [] : [sql`first_id < ${before}::uuid`]),
+    ],
+    sql` and `,
   )
-  select organization from next where organization is not null
+
+/** The least and the greatest of ids: PostgreSQL has min and max of uuid from 18 on. */
+const least = (id: string) => sql`(array_agg(${sql.ref(id)} order by ${sql.ref(id)}))[1]`
+const greatest = (id: string) => sql`(array_agg(${sql.ref(id)} order by ${sql.ref(id)} desc))[1]`
+
+/** The smallest UUIDv7 of the end of the newest slot: behind it are the leases that no slot has yet. */
+const END_OF_SLOTS = sql`coalesce(
+  (select rpad(lpad(to_hex((extract(epoch from max(slot) + interval '10 minutes') * 1000)::bigint), 12, '0'), 32, '0')::uuid
+    from lease_slots),
+  '00000000-0000-0000-0000-000000000000'::uuid
 )`
 
+/** The slot at the end of the page before, and that at the end of the time asked for, may have nothing that fits. */
+const SLOTS_AT_EDGES = 2
+
 /**
- * The newest first. Each organization is read by the one index that the record has, and then the newest of all are taken:
- * every further index would make every lookup dearer.
+ * The newest first. Those of a connection are read by its index. All others by the slots: each that fits has a lease that
+ * fits, so as many slots as the page has rows are enough.
  */
 export const listLeasesQuery = (filter: LeaseFilter) => {
-  const { organizations, limit } = filter
-  const asked =
-    organizations === undefined
-      ? EVERY_ORGANIZATION
-      : sql`(select unnest(${organizations}::text[]) as organization)`
+  const { connectionId, limit } = filter
+  const page = sql`select * from leases where ${conditionsOf(filter)}`
+  if (connectionId !== undefined) return sql<LeaseTableRow>`${page} order by id desc limit ${limit}`
   return sql<LeaseTableRow>`
-    select lease.* from ${asked} as asked
+    with slots as (
+      select ${least('first_id')} as first_id, ${greatest('last_id')} as last_id
+      from lease_slots where ${slotConditionsOf(filter)}
+      group by slot order by slot desc limit ${limit + SLOTS_AT_EDGES}
+    ), ranges as (
+      select first_id, last_id from slots
+      union all
+      select ${END_OF_SLOTS}, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid
+    )
+    select lease.* from ranges
     cross join lateral (
-      select * from leases where leases.organization = asked.organization and ${conditionsOf(filter)}
-      order by granted_at desc, id desc limit ${limit}
+      ${page} and id >= ranges.first_id and id <= ranges.last_id order by id desc limit ${limit}
     ) as lease
-    order by lease.granted_at desc, lease.id desc limit ${limit}`
+    order by id desc limit ${limit}`
 }
 
 export const listLeases = async (db: Database, filter: LeaseFilter): Promise<LeaseTableRow[]> =>
@@ -68,12 +96,34 @@ export const listLeases = async (db: Database, filter: LeaseFilter): Promise<Lea
 export const findLeaseRecord = (db: Database, id: string): Promise<LeaseTableRow | undefined> =>
   db.selectFrom('leases').selectAll().where('id', '=', id).executeTakeFirst()
 
-export const findOldestLeaseId = async (db: Database): Promise<string | undefined> =>
-  (await db.selectFrom('leases').select('id').orderBy('id').limit(1).executeTakeFirst())?.id
+/** From a time on, by the time in the ids; from the beginning when there is none. */
+export const findOldestLeaseId = async (db: Database, from?: Date): Promise<string | undefined> => {
+  const query = db.selectFrom('leases').select('id').orderBy('id').limit(1)
+  return (await (from ? query.where('id', '>=', firstIdAt(from)) : query).executeTakeFirst())?.id
+}
 
-/** What never changes of a lease: not when it ends, was released or rejected. */
+export const findNewestSlot = async (db: Database): Promise<Date | undefined> =>
+  (await db.selectFrom('lease_slots').select('slot').orderBy('slot', 'desc').limit(1).executeTakeFirst())
+    ?.slot
+
+/** Notes which leases there are of a slot. Twice is as good as once. */
+export const insertSlot = async (db: Database, slot: Date, end: Date): Promise<void> => {
+  await sql`
+    insert into lease_slots
+    select organization, ${slot}::timestamptz, access_key_id, ${least('id')}, ${greatest('id')}, min(granted_at), max(granted_at)
+    from leases where id >= ${firstIdAt(slot)}::uuid and id < ${firstIdAt(end)}::uuid
+    group by organization, access_key_id
+    on conflict do nothing
+  `.execute(db)
+}
+
+export const deleteSlotsBefore = async (db: Database, time: Date): Promise<void> => {
+  await db.deleteFrom('lease_slots').where('slot', '<', time).execute()
+}
+
+/** What never changes of a lease once its handle, if it has one, is too old to open: not when it ends, was released or rejected. */
 const CANONICAL = sql`jsonb_build_array(
-  id, connection_id, organization, token_version, access_key_id, purpose,
+  id, connection_id, organization, token_version, access_key_id, subject, purpose,
   to_char(granted_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
 )::text`
 

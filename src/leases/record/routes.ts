@@ -1,11 +1,11 @@
 import { Type } from 'typebox'
 import { type Authenticator, principalOf } from '../../callers/authenticator.ts'
 import { organizationsOf, requireOrganization } from '../../callers/principal.ts'
-import { pageQuery } from '../../http/page.ts'
+import { pageQuery, readCursor, toPage } from '../../http/page.ts'
 import { problems, publicProblems } from '../../http/problem-schema.ts'
 import { IdParams, Organization, refTo } from '../../http/schemas.ts'
 import type { App } from '../../http/server.ts'
-import { readTimeRange, recordQuery, toTimePage } from '../../http/time-page.ts'
+import { readTimeRange, recordQuery } from '../../http/time-page.ts'
 import { Lease, LeasePage, LeaseReceipt, toLease } from './lease.ts'
 import { listLeases } from './queries.ts'
 import { type ReceiptDeps, signReceipt } from './receipt.ts'
@@ -75,9 +75,10 @@ export const registerLeaseRecordRoutes = (
       connectionId: connection_id,
       accessKeyId: access_key_id,
       ...readTimeRange(request.query),
+      before: readCursor(request.query.cursor),
       limit: limit + 1,
     })
-    return toTimePage(rows, limit, ({ granted_at }) => granted_at, toLease)
+    return toPage(rows, limit, toLease)
   })
 
   app.get(
