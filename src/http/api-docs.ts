@@ -73,14 +73,12 @@ export const registerApiDocs = async (app: App, publicUrl: string): Promise<void
           name: 'Credentials',
           description: 'Scanners ask for a token that works until the scan ends.',
         },
-        { name: 'Browser', description: 'Pages and redirects, for people and not for programs.' },
-        { name: 'Service', description: 'Health, and this description.' },
         {
           name: 'Audit',
           description: 'Who did what, and which token was handed out to whom; nothing of it can be changed.',
         },
-        { name: 'Browser', description: 'Pages and redirects; for people, not for programs.' },
-        { name: 'Service', description: 'Health and this description.' },
+        { name: 'Browser', description: 'Pages and redirects, for people and not for programs.' },
+        { name: 'Service', description: 'Health, and this description.' },
       ],
       components: {
         securitySchemes: {
