@@ -74,9 +74,12 @@ const start = async (): Promise<void> => {
   const broker: OpenedBroker = await openBroker(config, logger)
   closeAll = () => broker.close()
 
+  let isReady = false
   shutDown = async (signal) => {
     const { shutdownDelaySeconds: delaySeconds } = config
     logger.info({ signal, delay_seconds: delaySeconds }, 'shutting down')
+    // Nothing was served yet, opening an embedded database cannot be hurried, and one that is broken off is not begun.
+    if (!isReady && broker.database.kind === 'embedded') process.exit(0)
     const limitMs = delaySeconds * 1000 + SHUTDOWN_LIMIT_MS
     setTimeout(() => fail('Shutdown took too long.'), limitMs).unref()
     await broker.close({ delaySeconds })
@@ -89,6 +92,7 @@ const start = async (): Promise<void> => {
     if (stopSignal === undefined) await broker.close().catch(() => undefined)
     throw error
   })
+  isReady = true
   logger.info(about, 'listening')
   if (newAdminKey) {
     logger.flush()

@@ -126,6 +126,14 @@ t.test('SIGTERM is heard long before the process serves, and ends it well at any
   const opening = start()
   await opening.said(/Server listening at/)
   t.match(await opening.stop(), { code: 0, errors: '' })
+
+  const env = { DATA_DIR: t.testdir({}), PORT: String(await freePort()) }
+  const embedded = startMain(t, env)
+  await embedded.said(/Server listening at/)
+  t.match(await embedded.stop(), { code: 0, errors: '' })
+  const again = startMain(t, env)
+  await again.listening()
+  t.match(await again.stop(), { code: 0, errors: '' }, 'and the next start finds nothing half done')
 })
 
 t.test(
