@@ -144,6 +144,7 @@ export const LIES = {
   dates_as_numbers: lying(DATE, () => 99_999_999_999_999),
   dates_far: lying(DATE, () => '+275760-09-13T00:00:00.000Z'),
   dates_impossible: lying(DATE, () => '2026-13-45'),
+  dates_of_no_calendar: lying(DATE, () => '2026-02-30'),
   dates_as_objects: lying(DATE, () => ({})),
 } satisfies Record<string, (answer: unknown) => Lie>
 

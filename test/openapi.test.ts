@@ -16,7 +16,12 @@ type Property = { examples?: unknown[]; enum?: unknown[]; default?: unknown }
 type Content = {
   example?: unknown
   examples?: Record<string, { value: Problem }>
-  schema: { $ref?: string; required?: string[]; properties?: Record<string, Property> }
+  schema: {
+    $ref?: string
+    anyOf?: { $ref?: string }[]
+    required?: string[]
+    properties?: Record<string, Property>
+  }
 }
 type Operation = {
   operationId?: string
@@ -174,8 +179,10 @@ t.test('every answer has a schema with a name, and every id an example', async (
       t.ok(description && description !== 'Default Response', `${name}: what ${status} means`)
       const json = content?.['application/json']
       if (!json) continue
-      const [, schema = ''] = /^#\/components\/schemas\/(\w+)$/.exec(json.schema.$ref ?? '') ?? []
-      t.ok(schemas[schema], `${name}: ${status} is ${schema}`)
+      for (const { $ref = '' } of json.schema.anyOf ?? [json.schema]) {
+        const [, schema = ''] = /^#\/components\/schemas\/(\w+)$/.exec($ref) ?? []
+        t.ok(schemas[schema], `${name}: ${status} is ${schema}`)
+      }
     }
     for (const parameter of operation.parameters ?? [])
       if (parameter.name === 'id')

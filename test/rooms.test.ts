@@ -14,10 +14,8 @@ const LEAST_WRITES = 25
 
 /** Functions that are still longer than 80 lines, and how long they may be at the most. None joins them. */
 const STILL_TOO_LONG: Record<string, number> = {
-  'src/app.ts createApp': 147,
   'src/config/config.ts readConfig': 104,
   'src/db/pool.ts createPool': 103,
-  'src/http/api-docs.ts registerApiDocs': 81,
   'src/token-lifecycle/spool.ts createSpool': 109,
   'src/token-lifecycle/token-saver.ts createTokenSaver': 135,
   'simulator/access-token-store.ts createAccessTokenStore': 91,
@@ -163,7 +161,7 @@ const FAULTS_IN_SOURCE: [rule: string, path: string, text: string][] = [
     IN_LOOKUP,
     `export const text = 'delete from "oauth_apps" where true'`,
   ],
-  [`${ONE_WRITER}: $ by no room that is named`, IN_LOOKUP, `export const text = (a) => \`truncate \${a}\``],
+  [`${ONE_WRITER}: $ by vault`, IN_LOOKUP, `export const text = (a) => \`truncate \${a}\``],
   [
     `${ONE_WRITER}: ? by no room that is named`,
     IN_LOOKUP,

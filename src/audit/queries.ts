@@ -1,7 +1,7 @@
 import { type OperationNodeSource, sql } from 'kysely'
 import { v7 as uuidv7 } from 'uuid'
 import type { Database } from '../db/database.ts'
-import type { AuditOutcome } from '../db/tables.ts'
+import type { AuditOutcome } from '../db/record-tables.ts'
 import type { TimeCursor } from '../http/time-page.ts'
 
 export const AUDIT_ACTIONS = [

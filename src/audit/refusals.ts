@@ -3,14 +3,8 @@ import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { Problem } from '../errors/problem.ts'
 import { VaultError } from '../vault/vault.ts'
-import { type AuditActor, type AuditEvent, recordAuditEvents } from './queries.ts'
-
-/** Who was refused: of the same action, address, key and subject there is one event a minute. */
-export type Refusal = Pick<AuditEvent, 'action' | 'subjectId' | 'outcome' | 'details'> &
-  AuditActor & {
-    /** What was asked for: method and pattern of the route, without anything of the request. */
-    operation?: string | undefined
-  }
+import { type AuditEvent, recordAuditEvents } from './queries.ts'
+import { createWindows, type Refusal } from './refusal-windows.ts'
 
 /** Who sends a request, and what it asks for. */
 export type RefusedRequest = Pick<Refusal, 'accessKeyId' | 'requestId' | 'address' | 'operation'>
@@ -26,12 +20,6 @@ export type Refusals = {
   close(): Promise<void>
 }
 
-const WINDOW_MS = 60_000
-/** More addresses than this in one minute are counted together: a flood from everywhere fills no table. */
-const MOST_WINDOWS = 200
-
-type Window = { refusal: Refusal; count: number; since: number }
-
 /**
  * Records refused acts without letting anybody flood the record: the first is written at once, those that follow within
  * a minute are counted, and written as one event when the minute is over.
@@ -45,7 +33,6 @@ export const createRefusals = ({
   clock: Clock
   logger: Logger
 }): Refusals => {
-  const windows = new Map<string, Window>()
   /** Damage that the error of a request has told already, with more facts. */
   const told = new WeakSet<VaultError>()
   const writing = new Set<Promise<void>>()
@@ -62,56 +49,8 @@ export const createRefusals = ({
     writing.add(written)
   }
 
-  const openWindow = (refusal: Refusal): Window => {
-    const { action, address, accessKeyId, subjectId, details } = refusal
-    const key = JSON.stringify([action, address, accessKeyId, subjectId, details])
-    const known = windows.get(key)
-    if (known) return known
-    if (windows.size >= MOST_WINDOWS) {
-      const rest = { action, details: { addresses: 'many' } }
-      const restKey = JSON.stringify(rest)
-      const window = windows.get(restKey) ?? { refusal: rest, count: 0, since: 0 }
-      windows.set(restKey, window)
-      return window
-    }
-    const window = { refusal, count: 0, since: 0 }
-    windows.set(key, window)
-    return window
-  }
-
-  const note = (refusal: Refusal): void => {
-    const window = openWindow(refusal)
-    const now = performance.now()
-    if (window.since === 0) {
-      window.since = now
-      write([{ refusal: window.refusal, count: 1 }])
-    } else {
-      // The newest request is the one that the event names.
-      const { requestId, operation } = refusal
-      window.refusal = { ...window.refusal, requestId, operation }
-      window.count += 1
-    }
-  }
-
-  /** @param isOver which windows have ended. */
-  const settle = (isOver: (window: Window) => boolean): void => {
-    const counted: Window[] = []
-    for (const [key, window] of windows) {
-      if (!isOver(window)) continue
-      if (window.count > 0) counted.push({ ...window })
-      // Counted ones go on: what follows within the next minute joins them.
-      if (window.count === 0) windows.delete(key)
-      window.count = 0
-      window.since = performance.now()
-    }
-    if (counted.length > 0) write(counted)
-  }
-
-  const timer = setInterval(() => {
-    const now = performance.now()
-    settle(({ since }) => now - since >= WINDOW_MS)
-  }, WINDOW_MS / 6)
-  timer.unref()
+  const windows = createWindows(write)
+  const { note } = windows
 
   const noteDamage = (error: VaultError, request: RefusedRequest = {}): void => {
     const { ownerId, use, version } = error.binding
@@ -143,8 +82,7 @@ export const createRefusals = ({
       })
     },
     async close() {
-      clearInterval(timer)
-      settle(() => true)
+      windows.close()
       await Promise.all(writing)
     },
   }

@@ -67,6 +67,22 @@ const requireFit = (principal: Principal, role: Role, now: Date): void => {
   }
 }
 
+const askInTurn = async (ways: WayToIdentify[], credential: string): Promise<Principal | undefined> => {
+  for (const way of ways) {
+    const principal = await way.identify(credential)
+    if (principal) return principal
+  }
+  return undefined
+}
+
+const recallFrom = (ways: WayToIdentify[], credential: string): Principal | undefined => {
+  for (const way of ways) {
+    const principal = way.remembered(credential)
+    if (principal) return principal
+  }
+  return undefined
+}
+
 /** @param ways are asked in order; the first that knows the credential counts. */
 export const createAuthenticator = ({
   clock,
@@ -75,21 +91,7 @@ export const createAuthenticator = ({
   clock: Clock
   ways: WayToIdentify[]
 }): Authenticator => {
-  const ask = async (credential: string): Promise<Principal | undefined> => {
-    for (const way of ways) {
-      const principal = await way.identify(credential)
-      if (principal) return principal
-    }
-    return undefined
-  }
-
-  const recall = (credential: string): Principal | undefined => {
-    for (const way of ways) {
-      const principal = way.remembered(credential)
-      if (principal) return principal
-    }
-    return undefined
-  }
+  const ask = (credential: string) => askInTurn(ways, credential)
 
   const requireCaller = async (request: FastifyRequest, role: Role): Promise<Principal> => {
     const credential = presentedCredential(request)
@@ -122,7 +124,7 @@ export const createAuthenticator = ({
       const askForRole = requireCredentialTaker(role)
       return (request, _reply, done) => {
         const credential = presentedCredential(request)
-        const principal = credential === undefined ? undefined : recall(credential)
+        const principal = credential === undefined ? undefined : recallFrom(ways, credential)
         if (
           principal &&
           hasRole(principal, role) &&

@@ -1,4 +1,5 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
+import type { AuditEvents, AuditSeals, AuditUnsealed, LeaseSlots } from './record-tables.ts'
 
 export type Role = 'admin' | 'manager' | 'scanner'
 export type Method = 'oauth' | 'token'
@@ -10,7 +11,6 @@ export type TokenKind =
 export type ConnectionStatus = 'active' | 'needs_reauthorization' | 'revoked' | 'expired'
 export type IssuerMode = 'enforce' | 'audit_only'
 export type StoredIssuerRule = { access_key_id: string; claims: Record<string, string | string[]> }
-export type AuditOutcome = 'success' | 'refused' | 'failed'
 export type AttemptKind = 'refresh' | 'rotate' | 'disconnect'
 
 type Instances = {
@@ -172,47 +172,6 @@ type WrappedLeases = {
   opened_at: Date | null
 }
 
-type AuditEvents = {
-  id: string
-  at: Date
-  access_key_id: string | null
-  organization: string | null
-  action: string
-  subject_id: string | null
-  request_id: string | null
-  details: string
-  /** From where it came: the address of the client. */
-  address: string | null
-  outcome: Generated<AuditOutcome>
-  /** HMAC-SHA-256 of the token that the act concerns (vault/named-keys.ts), in hex. */
-  token_hash: string | null
-}
-
-/** Filled by a trigger; src/audit/seals empties it. */
-type AuditUnsealed = {
-  event_id: string
-  queued_at: Generated<Date>
-}
-
-type AuditSeals = {
-  id: string
-  at: Date
-  first_event: string | null
-  last_event: string | null
-  event_count: number
-  events: string[]
-  /** SHA-256 of each event, in the order of `events`, in hex. */
-  event_hashes: string[]
-  /** The beginning of the hour whose leases it covers. */
-  lease_hour: Date | null
-  lease_count: string | null
-  lease_sha256: string | null
-  previous_sha256: string
-  sha256: string
-  /** HMAC-SHA-256 of sha256, in hex. */
-  mac: string
-}
-
 type DataKeys = {
   id: string
   /** The data key, wrapped by the master key: JWE with alg A256GCMKW. */
@@ -232,17 +191,6 @@ type Heartbeats = {
 type DatabaseHistory = {
   id: number
   went_back_at: Date
-}
-
-/** Kept by src/leases/record: which leases an access key got of an organization in ten minutes. */
-type LeaseSlots = {
-  organization: string
-  slot: Date
-  access_key_id: string
-  first_id: string
-  last_id: string
-  granted_from: Date
-  granted_to: Date
 }
 
 type SigningKeys = {

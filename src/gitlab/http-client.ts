@@ -69,7 +69,7 @@ const ISSUING_TIMEOUT_MS = 150_000
 const IDLE_SOCKET_MS = 60_000
 /** An hour: who asks for more made a mistake, or means harm. */
 const LONGEST_RETRY_SECONDS = 3_600
-const MAX_ANSWER_BYTES = 1_048_576
+export const MAX_ANSWER_BYTES = 1_048_576
 const USER_AGENT = 'gitlab-token-broker'
 
 /** The base URL may not be called at all: plain http to a public host would show the token to the network. */
@@ -163,9 +163,10 @@ const toAnswer = (response: IncomingMessage, text: string): GitLabAnswer => ({
   headers: response.headers,
 })
 
-const parseJson = (text: string): unknown => {
+/** Of any content type; what is no JSON is undefined. Proxies and plugins put a byte order mark before it. */
+export const parseJson = (text: string): unknown => {
   try {
-    return JSON.parse(text)
+    return JSON.parse(text.replace(/^\uFEFF/, ''))
   } catch {
     return undefined
   }

@@ -33,8 +33,9 @@ export const readLifetime = (value: unknown): number | null => {
 export const readEndDate = (value: unknown): Date | null => {
   const [, date] =
     typeof value === 'string' ? (/^\s*(\d{4}-\d{2}-\d{2})(?:[T ].*)?\s*$/.exec(value) ?? []) : []
-  const end = date === undefined ? Number.NaN : Date.parse(`${date}T00:00:00Z`)
-  return Number.isNaN(end) ? null : new Date(end)
+  const end = new Date(`${date}T00:00:00Z`)
+  // 30 February is no date, and V8 reads it as 2 March.
+  return Number.isNaN(end.getTime()) || end.toISOString().slice(0, 10) !== date ? null : end
 }
 
 /** Scopes as a list, or separated by blanks (RFC 6749, section 3.3). What is no scope is left out. */

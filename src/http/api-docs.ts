@@ -36,6 +36,40 @@ const CONTENT_SECURITY_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ')
 
+/** In the order in which a newcomer needs them. */
+const TAGS = [
+  {
+    name: 'Instances',
+    description:
+      'Start here. GitLab servers, and how far the service trusts each. gitlab.com is there from the start.',
+  },
+  {
+    name: 'OAuth apps',
+    description:
+      'Second step. Applications that you registered at GitLab, and through which people authorize. Without one, people connect with a token.',
+  },
+  {
+    name: 'Access keys',
+    description:
+      'Third step. Each of your programs presents an access key, with no more rights than the program needs.',
+  },
+  {
+    name: 'Connections',
+    description:
+      'GitLab accounts that people connected, and links with which people connect them. People use the page at /connect.',
+  },
+  {
+    name: 'Credentials',
+    description: 'Scanners ask for a token that works until the scan ends.',
+  },
+  {
+    name: 'Audit',
+    description: 'Who did what, and which token was handed out to whom; nothing of it can be changed.',
+  },
+  { name: 'Browser', description: 'Pages and redirects, for people and not for programs.' },
+  { name: 'Service', description: 'Health, and this description.' },
+]
+
 /** Must be registered before the routes that it describes. */
 export const registerApiDocs = async (app: App, publicUrl: string): Promise<void> => {
   await app.register(swagger, {
@@ -48,38 +82,7 @@ export const registerApiDocs = async (app: App, publicUrl: string): Promise<void
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
       servers: [{ url: new URL(publicUrl).pathname }],
-      tags: [
-        {
-          name: 'Instances',
-          description:
-            'Start here. GitLab servers, and how far the service trusts each. gitlab.com is there from the start.',
-        },
-        {
-          name: 'OAuth apps',
-          description:
-            'Second step. Applications that you registered at GitLab, and through which people authorize. Without one, people connect with a token.',
-        },
-        {
-          name: 'Access keys',
-          description:
-            'Third step. Each of your programs presents an access key, with no more rights than the program needs.',
-        },
-        {
-          name: 'Connections',
-          description:
-            'GitLab accounts that people connected, and links with which people connect them. People use the page at /connect.',
-        },
-        {
-          name: 'Credentials',
-          description: 'Scanners ask for a token that works until the scan ends.',
-        },
-        {
-          name: 'Audit',
-          description: 'Who did what, and which token was handed out to whom; nothing of it can be changed.',
-        },
-        { name: 'Browser', description: 'Pages and redirects, for people and not for programs.' },
-        { name: 'Service', description: 'Health, and this description.' },
-      ],
+      tags: TAGS,
       components: {
         securitySchemes: {
           access_key: {

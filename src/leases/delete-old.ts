@@ -1,8 +1,7 @@
 import { recordAuditEvent } from '../audit/queries.ts'
 import { addSeconds } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
-import { deleteLeasesBefore, hasLeaseBefore } from './queries.ts'
-import { deleteSlotsBefore } from './record/queries.ts'
+import { deleteLeasesBefore, deleteSlotsBefore, hasLeaseBefore } from './record/queries.ts'
 import { deleteWrappedLeasesBefore } from './wrapped/queries.ts'
 
 const DAY_SECONDS = 86_400

@@ -14,6 +14,12 @@ const nextRandomBytes = (): Uint8Array => {
   return pool.subarray(used - ID_BYTES, used)
 }
 
+/** The smallest UUIDv7 of a time. */
+export const firstIdAt = (time: Date): string => {
+  const hex = time.getTime().toString(16).padStart(12, '0')
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`
+}
+
 /** The time in a UUIDv7. */
 export const timeOfId = (id: string): Date => new Date(Number.parseInt(id.replace('-', '').slice(0, 12), 16))
 

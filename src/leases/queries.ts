@@ -266,39 +266,3 @@ export const markLeaseRejected = async (db: Database, id: string, now: Date): Pr
     .where('id', '=', id)
     .execute()
 }
-
-/** The smallest UUIDv7 of a time. */
-export const firstIdAt = (time: Date): string => {
-  const hex = time.getTime().toString(16).padStart(12, '0')
-  return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`
-}
-
-export const hasLeaseBefore = async (db: Database, time: Date): Promise<boolean> =>
-  (await db
-    .selectFrom('leases')
-    .select('id')
-    .where('id', '<', firstIdAt(time))
-    .limit(1)
-    .executeTakeFirst()) !== undefined
-
-/** One statement stays far below the time limit, however many leases are old. */
-const LEASES_AT_ONCE = 10_000
-
-/** Ids begin with the time of the lease (UUIDv7): the primary key finds the old ones. @returns how many rows went. */
-export const deleteLeasesBefore = async (db: Database, time: Date): Promise<number> => {
-  const oldest = db
-    .selectFrom('leases')
-    .select('id')
-    .where('id', '<', firstIdAt(time))
-    .orderBy('id')
-    .limit(LEASES_AT_ONCE)
-  let total = 0
-  for (;;) {
-    const { numDeletedRows } = await db
-      .deleteFrom('leases')
-      .where('id', 'in', oldest)
-      .executeTakeFirstOrThrow()
-    total += Number(numDeletedRows)
-    if (numDeletedRows < LEASES_AT_ONCE) return total
-  }
-}

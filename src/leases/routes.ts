@@ -45,7 +45,7 @@ const open = {
   params: leaseParams,
   body: Type.Object(
     { handle: Type.String({ minLength: 1, maxLength: 200, examples: ['the-handle'] }) },
-    { additionalProperties: false },
+    { additionalProperties: false, examples: [{ handle: 'the-handle' }] },
   ),
   response: {
     200: CredentialRef,

@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import { Problem } from '../errors/problem.ts'
 import { toProblem } from '../http/errors.ts'
 import { publicProblems } from '../http/problem-schema.ts'
-import { Id, Organization } from '../http/schemas.ts'
+import { Id, Organization, refTo } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import { Url } from './routes.ts'
 import {
@@ -67,7 +67,7 @@ const Issued = Type.Object(
     scope: Type.String(),
     lease_id: Id('Of the lease. Release it when done, with the JWT as the bearer.'),
   },
-  { description: 'RFC 8693, section 2.2.1.' },
+  { $id: 'TokenExchange', description: 'RFC 8693, section 2.2.1.' },
 )
 
 const Refused = Type.Object(
@@ -79,7 +79,7 @@ const Refused = Type.Object(
     ),
     request_id: Type.String({ description: 'Find it in the log of the service.' }),
   },
-  { description: 'The error, as OAuth has it.' },
+  { $id: 'OAuthError', description: 'The error, as OAuth has it.' },
 )
 
 const exchange = {
@@ -91,8 +91,23 @@ const exchange = {
     'OAuth 2.0 token exchange (RFC 8693) with a resource (RFC 8707): the standard form of a lookup by URL, for programs that know OAuth and not this API. The subject token is the JWT of a trusted issuer, and takes the place of an access key. Errors are those of OAuth.',
   consumes: [FORM],
   body: Form,
-  response: { 200: Issued, ...Object.fromEntries(ANSWERED_STATUSES.map((status) => [status, Refused])) },
+  response: {
+    200: refTo(Issued),
+    ...Object.fromEntries(ANSWERED_STATUSES.map((status) => [status, refTo(Refused)])),
+  },
 }
+
+const Metadata = Type.Object(
+  {
+    issuer: Type.String(),
+    token_endpoint: Type.String(),
+    grant_types_supported: Type.Array(Type.String()),
+    response_types_supported: Type.Array(Type.String()),
+    token_endpoint_auth_methods_supported: Type.Array(Type.String()),
+    service_documentation: Type.String(),
+  },
+  { $id: 'AuthorizationServerMetadata', description: 'RFC 8414, section 2.' },
+)
 
 const metadata = {
   operationId: 'getAuthorizationServerMetadata',
@@ -101,14 +116,7 @@ const metadata = {
   summary: 'Where tokens are exchanged',
   description: 'OAuth 2.0 authorization server metadata (RFC 8414).',
   response: {
-    200: Type.Object({
-      issuer: Type.String(),
-      token_endpoint: Type.String(),
-      grant_types_supported: Type.Array(Type.String()),
-      response_types_supported: Type.Array(Type.String()),
-      token_endpoint_auth_methods_supported: Type.Array(Type.String()),
-      service_documentation: Type.String(),
-    }),
+    200: refTo(Metadata),
     ...publicProblems(),
   },
 }
@@ -151,6 +159,7 @@ const requireForm: preValidationHookHandler = ({ body }, _reply, done) => {
 export const registerTokenExchange = async (scope: App, deps: ExchangeDeps): Promise<void> => {
   if (!scope.hasContentTypeParser(FORM)) await scope.register(formbody)
   scope.removeContentTypeParser(['application/json', 'text/plain'])
+  for (const schema of [Issued, Refused]) scope.addSchema(schema)
   scope.setErrorHandler(answerOAuthError)
   scope.post('/v1/token', { schema: exchange, preValidation: requireForm }, async (request, reply) => {
     const answer = await exchangeToken(deps, request.body)
@@ -159,6 +168,7 @@ export const registerTokenExchange = async (scope: App, deps: ExchangeDeps): Pro
 }
 
 export const registerOAuthMetadata = (app: App, { publicUrl }: { publicUrl: string }): void => {
+  app.addSchema(Metadata)
   const document = {
     issuer: publicUrl,
     token_endpoint: `${publicUrl}/v1/token`,

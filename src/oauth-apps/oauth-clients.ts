@@ -8,7 +8,7 @@ import Fastify, {
 } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
-import { isSchemeAllowed, readRetryAfter } from '../gitlab/http-client.ts'
+import { isSchemeAllowed, MAX_ANSWER_BYTES, readRetryAfter } from '../gitlab/http-client.ts'
 import { classifyTransportError } from '../gitlab/transport-failure.ts'
 import { cookieName } from '../http/cookie-name.ts'
 import type { InstanceClients } from '../instances/instance-clients.ts'
@@ -127,7 +127,9 @@ const pluginOptions = async (
         agent: uncloneable(client.agent),
         timeout: client.issuingTimeoutMs,
         redirects: false,
-        maxBytes: 65_536,
+        // The token counts, whatever a proxy says of its type and puts around it.
+        json: 'force',
+        maxBytes: MAX_ANSWER_BYTES,
       },
     },
     scope: app.scopes,

@@ -1,4 +1,4 @@
-import type { readRetryAfter } from '../gitlab/http-client.ts'
+import { parseJson, type readRetryAfter } from '../gitlab/http-client.ts'
 import { isToken, readLifetime, readScopes } from '../gitlab/issued.ts'
 import type { classifyTransportError, TransportFailure } from '../gitlab/transport-failure.ts'
 
@@ -14,7 +14,7 @@ export type TokenSet = {
 export type TokenAnswer =
   | { kind: 'issued'; tokenSet: TokenSet }
   /** RFC 6749, section 5.2: invalid_grant, invalid_client, ... */
-  | { kind: 'refused'; error: string; description: string }
+  | { kind: 'refused'; error: string }
   | { kind: 'rate_limited'; retryAfterSeconds: number | undefined }
   /** 5xx: GitLab may have acted before it failed. */
   | { kind: 'server_error'; status: number; retryAfterSeconds: number | undefined }
@@ -22,6 +22,9 @@ export type TokenAnswer =
   | { kind: 'unreadable'; status: number | undefined }
   | { kind: 'invalid_state' }
   | TransportFailure
+
+/** Shorter and plainer than the form in RFC 6749, section 5.2: the code is shown to people. */
+const ERROR_CODE = /^[\w.-]{1,64}$/
 
 /** The token counts, whatever else the answer says: it exists nowhere else. */
 export const readTokenSet = (raw: unknown): TokenAnswer => {
@@ -60,14 +63,12 @@ export const classifyTokenError = (
   const retryAfterSeconds = retryAfterOf(data?.res?.headers?.['retry-after'])
   if (status === 429) return { kind: 'rate_limited', retryAfterSeconds }
   if (status >= 500) return { kind: 'server_error', status, retryAfterSeconds }
-  const { error: code, error_description } = (data?.payload ?? {}) as {
-    error?: unknown
-    error_description?: unknown
-  }
-  if (typeof code !== 'string') return { kind: 'unreadable', status }
-  return {
-    kind: 'refused',
-    error: code,
-    description: typeof error_description === 'string' ? error_description : '',
-  }
+  // JSON that Wreck does not read: with a byte order mark before it, or with a member __proto__.
+  const { payload } = data ?? {}
+  const body = Buffer.isBuffer(payload) ? parseJson(payload.toString('utf8')) : payload
+  if (status < 300) return readTokenSet(body)
+  const { error: code } = (body ?? {}) as { error?: unknown }
+  return typeof code === 'string' && ERROR_CODE.test(code)
+    ? { kind: 'refused', error: code }
+    : { kind: 'unreadable', status }
 }

@@ -50,7 +50,7 @@ const setUp = async (t: Test) => {
   const { broker } = stage
   const calls: (() => Promise<Answer>)[] = [
     () => broker.get(`/v1/connections/${id}/credential`),
-    () => broker.get(`/v1/credentials?url=${stage.simulator.url}/acme/web-shop`),
+    () => broker.get(`/v1/credentials?organization=acme&url=${stage.simulator.url}/acme/web-shop`),
     () => broker.get('/v1/connections'),
     () => broker.post('/v1/connect-sessions', { organization: 'acme' }),
     () => broker.get('/readyz', { key: null }),

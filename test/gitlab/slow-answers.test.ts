@@ -89,7 +89,11 @@ for (const [name, atOnce] of TRICKLES) {
 t.test('the OAuth client gives a GitLab that trickles up in time, and holds no socket', async (t) => {
   const { broker, clock } = await setStage(t)
   const vault = createVault(await openKeyRing(broker.db, [MASTER_KEY], clock))
-  const instanceClients = createInstanceClients({ clock, timeoutMs: TIMEOUT_MS })
+  const instanceClients = createInstanceClients({
+    clock,
+    timeoutMs: TIMEOUT_MS,
+    issuingTimeoutMs: TIMEOUT_MS,
+  })
   const clients = createOAuthClients({ vault, instanceClients, publicUrl: broker.url })
   t.teardown(async () => {
     await clients.close()

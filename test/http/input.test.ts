@@ -183,7 +183,7 @@ t.test('faults that were found', async (t) => {
     const query = await broker.get(`/v1/connections/${ID}/credential?minttl=600`)
     t.match(query.body, {
       code: 'invalid_request',
-      errors: [{ field: 'query', message: /min_ttl, on_conflict, purpose$/ }],
+      errors: [{ field: 'query', message: /min_ttl, on_conflict, purpose, wrap$/ }],
     })
   })
 

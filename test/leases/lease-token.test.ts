@@ -103,7 +103,7 @@ t.test('the credential of a connection', async (t) => {
       ['min_ttl=60&min_ttl=70', 'min_ttl'],
       ['on_conflict=fight', 'on_conflict'],
       [`purpose=${'x'.repeat(201)}`, 'purpose'],
-      ['ttl=60', 'ttl'],
+      ['ttl=60', 'query'],
     ] as const) {
       const answer = await broker.get(`${path}?${query}`)
       t.match(answer, { status: 400, body: { code: 'invalid_request', errors: [{ field }] } }, query)

@@ -178,13 +178,14 @@ t.test('a report that GitLab refused a token', async (t) => {
     const key = (role: 'scanner' | 'manager', where: string) => broker.createKey(role, [where])
     const mine = await key('scanner', organization)
     const answer = await lookUp(stage, id, {}, mine)
+    const asked = simulator.requests.count(INFO)
     for (const other of [await key('scanner', organization), await key('manager', 'elsewhere')]) {
       t.match(await reject(answer, other), {
         status: 404,
         body: { code: 'not_found', detail: 'There is no such lease.' },
       })
     }
-    t.equal(simulator.requests.count(INFO), 1, 'once, when it was connected: no stranger makes us ask')
+    t.equal(simulator.requests.count(INFO), asked, 'no stranger makes us ask')
     const unknown = { ...answer, body: { lease_id: '01900000-0000-7000-8000-00000000dead' } }
     t.match(await reject(unknown), { status: 404 })
     t.match(await reject(answer, mine), { status: 409, body: { code: 'token_works' } })

@@ -87,6 +87,7 @@ export const TABLE: Record<string, Row> = {
   'GET /readyz': row('nothing', 200),
   'GET /openapi.yaml': row('nothing', 200),
   'GET /.well-known/oauth-authorization-server': row('nothing', 200),
+  'GET /.well-known/jwks.json': row('nothing', 200),
   'GET /docs': row('nothing', 200),
   'GET /docs*': row('nothing', 404, { call: async () => at('/docs/static/nowhere.js') }),
   'GET /docs/json': row('nothing', 200),
@@ -218,6 +219,12 @@ export const TABLE: Record<string, Row> = {
   'GET /v1/credentials/explain': row('scanner', 200, {
     within: 'thing',
     call: async (_make, _caller, stage) => at(`/v1/credentials/explain${repository(stage)}`),
+  }),
+  'GET /v1/audit-events': row('admin', 200, { within: 'list' }),
+  'GET /v1/leases': row('admin', 200, { within: 'list' }),
+  'GET /v1/leases/:id/receipt': row('scanner', 200, {
+    within: 'thing',
+    call: async (make, { key }) => at(`/v1/leases/${await make.lease(key)}/receipt`),
   }),
   'DELETE /v1/leases/:id': row('scanner', 204, {
     within: 'thing',

@@ -8,6 +8,7 @@ export const FLOORS = [
   ['commands'],
   ['start.ts'],
   ['app.ts'],
+  ['wiring'],
   ['sealed-tables.ts'],
   ['oauth-flow', 'connect-page', 'jobs'],
   ['lookup'],

@@ -38,7 +38,13 @@ export const WRITERS: Record<string, string> = {
   database_history: 'token-lifecycle',
   trusted_issuers: 'trusted-issuers',
   audit_events: 'audit',
+  audit_unsealed: 'audit',
+  audit_seals: 'audit',
+  lease_slots: 'leases',
   data_keys: 'vault',
+  // vault/sealed-column: the room that owns the table names it.
+  $: 'vault',
+  signing_keys: 'vault',
   match_versions: BY_TRIGGERS,
 }
 

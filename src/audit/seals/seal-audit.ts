@@ -34,7 +34,7 @@ const MOST_HOURS_PER_RUN = 24
 export type LeaseDigests = {
   /** The hour of the oldest lease; undefined when there is none. */
   oldestHour(): Promise<Date | undefined>
-  /** Of the leases that were granted in the hour that begins then. */
+  /** Of the leases whose ids say the hour that begins then. */
   digest(hour: Date): Promise<LeaseDigest>
 }
 

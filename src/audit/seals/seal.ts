@@ -4,7 +4,7 @@ import type { AuditSealRow } from '../../db/tables.ts'
 /** An event as it is hashed: each column as text, as the database writes it, in a fixed order. */
 export type CanonicalEvent = { id: string; text: string }
 
-/** The leases that were granted in one hour, by the time in their ids. */
+/** The leases of one hour, by the time in their ids. */
 export type LeaseDigest = { hour: Date; count: number; sha256: string }
 
 /** What a seal says; its hash goes over all of it. */

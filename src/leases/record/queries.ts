@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Database } from '../../db/database.ts'
 import type { LeaseTableRow } from '../../db/tables.ts'
-import { firstIdAt } from '../queries.ts'
+import { firstIdAt } from '../lease-id.ts'
 
 /** The record of who got which token: what an auditor reads of the leases. */
 
@@ -145,4 +145,34 @@ export const digestLeases = async (
   `.execute(db)
   const [row] = rows
   return row?.last && row.sha256 ? { count: row.count, last: row.last, sha256: row.sha256 } : undefined
+}
+
+export const hasLeaseBefore = async (db: Database, time: Date): Promise<boolean> =>
+  (await db
+    .selectFrom('leases')
+    .select('id')
+    .where('id', '<', firstIdAt(time))
+    .limit(1)
+    .executeTakeFirst()) !== undefined
+
+/** One statement stays far below the time limit, however many leases are old. */
+const LEASES_AT_ONCE = 10_000
+
+/** Ids begin with the time of the lease (UUIDv7): the primary key finds the old ones. @returns how many rows went. */
+export const deleteLeasesBefore = async (db: Database, time: Date): Promise<number> => {
+  const oldest = db
+    .selectFrom('leases')
+    .select('id')
+    .where('id', '<', firstIdAt(time))
+    .orderBy('id')
+    .limit(LEASES_AT_ONCE)
+  let total = 0
+  for (;;) {
+    const { numDeletedRows } = await db
+      .deleteFrom('leases')
+      .where('id', 'in', oldest)
+      .executeTakeFirstOrThrow()
+    total += Number(numDeletedRows)
+    if (numDeletedRows < LEASES_AT_ONCE) return total
+  }
 }

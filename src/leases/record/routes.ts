@@ -42,6 +42,13 @@ const receipt = {
   response: { 200: refTo(LeaseReceipt), ...problems('not_found') },
 }
 
+const KeySet = Type.Object(
+  {
+    keys: Type.Array(Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true })),
+  },
+  { $id: 'JsonWebKeySet', description: 'Public keys (RFC 7517, section 5).' },
+)
+
 const jwks = {
   operationId: 'getJwks',
   tags: ['Service'],
@@ -49,9 +56,7 @@ const jwks = {
   summary: 'Public keys of receipts',
   description: 'A JSON Web Key Set (RFC 7517), with which receipts of leases can be checked.',
   response: {
-    200: Type.Object({
-      keys: Type.Array(Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true })),
-    }),
+    200: refTo(KeySet),
     ...publicProblems(),
   },
 }
@@ -64,7 +69,7 @@ export const registerLeaseRecordRoutes = (
   deps: ReceiptDeps & { authenticator: Authenticator },
 ): void => {
   const { db, namedKeys, authenticator } = deps
-  for (const schema of [Lease, LeasePage, LeaseReceipt]) app.addSchema(schema)
+  for (const schema of [Lease, LeasePage, LeaseReceipt, KeySet]) app.addSchema(schema)
 
   app.get('/v1/leases', { onRequest: authenticator.requireRole('admin'), schema: list }, async (request) => {
     const { organization, connection_id, access_key_id, limit = 20 } = request.query

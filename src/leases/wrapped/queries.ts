@@ -2,7 +2,7 @@ import type { Insertable } from 'kysely'
 import type { Database } from '../../db/database.ts'
 import type { Tables, WrappedLeaseRow } from '../../db/tables.ts'
 import type { LeaseHolder } from '../lease.ts'
-import { firstIdAt } from '../queries.ts'
+import { firstIdAt } from '../lease-id.ts'
 
 /** Who opened a wrapped lease holds it. */
 export const giveLeaseTo = async (

@@ -1,0 +1,180 @@
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { createAccessKeyIdentification } from '../access-keys/identify.ts'
+import { createRefusals } from '../audit/refusals.ts'
+import { createAuthenticator } from '../callers/authenticator.ts'
+import type { Clock } from '../clock/clock.ts'
+import type { Config } from '../config/config.ts'
+import type { LimitSettings } from '../config/limits.ts'
+import { createVisitors } from '../connect-page/visit/visitor.ts'
+import type { Database, RunPrepared } from '../db/database.ts'
+import type { ProbedDatabase } from '../db/probe.ts'
+import type { GitLabClientOptions } from '../gitlab/http-client.ts'
+import type { ProcessState } from '../http/readiness.ts'
+import type { GitLabAccess } from '../instances/gitlab-access.ts'
+import { createInstanceClients } from '../instances/instance-clients.ts'
+import { createOpenedTokens } from '../leases/opened-tokens.ts'
+import { createCredentialSender } from '../leases/sealed-delivery.ts'
+import { createLeasesById } from '../leases/shared-statements.ts'
+import { createKnownMatches } from '../lookup/known-matches.ts'
+import { createLeasesByUrl } from '../lookup/leasing/leases-by-url.ts'
+import { createSearchReader } from '../lookup/search.ts'
+import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
+import { createAttempts } from '../token-lifecycle/attempts.ts'
+import { createDatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
+import { createRefresher } from '../token-lifecycle/refresh.ts'
+import { createSpool } from '../token-lifecycle/spool.ts'
+import { createTokenSaver } from '../token-lifecycle/token-saver.ts'
+import { createStoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
+import { createWorkloadIdentification } from '../trusted-issuers/identify.ts'
+import { createIssuerKeySets } from '../trusted-issuers/key-set.ts'
+import { followDataKeys } from '../vault/follow.ts'
+import type { KeyRing } from '../vault/key-ring.ts'
+import { createNamedKeys } from '../vault/named-keys.ts'
+import { createVault } from '../vault/vault.ts'
+
+export type AppDeps = {
+  db: Database
+  runPrepared: RunPrepared
+  /** The database whose readiness is told and whose outages are logged; nobody asks when it is only described. */
+  probed?: ProbedDatabase
+  /** Of the process, as start.ts changes it. */
+  state?: ProcessState
+  keyRing: KeyRing
+  /** The current one first: for data keys that are made while it runs. */
+  masterKeys: () => Uint8Array[]
+  clock: Clock
+  logger: Logger
+  config: Pick<
+    Config,
+    | 'publicUrl'
+    | 'allowedHosts'
+    | 'returnOrigins'
+    | 'unregisteredInstances'
+    | 'trustProxy'
+    | 'dataDir'
+    | 'leaseRetentionDays'
+    | 'auditRetentionDays'
+    | 'dataKeyMaxAgeDays'
+    | 'spoolRetentionHours'
+  > & {
+    /** The defaults when left out. */
+    limits?: LimitSettings
+  }
+  /** How patient to be with GitLab; the defaults are what production has. */
+  gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
+}
+
+const HOUR_SECONDS = 3_600
+
+/** The ways in which a caller can be identified. */
+const createIdentification = ({ db, clock, logger, gitlab }: AppDeps) => {
+  const accessKeys = createAccessKeyIdentification(db)
+  const keySets = createIssuerKeySets({ clock, logger, http: { ...gitlab, clock } })
+  const workloads = createWorkloadIdentification({ db, keySets, clock, logger })
+  const ways = [accessKeys, workloads]
+  const isRemembered = (credential: string) => ways.some((way) => way.remembered(credential) !== undefined)
+  return { ways, workloads, isRemembered, keySets }
+}
+
+/** What keeps stored tokens alive. */
+const createTokenKeeping = (
+  access: GitLabAccess,
+  oauthClients: OAuthClients,
+  { logger, config }: AppDeps,
+) => {
+  const { db, vault, clock } = access
+  const spoolFolder = join(config.dataDir, 'spool')
+  const spool = createSpool(spoolFolder, vault, logger)
+  const tokenSaver = createTokenSaver({
+    db,
+    vault,
+    clock,
+    spool,
+    logger,
+    retentionSeconds: config.spoolRetentionHours * HOUR_SECONDS,
+  })
+  const attempts = createAttempts(logger)
+  const history = createDatabaseHistory({
+    db,
+    clock,
+    logger,
+    folder: spoolFolder,
+    offerAllRetained: tokenSaver.offerAllRetained,
+  })
+  const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver, attempts, history })
+  const verifier = createStoredTokenVerifier(access)
+  return { attempts, history, refresher, spoolFolder, tokenSaver, verifier }
+}
+
+/** Every room once, each dependency an argument that can be followed from here. */
+export const createRooms = (deps: AppDeps) => {
+  const { db, runPrepared, keyRing, clock, logger, config, gitlab } = deps
+  const { publicUrl } = config
+  const { ways, workloads, isRemembered, keySets } = createIdentification(deps)
+  const refusals = createRefusals({ db, clock, logger })
+  const namedKeys = createNamedKeys({ db, vault: createVault(keyRing), clock })
+  const vault = createVault(keyRing, { tokenHash: namedKeys.tokenHash, onDamaged: refusals.noteDamage })
+  const stopFollowing = followDataKeys(keyRing, logger)
+  const authenticator = createAuthenticator({ clock, ways })
+  const instanceClients = createInstanceClients({
+    ...gitlab,
+    clock,
+    unregistered: config.unregisteredInstances,
+  })
+  const access = { db, vault, clock, instanceClients }
+  const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
+  const keeping = createTokenKeeping(access, oauthClients, deps)
+  const { attempts, history, refresher, spoolFolder, tokenSaver, verifier } = keeping
+  const lifecycle = { ...access, logger, attempts, authenticator, refresher, tokenSaver, verifier }
+  const flow = { ...access, oauthClients, logger }
+  const visitors = createVisitors({ ...access, publicUrl })
+  const leasing = {
+    clock,
+    refresher,
+    verifier,
+    leasesById: createLeasesById({ runPrepared, clock }),
+    openedTokens: createOpenedTokens(vault),
+  }
+  const finding = {
+    ...leasing,
+    runPrepared,
+    searchReader: createSearchReader(),
+    knownMatches: createKnownMatches({ runPrepared, clock }),
+    leasesByUrl: createLeasesByUrl({ runPrepared, clock }),
+  }
+  const sendCredential = createCredentialSender({ db, clock })
+
+  /** In this order: what is under way needs what comes after it. */
+  const close = async (): Promise<void> => {
+    stopFollowing()
+    await attempts.idle()
+    await tokenSaver.close()
+    await oauthClients.close()
+    instanceClients.close()
+    keySets.close()
+    await refusals.close()
+  }
+  return {
+    access,
+    attempts,
+    authenticator,
+    close,
+    finding,
+    flow,
+    history,
+    isRemembered,
+    leasing,
+    lifecycle,
+    namedKeys,
+    refusals,
+    sendCredential,
+    spoolFolder,
+    tokenSaver,
+    vault,
+    visitors,
+    workloads,
+  }
+}
+
+export type Rooms = ReturnType<typeof createRooms>
