@@ -123,6 +123,7 @@ t.test('a lease of one scanner is nothing to another of the same organization', 
   for (const [method, path] of [
     ['POST', `/v1/leases/${id}/rejection`],
     ['DELETE', `/v1/leases/${id}`],
+    ['GET', `/v1/leases/${id}/receipt`],
   ] as const)
     t.equal((await broker.request(method, path, { key: second })).status, 404)
   t.equal((await broker.request('DELETE', `/v1/leases/${id}`, { key: first })).status, 204)
@@ -190,7 +191,7 @@ const tryAll = async (
     const isAllowed = refusal === undefined
     // Who may changes what there is: each gets things of its own.
     const { path = pattern, ...more } =
-      (await row.call?.(isAllowed && method !== 'GET' ? make : shared, caller, stage)) ?? {}
+      (await row.call?.(isAllowed && (method !== 'GET' || row.isOwn) ? make : shared, caller, stage)) ?? {}
     const shown = { key: caller.key, cookie: await caller.cookie?.() }
     if (more.form && more.from)
       more.form = { ...(await hiddenFields(stage, more.from, path, shown.cookie)), ...more.form }

@@ -28,18 +28,19 @@ import {
 export const scan = async (baseUrl: string, key: string, url: string) => {
   defaults.baseUrl = baseUrl
   defaults.headers = { authorization: \`Bearer \${key}\` }
-  const answer = await findCredential(url, { minTtl: 60, onConflict: 'respect' })
+  const answer = await findCredential(url, { organization: 'acme', minTtl: 60, onConflict: 'respect' })
   if (answer.status !== 200) {
     const problem: Problem = answer.data
     const again: string | undefined = problem.leased_until
     const lost: 'active' | 'needs_reauthorization' | 'revoked' | 'expired' | undefined = problem.candidates?.[0]?.status
     return { code: problem.code satisfies string, again, lost }
   }
+  if (!('token' in answer.data)) return { code: 'wrapped' as const }
   const credential: Credential = answer.data
   const page = await listConnections()
   const reason = page.status === 200 ? page.data.items[0]?.status_reason : undefined
   if (reason === 'token_revoked') return { code: 'revoked' as const }
-  const explanation = await explainCredential(url)
+  const explanation = await explainCredential(url, { organization: 'acme' })
   const candidates: Candidate[] = explanation.status === 200 ? explanation.data.candidates : []
   const released = await releaseLease(credential.lease_id)
   return { id: credential.connection_id, won: candidates[0]?.won, released: released.status }

@@ -50,6 +50,8 @@ export type Row = {
   /** A role: takes an access key. visitor: a connect link or a person signed in. guest: a connect link. member: a person signed in. */
   needs: 'nothing' | Role | 'visitor' | 'guest' | 'member'
   within?: Within
+  /** It is for whoever made the thing: nobody reads that of another. */
+  isOwn?: boolean
   /** The status for who may; others must not get it, unless `refused` says so. */
   answers: number
   /** The status for a browser without link and sign-in; of pages alone. */
@@ -224,6 +226,7 @@ export const TABLE: Record<string, Row> = {
   'GET /v1/leases': row('admin', 200, { within: 'list' }),
   'GET /v1/leases/:id/receipt': row('scanner', 200, {
     within: 'thing',
+    isOwn: true,
     call: async (make, { key }) => at(`/v1/leases/${await make.lease(key)}/receipt`),
   }),
   'DELETE /v1/leases/:id': row('scanner', 204, {

@@ -85,7 +85,7 @@ t.test('trusted issuers', async (t) => {
         'rules.1.restrictions.url_prefixes.0',
       ],
       [{ rules: [{ ...RULE, require_sealed: true }] }, 'rules.0.encryption_key'],
-      [{ rules: [{ ...RULE, colour: 'red' }] }, 'rules.0.colour'],
+      [{ rules: [{ ...RULE, colour: 'red' }] }, 'rules.0'],
       [{ ca_certificate: 'none' }, 'ca_certificate'],
       [{ ca_certificate: '-----BEGIN PRIVATE KEY-----FAKE' }, 'ca_certificate'],
     ]

@@ -33,8 +33,9 @@ export const signReceipt = async (
   principal: Principal,
 ): Promise<string> => {
   const lease = await findLeaseRecord(deps.db, leaseId)
-  const isOwn = lease?.access_key_id === principal.id || hasRole(principal, 'manager')
-  if (!lease || !isOwn || !mayActIn(principal, lease.organization)) throw notFound('lease')
+  const isHolder = lease?.access_key_id === principal.id && lease.subject === principal.subject
+  const may = isHolder || hasRole(principal, 'manager')
+  if (!lease || !may || !mayActIn(principal, lease.organization)) throw notFound('lease')
   const { instance, tokenHash } = await findToken(deps, lease)
   const { kid, alg, key } = await deps.namedKeys.receiptKey()
   const { id, ...facts } = toLease(lease)
