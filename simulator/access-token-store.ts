@@ -35,13 +35,23 @@ export type NewAccessToken = {
 
 export const MAXIMUM_LIFETIME_IN_DAYS = 365
 
+// The form of a classic GitLab token (20 characters after the prefix), with a word that shows it opens nothing.
+const newSecret = () => `glpat-FAKE-${randomBytes(12).toString('base64url').slice(0, 15)}`
+
+const ownerOf = (people: People, { kind, username, path, name = 'simulator' }: NewAccessToken): User => {
+  if (kind === 'personal') {
+    if (username === undefined) throw new Error('a personal access token needs a username')
+    return people.user(username)
+  }
+  const place = kind === 'group' ? people.findGroup(path ?? '') : people.findProject(path ?? '')
+  if (!place) throw new Error(`there is no ${kind} ${path}`)
+  return people.addBot(place, name)
+}
+
 export const createAccessTokenStore = (clock: Clock, events: EventLog, people: People) => {
   const byToken = new Map<string, AccessToken>()
   const families = new Map<string, AccessToken[]>()
   let lastId = 0
-
-  // The form of a classic GitLab token (20 characters after the prefix), with a word that shows it opens nothing.
-  const newSecret = () => `glpat-FAKE-${randomBytes(12).toString('base64url').slice(0, 15)}`
 
   const dateAfterDays = (days: number) => dateOf(clock.now() + days * DAY_IN_MS)
 
@@ -60,16 +70,6 @@ export const createAccessTokenStore = (clock: Clock, events: EventLog, people: P
     byToken.set(token.token, token)
     families.set(token.grantId, [...(families.get(token.grantId) ?? []), token])
     return token
-  }
-
-  const ownerOf = ({ kind, username, path, name = 'simulator' }: NewAccessToken): User => {
-    if (kind === 'personal') {
-      if (username === undefined) throw new Error('a personal access token needs a username')
-      return people.user(username)
-    }
-    const place = kind === 'group' ? people.findGroup(path ?? '') : people.findProject(path ?? '')
-    if (!place) throw new Error(`there is no ${kind} ${path}`)
-    return people.addBot(place, name)
   }
 
   const revoke = (token: AccessToken, reason: string) => {
@@ -93,7 +93,7 @@ export const createAccessTokenStore = (clock: Clock, events: EventLog, people: P
       const token = save({
         kind,
         name,
-        user: ownerOf(wanted),
+        user: ownerOf(people, wanted),
         scopes: [...scopes],
         expiresAt,
         grantId,

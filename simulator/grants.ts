@@ -55,11 +55,49 @@ const withoutLoopbackPort = (uri: string) =>
 export const redirectUriMatches = (registered: string, given: string): boolean =>
   withoutLoopbackPort(registered) === withoutLoopbackPort(given)
 
-export const createGrants = (clock: Clock, events: EventLog, accessTokenLifetimeSeconds: number) => {
+const createApps = () => {
   const apps = new Map<string, OAuthApp>()
+  return {
+    addApp({ clientId, clientSecret, redirectUris, scopes = OAUTH_SCOPES, trusted = false }: NewApp) {
+      if (!includesAll(OAUTH_SCOPES, scopes))
+        throw new Error(`an OAuth app cannot have all of ${scopes.join(' ')}`)
+      apps.set(clientId, {
+        clientId,
+        clientSecret,
+        redirectUris: [...redirectUris],
+        scopes: [...scopes],
+        trusted,
+      })
+    },
+    removeApp(clientId: string) {
+      apps.delete(clientId)
+    },
+    changeAppSecret(clientId: string, secret: string) {
+      const app = apps.get(clientId)
+      if (!app) throw new Error(`there is no OAuth app ${clientId}`)
+      app.clientSecret = secret
+    },
+    findApp: (clientId: string) => apps.get(clientId),
+    apps: () => apps.values(),
+  }
+}
+
+const createCodes = (clock: Clock) => {
+  const codes = new Map<string, AuthorizationCode>()
+  return {
+    createCode(wanted: Omit<AuthorizationCode, 'code' | 'expiresAtMs' | 'used'>): string {
+      const code = randomBytes(32).toString('hex')
+      codes.set(code, { ...wanted, code, expiresAtMs: clock.now() + CODE_LIFETIME_IN_MS, used: false })
+      return code
+    },
+    findCode: (code: string) => codes.get(code),
+    isUsable: (code: AuthorizationCode) => !code.used && clock.now() < code.expiresAtMs,
+  }
+}
+
+export const createGrants = (clock: Clock, events: EventLog, accessTokenLifetimeSeconds: number) => {
   const byAccessToken = new Map<string, TokenPair>()
   const byRefreshToken = new Map<string, TokenPair>()
-  const codes = new Map<string, AuthorizationCode>()
   // By user and app, only what is not revoked: consent is skipped for who holds a matching live token.
   const liveByOwner = new Map<string, Set<TokenPair>>()
 
@@ -108,35 +146,8 @@ export const createGrants = (clock: Clock, events: EventLog, accessTokenLifetime
   }
 
   return {
-    addApp({ clientId, clientSecret, redirectUris, scopes = OAUTH_SCOPES, trusted = false }: NewApp) {
-      if (!includesAll(OAUTH_SCOPES, scopes))
-        throw new Error(`an OAuth app cannot have all of ${scopes.join(' ')}`)
-      apps.set(clientId, {
-        clientId,
-        clientSecret,
-        redirectUris: [...redirectUris],
-        scopes: [...scopes],
-        trusted,
-      })
-    },
-    removeApp(clientId: string) {
-      apps.delete(clientId)
-    },
-    changeAppSecret(clientId: string, secret: string) {
-      const app = apps.get(clientId)
-      if (!app) throw new Error(`there is no OAuth app ${clientId}`)
-      app.clientSecret = secret
-    },
-    findApp: (clientId: string) => apps.get(clientId),
-    apps: () => apps.values(),
-
-    createCode(wanted: Omit<AuthorizationCode, 'code' | 'expiresAtMs' | 'used'>): string {
-      const code = randomBytes(32).toString('hex')
-      codes.set(code, { ...wanted, code, expiresAtMs: clock.now() + CODE_LIFETIME_IN_MS, used: false })
-      return code
-    },
-    findCode: (code: string) => codes.get(code),
-    isUsable: (code: AuthorizationCode) => !code.used && clock.now() < code.expiresAtMs,
+    ...createApps(),
+    ...createCodes(clock),
 
     issue,
     /** Revokes the old pair and makes the new one, with nothing in between: a second caller finds it revoked. */

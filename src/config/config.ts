@@ -81,6 +81,68 @@ const readDatabaseUrl = (text: string | undefined, faults: string[]): string | u
   return undefined
 }
 
+type Reader = ReturnType<typeof createReader>
+
+const readBootstrapAdminKey = ({ read }: Reader, faults: string[]): string | undefined => {
+  const bootstrapAdminKey = read('BOOTSTRAP_ADMIN_KEY')
+  if (
+    bootstrapAdminKey !== undefined &&
+    (bootstrapAdminKey.length < MINIMUM_KEY_LENGTH || bootstrapAdminKey.length > MAXIMUM_KEY_LENGTH)
+  ) {
+    faults.push(`BOOTSTRAP_ADMIN_KEY must have ${MINIMUM_KEY_LENGTH} to ${MAXIMUM_KEY_LENGTH} characters`)
+  }
+  if (bootstrapAdminKey !== undefined && /[^\x21-\x7e]/.test(bootstrapAdminKey)) {
+    faults.push('BOOTSTRAP_ADMIN_KEY must be printable ASCII without spaces: it travels in an HTTP header')
+  }
+  return bootstrapAdminKey
+}
+
+const readGitLabApp = ({ read, readWebUrl }: Reader, faults: string[]): Config['gitlabApp'] => {
+  const clientId = read('GITLAB_CLIENT_ID')
+  const clientSecret = read('GITLAB_CLIENT_SECRET')
+  if ((clientId === undefined) !== (clientSecret === undefined)) {
+    faults.push('GITLAB_CLIENT_ID and GITLAB_CLIENT_SECRET go together: set both or neither')
+  }
+  const baseUrl = readWebUrl('GITLAB_BASE_URL') ?? 'https://gitlab.com'
+  const scopes = (read('GITLAB_SCOPES') ?? DEFAULT_SCOPES).split(/[\s,]+/).filter(Boolean)
+  if (scopes.length === 0 || !scopes.every((scope) => SCOPE.test(scope)))
+    faults.push('GITLAB_SCOPES must be names of scopes, such as read_api, separated by spaces or commas')
+  return clientId && clientSecret ? { clientId, clientSecret, baseUrl, scopes } : undefined
+}
+
+const readReturnOrigins = ({ read }: Reader, faults: string[]): string[] => {
+  const returnOrigins: string[] = []
+  for (const text of (read('RETURN_ORIGINS') ?? '').split(/[\s,]+/).filter(Boolean)) {
+    const url = URL.canParse(text) ? new URL(text) : undefined
+    if (url && ['http:', 'https:'].includes(url.protocol)) returnOrigins.push(url.origin)
+    else faults.push('RETURN_ORIGINS must be origins such as https://app.example.com, separated by commas')
+  }
+  return returnOrigins
+}
+
+const readTrustProxy = ({ read }: Reader, faults: string[]): boolean | string => {
+  const trustProxyText = read('TRUST_PROXY') ?? 'false'
+  const trustProxy = trustProxyText === 'true' ? true : trustProxyText === 'false' ? false : trustProxyText
+  if (typeof trustProxy === 'string' && !trustProxy.split(',').every((part) => isProxy(part.trim())))
+    faults.push('TRUST_PROXY must be true, false, or addresses such as 10.0.0.0/8, separated by commas')
+  return trustProxy
+}
+
+const readLimits = ({ readInteger }: Reader): LimitSettings => {
+  const readLimit = (name: string, fallback: number): number => readInteger(name, fallback, 0, MOST)
+  return {
+    requestsPerKey: readLimit('LIMIT_REQUESTS', DEFAULT_LIMITS.requestsPerKey),
+    connectSessionsPerKey: readLimit('LIMIT_CONNECT_SESSIONS', DEFAULT_LIMITS.connectSessionsPerKey),
+    flowStartsPerLink: readLimit('LIMIT_FLOW_STARTS', DEFAULT_LIMITS.flowStartsPerLink),
+    tokenChecks: readLimit('LIMIT_TOKEN_CHECKS', DEFAULT_LIMITS.tokenChecks),
+    wrongKeys: readLimit('LIMIT_WRONG_KEYS', DEFAULT_LIMITS.wrongKeys),
+    failedSignIns: readLimit('LIMIT_FAILED_SIGN_INS', DEFAULT_LIMITS.failedSignIns),
+    socketsPerAddress: readLimit('LIMIT_SOCKETS_PER_ADDRESS', DEFAULT_LIMITS.socketsPerAddress),
+    sockets: readLimit('LIMIT_SOCKETS', DEFAULT_LIMITS.sockets),
+    lateMs: readLimit('LIMIT_LATE_MS', DEFAULT_LIMITS.lateMs),
+  }
+}
+
 export type ConfigOptions = {
   /** false for what needs no master key, such as a migration. */
   opensTokens?: boolean
@@ -93,8 +155,8 @@ export type ConfigOptions = {
 export const readConfig = (env: Environment, { opensTokens = true }: ConfigOptions = {}): Config => {
   const faults: string[] = []
 
-  const { read, readInteger, readWebUrl } = createReader(env, faults)
-  const readLimit = (name: string, fallback: number): number => readInteger(name, fallback, 0, MOST)
+  const reader = createReader(env, faults)
+  const { read, readInteger, readWebUrl } = reader
 
   const databaseUrl = readDatabaseUrl(read('DATABASE_URL'), faults)
   const pooler = read('DATABASE_POOLER') ?? 'none'
@@ -114,45 +176,12 @@ export const readConfig = (env: Environment, { opensTokens = true }: ConfigOptio
     ? readMasterKeys({ read, env, faults, isNeeded: databaseUrl !== undefined })
     : []
 
-  const bootstrapAdminKey = read('BOOTSTRAP_ADMIN_KEY')
-  if (
-    bootstrapAdminKey !== undefined &&
-    (bootstrapAdminKey.length < MINIMUM_KEY_LENGTH || bootstrapAdminKey.length > MAXIMUM_KEY_LENGTH)
-  ) {
-    faults.push(`BOOTSTRAP_ADMIN_KEY must have ${MINIMUM_KEY_LENGTH} to ${MAXIMUM_KEY_LENGTH} characters`)
-  }
-  if (bootstrapAdminKey !== undefined && /[^\x21-\x7e]/.test(bootstrapAdminKey)) {
-    faults.push('BOOTSTRAP_ADMIN_KEY must be printable ASCII without spaces: it travels in an HTTP header')
-  }
-
-  const clientId = read('GITLAB_CLIENT_ID')
-  const clientSecret = read('GITLAB_CLIENT_SECRET')
-  if ((clientId === undefined) !== (clientSecret === undefined)) {
-    faults.push('GITLAB_CLIENT_ID and GITLAB_CLIENT_SECRET go together: set both or neither')
-  }
-  const gitlabBaseUrl = readWebUrl('GITLAB_BASE_URL') ?? 'https://gitlab.com'
-  const scopes = (read('GITLAB_SCOPES') ?? DEFAULT_SCOPES).split(/[\s,]+/).filter(Boolean)
-  if (scopes.length === 0 || !scopes.every((scope) => SCOPE.test(scope)))
-    faults.push('GITLAB_SCOPES must be names of scopes, such as read_api, separated by spaces or commas')
-
-  const returnOrigins: string[] = []
-  for (const text of (read('RETURN_ORIGINS') ?? '').split(/[\s,]+/).filter(Boolean)) {
-    const url = URL.canParse(text) ? new URL(text) : undefined
-    if (url && ['http:', 'https:'].includes(url.protocol)) returnOrigins.push(url.origin)
-    else faults.push('RETURN_ORIGINS must be origins such as https://app.example.com, separated by commas')
-  }
-
   const unregisteredInstances = read('UNREGISTERED_INSTANCES') ?? 'allow'
   if (unregisteredInstances !== 'allow' && unregisteredInstances !== 'refuse')
     faults.push('UNREGISTERED_INSTANCES must be allow or refuse')
 
   const logLevel = read('LOG_LEVEL') ?? 'info'
   if (!LOG_LEVELS.includes(logLevel)) faults.push(`LOG_LEVEL must be one of ${LOG_LEVELS.join(', ')}`)
-
-  const trustProxyText = read('TRUST_PROXY') ?? 'false'
-  const trustProxy = trustProxyText === 'true' ? true : trustProxyText === 'false' ? false : trustProxyText
-  if (typeof trustProxy === 'string' && !trustProxy.split(',').every((part) => isProxy(part.trim())))
-    faults.push('TRUST_PROXY must be true, false, or addresses such as 10.0.0.0/8, separated by commas')
 
   const config: Config = {
     port,
@@ -164,27 +193,16 @@ export const readConfig = (env: Environment, { opensTokens = true }: ConfigOptio
     databasePooler: pooler === 'transaction' ? pooler : undefined,
     dataDir: read('DATA_DIR') ?? './data',
     masterKeys,
-    bootstrapAdminKey,
-    gitlabApp:
-      clientId && clientSecret ? { clientId, clientSecret, baseUrl: gitlabBaseUrl, scopes } : undefined,
+    bootstrapAdminKey: readBootstrapAdminKey(reader, faults),
+    gitlabApp: readGitLabApp(reader, faults),
     unregisteredInstances: unregisteredInstances === 'refuse' ? 'refuse' : 'allow',
-    returnOrigins,
-    trustProxy,
+    returnOrigins: readReturnOrigins(reader, faults),
+    trustProxy: readTrustProxy(reader, faults),
     logLevel,
     leaseRetentionDays: readInteger('LEASE_RETENTION_DAYS', 90, 1, 3650),
     spoolRetentionHours: readInteger('SPOOL_RETENTION_HOURS', 24, 0, 720),
     shutdownDelaySeconds: readInteger('SHUTDOWN_DELAY_SECONDS', 0, 0, 300),
-    limits: {
-      requestsPerKey: readLimit('LIMIT_REQUESTS', DEFAULT_LIMITS.requestsPerKey),
-      connectSessionsPerKey: readLimit('LIMIT_CONNECT_SESSIONS', DEFAULT_LIMITS.connectSessionsPerKey),
-      flowStartsPerLink: readLimit('LIMIT_FLOW_STARTS', DEFAULT_LIMITS.flowStartsPerLink),
-      tokenChecks: readLimit('LIMIT_TOKEN_CHECKS', DEFAULT_LIMITS.tokenChecks),
-      wrongKeys: readLimit('LIMIT_WRONG_KEYS', DEFAULT_LIMITS.wrongKeys),
-      failedSignIns: readLimit('LIMIT_FAILED_SIGN_INS', DEFAULT_LIMITS.failedSignIns),
-      socketsPerAddress: readLimit('LIMIT_SOCKETS_PER_ADDRESS', DEFAULT_LIMITS.socketsPerAddress),
-      sockets: readLimit('LIMIT_SOCKETS', DEFAULT_LIMITS.sockets),
-      lateMs: readLimit('LIMIT_LATE_MS', DEFAULT_LIMITS.lateMs),
-    },
+    limits: readLimits(reader),
     auditRetentionDays: readInteger('AUDIT_RETENTION_DAYS', 400, 2, 36_500),
     dataKeyMaxAgeDays: readInteger('DATA_KEY_MAX_AGE_DAYS', 365, 1, 36_500),
   }

@@ -25,15 +25,14 @@ export type PoolDeps = {
   onIdleError?: ((error: Error) => void) | undefined
 }
 
-export const createPool = (
-  { hosts, clock, availability, onIdleError }: PoolDeps,
-  config: pg.PoolConfig,
-  lockTimeout: string[],
-): Pool => {
+/** What is known of the clients of one pool. */
+type Clients = {
+  open: Set<pg.Client>
   /** Connections on which the server said that it cannot serve: the next may have another, which can. */
-  const spoiled = new WeakSet<pg.Client>()
-  const open = new Set<pg.Client>()
+  spoiled: WeakSet<pg.Client>
+}
 
+const createClientClass = ({ hosts, availability }: PoolDeps, { open, spoiled }: Clients) => {
   /** `pg` takes a class, and makes one client of it for each connection: here to the server in use. */
   class Client extends pg.Client {
     readonly url: string
@@ -67,11 +66,26 @@ export const createPool = (
     }
   }
 
+  return Client
+}
+
+export const createPool = (
+  { hosts, clock, availability, onIdleError }: PoolDeps,
+  config: pg.PoolConfig,
+  lockTimeout: string[],
+): Pool => {
+  const spoiled = new WeakSet<pg.Client>()
+  const open = new Set<pg.Client>()
+  const Client = createClientClass({ hosts, clock, availability }, { open, spoiled })
   const pool = new pg.Pool({
     ...config,
     Client: Client as unknown as new () => pg.ClientBase,
     onConnect: (client) =>
-      inspectServer(client, { server: nameOf((client as Client).url), clock, lockTimeout }),
+      inspectServer(client, {
+        server: nameOf((client as pg.Client & { url: string }).url),
+        clock,
+        lockTimeout,
+      }),
   })
   pool.on('error', (error) => onIdleError?.(error))
 

@@ -7,8 +7,8 @@ import { isVisible, type LeaseByIdRequest, leaseById } from './queries.ts'
  * Lookups that arrive while a statement is in flight share the next one.
  *
  * - No statement in flight: the next is sent at the end of this turn of the event loop.
- * - One in flight, with fewer than FULL lookups: the next is sent when as many wait as are in flight, so that PostgreSQL
- *   works while the answers go out.
+ * - One in flight, with fewer than FULL lookups: the next is sent once as many lookups wait as the one in flight has,
+ *   so that PostgreSQL works while the answers go out.
  * - One in flight with FULL or more, or two in flight: the next waits for an answer. The fuller a statement is, the less
  *   each of its lookups costs.
  * - A statement that takes longer than SLOW_MS (the disk is slow) no longer counts as in flight, up to MOST_STATEMENTS.

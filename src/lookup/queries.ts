@@ -7,9 +7,9 @@ import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 export const MOST_IN_GROUP = 1000
 
 /**
- * The connections of one group in one organization that exist for the access key. The planner goes by averages, by which an instance, an organization
- * or a group looks small enough to be read as a whole, and the largest ones are not. One value for each column, the
- * order of the index and a limit leave the planner nothing cheaper than the index.
+ * The connections of one group in one organization that exist for the access key. PostgreSQL plans by average sizes,
+ * and would read a very large group as a whole. One value for each column of the index, the order of the index and a
+ * limit make it use the index.
  */
 export const IN_GROUP = (columns: string, organization: string) => `lateral (
     select ${columns} from connections

@@ -175,9 +175,9 @@ export type TokenToSave = {
 }
 
 /**
- * Compare and swap on the generation: GitLab lets exactly one refresh of a token succeed. So while the row has an older
- * token of the same grant, or a token of an older grant, this token is the only living successor, whichever writer has
- * the claim by now, and however far the database went back.
+ * Saves a token if the row holds an older one: of an older grant, or of the same grant with a lower version. No claim is
+ * needed. GitLab issues only one successor of a token, so whoever has it must be able to save it, however far the
+ * database went back.
  * @returns false when the connection has this token or a newer one, or is gone.
  */
 export const saveIssuedToken = (

@@ -138,7 +138,10 @@ export type AfterFailure = FailureHistory & { retry_after: Date; status: 'active
 /** An outage says nothing about the token: a later, more telling cause may take its place. */
 const TELLS_NOTHING: ReadonlySet<string | null> = new Set([null, 'gitlab_unavailable', 'oauth_app_rejected'])
 
-/** After a request that GitLab may still be working on, what it says of the current token proves nothing. */
+/**
+ * Whether to ask GitLab about the current token after this failure: only when GitLab refused the refresh token. Else
+ * GitLab did not act, or may still be acting, and its answer would prove nothing.
+ */
 export const asksAboutToken = ({ code }: RefreshFailure): boolean => code === 'refresh_token_refused'
 
 /** The refresh token was spent in a time that the database no longer knows of. */

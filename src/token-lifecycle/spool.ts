@@ -25,11 +25,15 @@ export type IssuedTokenSet = {
  * - `spool/saved/` holds the newest token of each connection for a while after saving. A database that goes back to an
  *   earlier state gets it again.
  */
-export type Spool = {
+export type Spool = RetainedTokens & {
   write(issued: IssuedTokenSet): Promise<void>
   remove(issued: Pick<IssuedTokenSet, 'connectionId' | 'tokenVersion'>): Promise<void>
   /** What can be read; a file that does not open stays where it is and is logged. */
   list(): Promise<IssuedTokenSet[]>
+}
+
+/** The folder `spool/saved/`. */
+export type RetainedTokens = {
   retain(issued: IssuedTokenSet, at: Date): Promise<void>
   /** The retained token of a connection, if it is this version or a later one. */
   findRetained(connectionId: string, fromVersion: number): Promise<IssuedTokenSet | undefined>
@@ -46,12 +50,13 @@ const OWNER_ONLY = 0o600
 
 type Stored = Omit<IssuedTokenSet, 'issuedAt' | 'expiresAt'> & { issuedAt: string; expiresAt: string | null }
 
-export const createSpool = (folder: string, vault: Vault, logger: Logger): Spool => {
-  const retainedFolder = join(folder, 'saved')
-  const fileOf = ({ connectionId, tokenVersion }: Pick<IssuedTokenSet, 'connectionId' | 'tokenVersion'>) =>
-    join(folder, `${connectionId}.${tokenVersion}.jwe`)
-  const retainedFileOf = (connectionId: string) => join(retainedFolder, `${connectionId}.jwe`)
+type SealedFiles = {
+  seal(issued: IssuedTokenSet): Promise<string>
+  /** @throws {VaultError} */
+  open(jwe: string, ownerId: string, version: number): Promise<IssuedTokenSet>
+}
 
+const createSealedFiles = (vault: Vault): SealedFiles => {
   const seal = (issued: IssuedTokenSet): Promise<string> =>
     vault.seal(JSON.stringify(issued), {
       ownerId: issued.connectionId,
@@ -59,7 +64,7 @@ export const createSpool = (folder: string, vault: Vault, logger: Logger): Spool
       use: 'spool',
     })
 
-  const openJwe = async (jwe: string, ownerId: string, version: number): Promise<IssuedTokenSet> => {
+  const open = async (jwe: string, ownerId: string, version: number): Promise<IssuedTokenSet> => {
     const stored = JSON.parse(await vault.open(jwe, { ownerId, version, use: 'spool' })) as Stored
     const expiresAt = stored.expiresAt === null ? null : new Date(stored.expiresAt)
     // A file of an earlier version of the broker names no grant: its token descends from the first.
@@ -71,10 +76,73 @@ export const createSpool = (folder: string, vault: Vault, logger: Logger): Spool
     }
   }
 
+  return { seal, open }
+}
+
+type RetainedDeps = {
+  folder: string
+  sealed: SealedFiles
+  namesIn(path: string): Promise<string[]>
+  logger: Logger
+}
+
+const createRetainedTokens = ({ folder, sealed, namesIn, logger }: RetainedDeps): RetainedTokens => {
+  const fileOf = (connectionId: string) => join(folder, `${connectionId}.jwe`)
+  return {
+    async retain(issued, at) {
+      await mkdir(folder, { recursive: true, mode: 0o700 })
+      const file = fileOf(issued.connectionId)
+      // No sync: the database has the token. Unique, since two tokens of one connection may be retained at once.
+      const draft = `${file}.${issued.tokenVersion}.draft`
+      await writeFile(draft, await sealed.seal(issued), { mode: OWNER_ONLY })
+      await utimes(draft, at, at)
+      await rename(draft, file)
+    },
+
+    async findRetained(connectionId, fromVersion) {
+      const jwe = await readFile(fileOf(connectionId), 'utf8').catch(() => undefined)
+      if (jwe === undefined) return undefined
+      try {
+        // The header is readable without the key: most of the time it tells that the row is as new.
+        const version = Number((decodeProtectedHeader(jwe) as { ver?: unknown }).ver)
+        return version >= fromVersion ? await sealed.open(jwe, connectionId, version) : undefined
+      } catch (error) {
+        logger.error({ err: error, connection_id: connectionId }, 'a retained token does not open')
+        return undefined
+      }
+    },
+
+    async listRetained() {
+      const names = await namesIn(folder)
+      return names.flatMap((name) => RETAINED_NAME.exec(name)?.[1] ?? [])
+    },
+
+    forgetRetained: (connectionId) => rm(fileOf(connectionId), { force: true }),
+
+    async deleteRetainedBefore(time) {
+      let deleted = 0
+      for (const name of await namesIn(folder)) {
+        const file = join(folder, name)
+        const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }))
+        if (mtimeMs >= time.getTime()) continue
+        await rm(file, { force: true })
+        deleted += 1
+      }
+      return deleted
+    },
+  }
+}
+
+export const createSpool = (folder: string, vault: Vault, logger: Logger): Spool => {
+  const fileOf = ({ connectionId, tokenVersion }: Pick<IssuedTokenSet, 'connectionId' | 'tokenVersion'>) =>
+    join(folder, `${connectionId}.${tokenVersion}.jwe`)
+
+  const sealed = createSealedFiles(vault)
+
   const read = async (name: string): Promise<IssuedTokenSet | undefined> => {
     const [, ownerId = '', version] = FILE_NAME.exec(name) ?? []
     try {
-      return await openJwe(await readFile(join(folder, name), 'utf8'), ownerId, Number(version))
+      return await sealed.open(await readFile(join(folder, name), 'utf8'), ownerId, Number(version))
     } catch (error) {
       logger.error({ err: error, file: name }, 'a file in the spool does not open; it is left where it is')
       return undefined
@@ -95,7 +163,7 @@ export const createSpool = (folder: string, vault: Vault, logger: Logger): Spool
       // Written beside and renamed: a crash leaves the whole file or none.
       const draft = await open(`${file}.draft`, 'w', OWNER_ONLY)
       try {
-        await draft.writeFile(await seal(issued))
+        await draft.writeFile(await sealed.seal(issued))
         await draft.sync()
       } finally {
         await draft.close()
@@ -111,47 +179,6 @@ export const createSpool = (folder: string, vault: Vault, logger: Logger): Spool
       )
       return files.filter((issued) => issued !== undefined)
     },
-
-    async retain(issued, at) {
-      await mkdir(retainedFolder, { recursive: true, mode: 0o700 })
-      const file = retainedFileOf(issued.connectionId)
-      // No sync: the database has the token. Unique, since two tokens of one connection may be retained at once.
-      const draft = `${file}.${issued.tokenVersion}.draft`
-      await writeFile(draft, await seal(issued), { mode: OWNER_ONLY })
-      await utimes(draft, at, at)
-      await rename(draft, file)
-    },
-
-    async findRetained(connectionId, fromVersion) {
-      const jwe = await readFile(retainedFileOf(connectionId), 'utf8').catch(() => undefined)
-      if (jwe === undefined) return undefined
-      try {
-        // The header is readable without the key: most of the time it tells that the row is as new.
-        const version = Number((decodeProtectedHeader(jwe) as { ver?: unknown }).ver)
-        return version >= fromVersion ? await openJwe(jwe, connectionId, version) : undefined
-      } catch (error) {
-        logger.error({ err: error, connection_id: connectionId }, 'a retained token does not open')
-        return undefined
-      }
-    },
-
-    async listRetained() {
-      const names = await namesIn(retainedFolder)
-      return names.flatMap((name) => RETAINED_NAME.exec(name)?.[1] ?? [])
-    },
-
-    forgetRetained: (connectionId) => rm(retainedFileOf(connectionId), { force: true }),
-
-    async deleteRetainedBefore(time) {
-      let deleted = 0
-      for (const name of await namesIn(retainedFolder)) {
-        const file = join(retainedFolder, name)
-        const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }))
-        if (mtimeMs >= time.getTime()) continue
-        await rm(file, { force: true })
-        deleted += 1
-      }
-      return deleted
-    },
+    ...createRetainedTokens({ folder: join(folder, 'saved'), sealed, namesIn, logger }),
   }
 }

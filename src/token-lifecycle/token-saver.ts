@@ -48,15 +48,9 @@ export type TokenSaverDeps = {
   retentionSeconds: number
 }
 
-export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
-  const { db, vault, clock, spool, logger, retentionSeconds } = deps
-  const closing = new AbortController()
-  const kept = new Map<string, Promise<void>>()
+/** One try to save a token, and what is left to do with its file. */
+const createSaving = ({ db, vault, clock, spool, logger, retentionSeconds }: TokenSaverDeps) => {
   const retaining = new Set<Promise<void>>()
-  const untilSaved = retry(handleAll, {
-    maxAttempts: Number.POSITIVE_INFINITY,
-    backoff: new ExponentialBackoff({ initialDelay: FIRST_RETRY_MS, maxDelay: LONGEST_RETRY_MS }),
-  })
 
   const retain = (issued: IssuedTokenSet): void => {
     if (retentionSeconds === 0) return
@@ -87,6 +81,20 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
     await spool.remove(issued)
   }
 
+  return { saveOnce, settle, retaining }
+}
+
+type Saving = ReturnType<typeof createSaving>
+
+/** Tries again and again to save what the database did not take. */
+const createKeeping = ({ spool, logger }: TokenSaverDeps, { saveOnce, settle }: Saving) => {
+  const closing = new AbortController()
+  const kept = new Map<string, Promise<void>>()
+  const untilSaved = retry(handleAll, {
+    maxAttempts: Number.POSITIVE_INFINITY,
+    backoff: new ExponentialBackoff({ initialDelay: FIRST_RETRY_MS, maxDelay: LONGEST_RETRY_MS }),
+  })
+
   const keep = async (issued: IssuedTokenSet): Promise<void> => {
     const log = logger.child({ connection_id: issued.connectionId, token_version: issued.tokenVersion })
     try {
@@ -106,6 +114,21 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
       .finally(() => kept.delete(issued.connectionId))
     kept.set(issued.connectionId, saving)
   }
+
+  return {
+    keep,
+    async close() {
+      closing.abort()
+      await Promise.allSettled(kept.values())
+    },
+  }
+}
+
+export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
+  const { db, vault, clock, spool, logger, retentionSeconds } = deps
+  const saving = createSaving(deps)
+  const { saveOnce, settle, retaining } = saving
+  const keeping = createKeeping(deps, saving)
 
   /** While the database hesitates, the token is on the disk too: a process that is killed then loses nothing. */
   const saveWithSpare = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
@@ -135,7 +158,7 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
       return await saveWithSpare(issued)
     } catch (error) {
       logger.error({ err: error, connection_id: issued.connectionId }, 'saving a token failed')
-      await keep(issued)
+      await keeping.keep(issued)
       return 'kept'
     }
   }
@@ -178,8 +201,8 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
     deleteOldRetained: () => spool.deleteRetainedBefore(new Date(clock() - retentionSeconds * 1000)),
 
     async close() {
-      closing.abort()
-      await Promise.allSettled([...kept.values(), ...retaining])
+      await keeping.close()
+      await Promise.allSettled(retaining)
     },
   }
 }

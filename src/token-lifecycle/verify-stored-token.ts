@@ -33,8 +33,8 @@ export const createStoredTokenVerifier = (access: GitLabAccess): StoredTokenVeri
 
 /**
  * Asks GitLab about the stored token now, and writes down what it says: a working token clears every doubt; a dead
- * one that cannot be refreshed ends the connection, with the first cause. A dead one that can be is not handed out
- * until it is refreshed; whether the connection is over, only that tells.
+ * one that cannot be refreshed ends the connection, with the first cause. A dead one that can be refreshed is not
+ * handed out until then. Only the refresh shows whether the connection has ended.
  */
 const verifyStoredToken = async (
   { db, vault, clock, instanceClients }: GitLabAccess,
