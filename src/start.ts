@@ -157,10 +157,11 @@ export const openBroker = async (
     const starting = { config, logger, clock, database, state, keyRing, wired }
     const ready = prepareUntilDone(starting, stopping.signal).then((newAdminKey) => {
       state.waitingFor = undefined
+      if (stopping.signal.aborted) return { newAdminKey }
       stopWatchingHistory = history.watch()
       // Serving does not wait for it: pg-boss makes its own tables first.
       const backend = database.kind === 'embedded' ? 'pglite' : 'postgres'
-      if (!stopping.signal.aborted) schedule = startSchedule({ db: database.jobStore, backend }, jobs, logger)
+      schedule = startSchedule({ db: database.jobStore, backend }, jobs, logger)
       return { newAdminKey }
     })
     prepared = ready

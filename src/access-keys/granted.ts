@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { type Static, Type } from 'typebox'
 import { readEncryptionKey } from '../callers/encryption-key.ts'
 import { EVERY_ORGANIZATION, mayActIn, type Principal } from '../callers/principal.ts'
@@ -105,6 +106,8 @@ export type GrantedColumns = Pick<
 
 /** Nobody grants more than they hold. @throws {Problem} forbidden, not_found (organization) */
 const requireHeld = (principal: Principal, organizations: string[]): void => {
+  if (principal.subject !== null)
+    throw new Problem('forbidden', 'A workload grants nothing: what it made would outlast its token.')
   const outside = organizations.filter((organization) => !mayActIn(principal, organization))
   if (outside.includes(EVERY_ORGANIZATION))
     throw new Problem('forbidden', 'Your own key is not for all organizations.')
@@ -144,6 +147,11 @@ export const readGranted = async (
   if (require_sealed && encryption_key === undefined)
     throw invalidField(`${at}encryption_key`, 'is needed too: require_sealed takes a key to encrypt for')
   const key = encryption_key && (await readEncryptionKey(encryption_key, `${at}encryption_key`))
+  if (principal.requiresSealed && !(require_sealed && isDeepStrictEqual(key, principal.encryptionKey)))
+    throw new Problem(
+      'forbidden',
+      'Your own key gets credentials encrypted only: so must this one, with the same encryption_key.',
+    )
   return {
     role,
     organizations,

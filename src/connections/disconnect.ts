@@ -69,11 +69,12 @@ const whatIsLeft = async (
     if (error instanceof VaultError) return `${error.message}: the token could not be revoked.`
     throw error
   })
-  if (failure !== undefined || row.failure_code === null || !ANSWER_LOST.has(row.failure_code)) return failure
+  const isAnswerLost = row.unanswered_since !== null || ANSWER_LOST.has(row.failure_code)
+  if (failure !== undefined || !isAnswerLost) return failure
   return 'GitLab may have issued a new token whose answer was lost; that one could not be revoked.'
 }
 
-const ANSWER_LOST: ReadonlySet<string> = new Set(['refresh_answer_lost', 'rotation_answer_lost'])
+const ANSWER_LOST: ReadonlySet<string | null> = new Set(['refresh_answer_lost', 'rotation_answer_lost'])
 
 /** @returns why the token could not be revoked. undefined = it is revoked, or was dead already. */
 const revokeAtGitLab = async (

@@ -4,7 +4,7 @@ import type { Actor } from '../callers/principal.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
-import { requireUnclaimed } from '../token-lifecycle/claim.ts'
+import { requireSettled, requireUnclaimed } from '../token-lifecycle/claim.ts'
 import { findConnection, lockConnection, saveReplacedToken } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
 import { requireAcceptable } from './check-token.ts'
@@ -32,7 +32,9 @@ export const replaceToken = async (
         : differentIdentity(),
   })
   const now = new Date(clock())
-  // Before the transaction: the embedded database has one connection.
+  // Before the transaction: the embedded database has one connection. A token that does not open can be replaced too.
+  const binding = { ownerId: connectionId, version: row.token_version, use: 'access' } as const
+  const isSame = (await vault.open(row.access_token, binding).catch(() => undefined)) === token
   const tokenHash = await vault.tokenHash(token)
   await db.transaction().execute(async (transaction) => {
     const current = await lockConnection(transaction, connectionId)
@@ -44,6 +46,7 @@ export const replaceToken = async (
         'This connection renews itself, which a pasted token could not: reconnect by OAuth instead.',
       )
     }
+    if (isSame && current.token_version === row.token_version) requireSettled(current, now)
     const version = current.token_version + 1
     await saveReplacedToken(transaction, connectionId, {
       token_version: version,

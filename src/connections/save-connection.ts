@@ -2,7 +2,7 @@ import { v7 as uuidv7 } from 'uuid'
 import { type AuditActor, recordAuditEvent } from '../audit/queries.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, Method, TokenKind } from '../db/tables.ts'
-import { requireUnclaimed } from '../token-lifecycle/claim.ts'
+import { requireSettled, requireUnclaimed } from '../token-lifecycle/claim.ts'
 import { saveReplacedToken } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
 import type { Vault } from '../vault/vault.ts'
@@ -143,6 +143,7 @@ const toChanges = async (vault: Vault, existing: ConnectionRow, token: Connected
   const { id, token_version, access_token, refresh_token } = existing
   const known = await vault.open(access_token, { ownerId: id, version: token_version, use: 'access' })
   const isSameToken = known === token.accessToken && token.refreshToken === null
+  if (isSameToken) requireSettled(existing, now)
   const tokens = isSameToken
     ? { token_version, access_token, refresh_token }
     : await sealTokens(vault, id, token_version + 1, token)

@@ -84,6 +84,9 @@ begin
       execute format('grant select on public.%I to ${audit}', name);
     end if;
   end loop;
+  if to_regprocedure('public.delete_audit_before(timestamptz, integer)') is not null then
+    grant execute on function public.delete_audit_before(timestamptz, integer) to ${serve};
+  end if;
   if to_regnamespace('pgboss') is not null then
     grant usage on schema pgboss to ${serve};
     grant select, insert, update, delete on all tables in schema pgboss to ${serve};

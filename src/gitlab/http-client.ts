@@ -128,6 +128,7 @@ export const createHttpClient = (
           : JSON.stringify(json)
       return guard<GitLabResult>(async () => {
         let received = 0
+        const end = performance.now() + timeout
         let response: IncomingMessage | undefined
         try {
           response = await Wreck.request(method, profile.baseUrl + path, {
@@ -139,7 +140,10 @@ export const createHttpClient = (
           response.on('data', (chunk: Buffer) => {
             received += chunk.length
           })
-          const bytes = await Wreck.read(response, { maxBytes: MAX_ANSWER_BYTES, timeout })
+          const bytes = await Wreck.read(response, {
+            maxBytes: MAX_ANSWER_BYTES,
+            timeout: Math.max(1, Math.ceil(end - performance.now())),
+          })
           return toAnswer(response, bytes.toString('utf8'))
         } catch (error) {
           // Wreck stops reading when the time is up, and leaves the socket in use for as long as the answer trickles.

@@ -57,8 +57,16 @@ export const createJobs = (deps: JobDeps): Jobs => {
     async deleteOld() {
       const now = new Date(clock())
       let deleted = 0
-      for (const deleteOldRows of deps.deleteOld) deleted += await deleteOldRows(now)
+      const failures: unknown[] = []
+      for (const deleteOldRows of deps.deleteOld)
+        try {
+          deleted += await deleteOldRows(now)
+        } catch (error) {
+          // What one room cannot delete keeps no other from deleting.
+          failures.push(error)
+        }
       if (deleted > 0) logger.info({ deleted }, 'old rows deleted')
+      if (failures.length > 0) throw failures[0]
     },
     noteLeaseSlots: () => deps.noteLeaseSlots(),
     sealAudit: () => deps.sealAudit(),

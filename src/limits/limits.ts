@@ -22,8 +22,14 @@ type Deps = {
 const UNAUTHORIZED = 401
 const CREDENTIAL = /^Bearer +(\S+)$/i
 
-const credentialOf = ({ headers }: FastifyRequest): string | undefined =>
-  CREDENTIAL.exec(headers.authorization ?? '')?.[1]
+/** Where the credential stands in the form: RFC 8693, section 2.1. */
+const TOKEN_EXCHANGE = '/v1/token'
+
+const credentialOf = ({ headers, routeOptions, body }: FastifyRequest): string | undefined => {
+  if (routeOptions.url !== TOKEN_EXCHANGE) return CREDENTIAL.exec(headers.authorization ?? '')?.[1]
+  const { subject_token } = { ...(body as { subject_token?: unknown } | undefined) }
+  return typeof subject_token === 'string' ? subject_token : undefined
+}
 /** One subnet of 64 bits is one address: whoever has one has them all. */
 const addressOf = (request: FastifyRequest): string => normalizeIP(request.ip)
 const callerOf = (request: FastifyRequest): string | undefined =>
@@ -137,7 +143,7 @@ export const registerLimits = async (app: App, deps: Deps): Promise<void> => {
     errorResponseBuilder: problemFor,
   })
 
-  app.addHook('onRequest', (request, _reply, done) => {
+  const refuseGuesses = (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) => {
     if (!guesses.isAnyRefused() || ALWAYS_ANSWERED.has(request.routeOptions.url ?? '')) return done()
     const credential = credentialOf(request)
     try {
@@ -147,7 +153,12 @@ export const registerLimits = async (app: App, deps: Deps): Promise<void> => {
     } catch (error) {
       done(error as Problem)
     }
-  })
+  }
+  app.addHook('onRequest', refuseGuesses)
+  // Again with the body: a form may hold the credential.
+  app.addHook('preValidation', (request, reply, done) =>
+    request.routeOptions.url === TOKEN_EXCHANGE ? refuseGuesses(request, reply, done) : done(),
+  )
   app.addHook('onError', async (request, _reply, error) => {
     if (error.code !== 'unauthorized' || credentialOf(request) === undefined) return
     // The answer is on its way already: whether there are any left is for the next request.

@@ -1,6 +1,8 @@
 import formbody from '@fastify/formbody'
 import type { FastifyError, FastifyReply, FastifyRequest, preValidationHookHandler } from 'fastify'
 import { Type } from 'typebox'
+import { refusedRequest } from '../audit/note-refusals.ts'
+import type { Refusals } from '../audit/refusals.ts'
 import { Problem } from '../errors/problem.ts'
 import { toProblem } from '../http/errors.ts'
 import { publicProblems } from '../http/problem-schema.ts'
@@ -155,12 +157,17 @@ const requireForm: preValidationHookHandler = ({ body }, _reply, done) => {
   done(body == null ? new Problem('unauthorized', `Send ${FORM} with the JWT as subject_token.`) : undefined)
 }
 
+type RouteDeps = ExchangeDeps & { refusals: Refusals }
+
 /** In a scope of its own: forms, and errors as OAuth has them, are for this one operation. */
-export const registerTokenExchange = async (scope: App, deps: ExchangeDeps): Promise<void> => {
+export const registerTokenExchange = async (scope: App, deps: RouteDeps): Promise<void> => {
   if (!scope.hasContentTypeParser(FORM)) await scope.register(formbody)
   scope.removeContentTypeParser(['application/json', 'text/plain'])
   for (const schema of [Issued, Refused]) scope.addSchema(schema)
-  scope.setErrorHandler(answerOAuthError)
+  scope.setErrorHandler((error, request: FastifyRequest, reply) => {
+    deps.refusals.noteError(error, refusedRequest(request))
+    return answerOAuthError(error, request, reply)
+  })
   scope.post('/v1/token', { schema: exchange, preValidation: requireForm }, async (request, reply) => {
     const answer = await exchangeToken(deps, request.body)
     return reply.header('cache-control', 'no-store').header('pragma', 'no-cache').send(answer)

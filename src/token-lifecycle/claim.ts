@@ -4,7 +4,7 @@ import { startPatience } from '../clock/patience.ts'
 import type { Database } from '../db/database.ts'
 import type { AttemptKind, ConnectionRow } from '../db/tables.ts'
 import { notFound, Problem } from '../errors/problem.ts'
-import { afterAbandonedAttempt } from './doubt.ts'
+import { afterAbandonedAttempt, endOfDoubt, mayStillAct } from './doubt.ts'
 import { claimConnection, findLeaseEnd, lockConnection, NO_ATTEMPT, releaseClaim } from './queries.ts'
 import { CLAIM_SECONDS, isClaimed } from './refresh-decision.ts'
 
@@ -52,6 +52,18 @@ export const requireUnclaimed = (row: ConnectionRow, now: Date): void => {
   if (!isClaimed(row, now)) return
   throw new Problem('gitlab_unavailable', 'Another change of this token is under way.', {
     retryAfterSeconds: 5,
+  })
+}
+
+/**
+ * While GitLab may still act on a request about a token, the same token given again proves nothing.
+ * @throws {Problem} gitlab_unavailable
+ */
+export const requireSettled = (row: ConnectionRow, now: Date): void => {
+  const { unanswered_since } = { ...row, ...afterAbandonedAttempt(row) }
+  if (unanswered_since === null || !mayStillAct(unanswered_since, now)) return
+  throw new Problem('gitlab_unavailable', 'GitLab may still be working on a change of this token.', {
+    retryAfterSeconds: retryAfterSeconds(endOfDoubt(unanswered_since), now),
   })
 }
 

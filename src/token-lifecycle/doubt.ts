@@ -74,7 +74,8 @@ export const afterAbandonedAttempt = (row: ConnectionRow): Partial<ConnectionRow
   const keepsCause =
     row.failure_code === 'refresh_answer_lost' ||
     row.failure_code === 'rotation_answer_lost' ||
-    row.failure_code === 'refresh_token_refused'
+    row.failure_code === 'refresh_token_refused' ||
+    row.failure_code === 'database_went_back'
   const what = row.attempt_kind === 'rotate' ? 'rotation' : 'refresh'
   const detail = `A ${what} was sent at ${row.attempt_sent_at.toISOString()}, and the process ended before the answer was saved.`
   return {

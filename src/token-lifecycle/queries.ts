@@ -250,10 +250,14 @@ export const saveDoubt = (
     updated_at: since,
   })
 
-/** What GitLab said of one token version. @returns false when the token was changed meanwhile, or is being changed. */
+/**
+ * What GitLab said of one token version.
+ * @param row as it was read before GitLab was asked.
+ * @returns false when the token was changed meanwhile, is being changed, or a request about it lost its answer.
+ */
 export const saveVerification = (
   db: Database,
-  row: Pick<ConnectionRow, 'id' | 'token_version'>,
+  row: Pick<ConnectionRow, 'id' | 'token_version' | 'attempt_id' | 'unanswered_since'>,
   changes: Changes,
   now: Date,
 ): Promise<boolean> =>
@@ -261,6 +265,8 @@ export const saveVerification = (
     db,
     update(db, row.id, changes)
       .where('token_version', '=', row.token_version)
+      .where('unanswered_since', 'is not distinct from', row.unanswered_since)
+      .where('attempt_id', 'is not distinct from', row.attempt_id)
       .where((where) => where.or([where('attempt_id', 'is', null), where('attempt_deadline', '<=', now)])),
     endingEvent(changes),
   )

@@ -50,13 +50,16 @@ export const attemptRefresh = async (
   const { db, clock, logger, tokenSaver } = deps
   const { row, attemptId } = claim
   const log = logger.child({ connection_id: row.id, attempt_id: attemptId, token_version: row.token_version })
-  const sentAt = new Date(clock())
   let prepared: Prepared
+  let sentAt: Date
   try {
     if (await tokenSaver.offerSuccessor(row)) return { kind: 'newer_version' }
-    prepared = await prepare(deps, row)
-    const settled = await settleDoubt(deps, claim, prepared)
+    const ready = await prepare(deps, row)
+    // It may ask GitLab, which may be slow.
+    const settled = await withKeptClaim(deps, claim, () => settleDoubt(deps, claim, ready))
     if (settled) return settled
+    prepared = ready
+    sentAt = new Date(clock())
     if (!(await markAttemptSent(db, row.id, attemptId, sentAt))) return { kind: 'newer_version' }
   } catch (error) {
     // Nothing was sent: give the claim back, so that no other writer waits for its end.

@@ -69,7 +69,10 @@ const createSaving = ({ db, vault, clock, spool, logger, retentionSeconds }: Tok
       retain(issued)
       return 'saved'
     }
-    const outcome = (await findConnection(db, connectionId)) ? 'superseded' : 'gone'
+    const row = await findConnection(db, connectionId)
+    // Saved by a try whose answer was lost.
+    if (row?.token_version === tokenVersion && row.grant_id === issued.grantId) retain(issued)
+    const outcome = row ? 'superseded' : 'gone'
     const line = outcome === 'gone' ? 'the connection is gone' : 'the token or a newer one was there'
     logger.warn({ connection_id: connectionId, token_version: tokenVersion }, line)
     return outcome

@@ -53,7 +53,7 @@ const verifyStoredToken = async (
   const now = new Date(clock())
   const verdict = toVerdict(inspection, row, now)
   const changes = toChanges(row, inspection, verdict, now)
-  const isOurs = changes === undefined || (await saveVerification(db, row, changes, now))
+  const isOurs = changes === undefined || (await saveVerification(db, found, changes, now))
   return {
     tokenVersion: row.token_version,
     ...(isOurs ? verdict : { kind: 'unknown', refusal: undefined }),

@@ -2,6 +2,7 @@ import { randomBytes, X509Certificate } from 'node:crypto'
 import { v7 as uuidv7 } from 'uuid'
 import { type Granted, readGranted } from '../access-keys/granted.ts'
 import { hashAccessKey } from '../access-keys/key-format.ts'
+import { onlyOrganization } from '../access-keys/organizations.ts'
 import { insertAccessKey } from '../access-keys/queries.ts'
 import { recordAuditEvent } from '../audit/queries.ts'
 import { type Origin, type Principal, requireEveryOrganization } from '../callers/principal.ts'
@@ -104,6 +105,7 @@ export const createTrustedIssuer = async (
       await recordAuditEvent(transaction, {
         at: now,
         action: 'trusted_issuer.created',
+        organization: onlyOrganization([...new Set(granted.flatMap((rule) => rule.organizations))]),
         accessKeyId: principal.id,
         subjectId: row.id,
         ...origin,

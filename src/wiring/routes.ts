@@ -53,7 +53,7 @@ export const registerRoutes = async (
   registerTokenRoutes(routes, lifecycle)
   registerLeaseRoutes(routes, { ...leasing, db, authenticator, sendCredential })
   registerLookupRoutes(routes, { ...finding, authenticator, sendCredential })
-  await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads }))
+  await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads, refusals }))
   registerOAuthMetadata(routes, { publicUrl })
   registerAuditRoutes(routes, { db, authenticator })
   registerLeaseRecordRoutes(routes, { db, clock, vault, namedKeys, publicUrl, authenticator })

@@ -106,6 +106,9 @@ t.test('each role may do its work and no more', async (t) => {
       await t.rejects(serve.query(statement), REFUSED, statement)
     t.equal((await serve.query('select from audit_events')).rowCount, 1)
     await t.resolves(serve.query('delete from leases'))
+    const retention = "select * from delete_audit_before(now() - interval '2 days', 10)"
+    await t.resolves(serve.query(retention), 'the one declared path')
+    await t.rejects(serve.query(retention.replace('2 days', '1 hour')), /kept for a day/)
   })
 
   await t.test('the auditing role reads the record, and no secret', async (t) => {

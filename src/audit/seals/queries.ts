@@ -125,13 +125,18 @@ export const countUnsealed = async (db: Database): Promise<{ count: number; sinc
   return rows[0] ?? { count: 0, since: null }
 }
 
-/** What retention has declared, by sealed events alone: the last seal that it deleted, and the end of the old leases. */
+/**
+ * What retention has declared: the last seal that it deleted, and the end of the old leases. Nothing younger than a day is
+ * ever old: a declaration that says so was not made by retention.
+ */
 export const findDeclaredDeletions = async (
   db: Database,
 ): Promise<{ lastSeal: number | null; leasesBefore: Date | null }> => {
   const { rows } = await sql<{ lastSeal: number | null; leasesBefore: Date | null }>`
     select max((details->>'last_seal')::float8) filter (where action = 'audit.deleted_old') as "lastSeal",
-      max((details->>'before')::timestamptz) filter (where action = 'leases.deleted_old') as "leasesBefore"
+      max((details->>'before')::timestamptz) filter (
+        where action = 'leases.deleted_old' and (details->>'before')::timestamptz <= at - interval '1 day'
+      ) as "leasesBefore"
     from audit_events where action in ('audit.deleted_old', 'leases.deleted_old')
   `.execute(db)
   return rows[0] ?? { lastSeal: null, leasesBefore: null }

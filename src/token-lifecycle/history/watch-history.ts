@@ -73,11 +73,12 @@ export const createDatabaseHistory = (deps: Deps): DatabaseHistory => {
     if ((past.beat ?? 0) < node.beat) {
       await saveWentBack(db, now)
       wentBackAt = now
+      // When it fails, the next check is here again: this node's beat is still ahead.
       await offer()
     } else if (isKnown && past.wentBackAt && past.wentBackAt.getTime() !== wentBackAt?.getTime()) {
-      // Another node noticed.
-      wentBackAt = past.wentBackAt
+      // Another node noticed. When the offer fails, the next check is here again.
       await offer()
+      wentBackAt = past.wentBackAt
     } else {
       wentBackAt = past.wentBackAt
     }
