@@ -112,6 +112,31 @@ const limitRoute = (route: RouteOptions, settings: LimitSettings, guesses: Guess
   if (options) route.config = { ...route.config, rateLimit: options }
 }
 
+/** Wrong keys are counted by address; who guessed too often is refused, but for keys that this process remembers. */
+const guardKeys = (app: App, deps: Deps, guesses: Guesses): void => {
+  const refuseGuesses = (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) => {
+    if (!guesses.isAnyRefused() || ALWAYS_ANSWERED.has(request.routeOptions.url ?? '')) return done()
+    const credential = credentialOf(request)
+    try {
+      if (credential !== undefined && !deps.isRemembered(credential))
+        guesses.refuse('key', addressOf(request))
+      done()
+    } catch (error) {
+      done(error as Problem)
+    }
+  }
+  app.addHook('onRequest', refuseGuesses)
+  // Again with the body: a form may hold the credential.
+  app.addHook('preValidation', (request, reply, done) =>
+    request.routeOptions.url === TOKEN_EXCHANGE ? refuseGuesses(request, reply, done) : done(),
+  )
+  app.addHook('onError', async (request, _reply, error) => {
+    if (error.code !== 'unauthorized' || credentialOf(request) === undefined) return
+    // The answer is on its way already: whether there are any left is for the next request.
+    await guesses.count('key', addressOf(request)).catch(() => undefined)
+  })
+}
+
 /**
  * Limits by key, address and link. Must be registered before the routes. Off the hot path: a lookup passes one counter
  * in memory and one comparison; statements are only for what may be a guess.
@@ -143,27 +168,7 @@ export const registerLimits = async (app: App, deps: Deps): Promise<void> => {
     errorResponseBuilder: problemFor,
   })
 
-  const refuseGuesses = (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) => {
-    if (!guesses.isAnyRefused() || ALWAYS_ANSWERED.has(request.routeOptions.url ?? '')) return done()
-    const credential = credentialOf(request)
-    try {
-      if (credential !== undefined && !deps.isRemembered(credential))
-        guesses.refuse('key', addressOf(request))
-      done()
-    } catch (error) {
-      done(error as Problem)
-    }
-  }
-  app.addHook('onRequest', refuseGuesses)
-  // Again with the body: a form may hold the credential.
-  app.addHook('preValidation', (request, reply, done) =>
-    request.routeOptions.url === TOKEN_EXCHANGE ? refuseGuesses(request, reply, done) : done(),
-  )
-  app.addHook('onError', async (request, _reply, error) => {
-    if (error.code !== 'unauthorized' || credentialOf(request) === undefined) return
-    // The answer is on its way already: whether there are any left is for the next request.
-    await guesses.count('key', addressOf(request)).catch(() => undefined)
-  })
+  guardKeys(app, deps, guesses)
 
   const counter = createRequestCounter(settings.requestsPerKey)
   app.addHook('preValidation', (request, _reply, done) => {

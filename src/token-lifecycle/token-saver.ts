@@ -33,6 +33,7 @@ export type TokenSaver = {
   close(): Promise<void>
 }
 
+const GIVEN_BACK = 'the database was behind: a token of this connection came back from the disk'
 const FIRST_RETRY_MS = 100
 const LONGEST_RETRY_MS = 5_000
 /** A save takes milliseconds; what takes longer may take until the statement's limit. */
@@ -169,12 +170,8 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
   const offer = async (connectionId: string, fromVersion: number): Promise<boolean> => {
     const issued = await spool.findRetained(connectionId, fromVersion)
     if (!issued) return false
-    const { tokenVersion } = issued
     if (!(await saveIssuedToken(db, await toSave(vault, issued)))) return false
-    logger.error(
-      { connection_id: connectionId, token_version: tokenVersion },
-      'the database was behind: a token of this connection came back from the disk',
-    )
+    logger.error({ connection_id: connectionId, token_version: issued.tokenVersion }, GIVEN_BACK)
     return true
   }
 
