@@ -23,8 +23,15 @@ export type TokenAnswer =
   | { kind: 'invalid_state' }
   | TransportFailure
 
-/** Shorter and plainer than the form in RFC 6749, section 5.2: the code is shown to people. */
-const ERROR_CODE = /^[\w.-]{1,64}$/
+/** RFC 6749, section 5.2. Anything else is no word of a token endpoint: a proxy's, or a plugin's. */
+const ERROR_CODES: ReadonlySet<unknown> = new Set([
+  'invalid_client',
+  'invalid_grant',
+  'invalid_request',
+  'invalid_scope',
+  'unauthorized_client',
+  'unsupported_grant_type',
+])
 
 /** The token counts, whatever else the answer says: it exists nowhere else. */
 export const readTokenSet = (raw: unknown): TokenAnswer => {
@@ -68,7 +75,7 @@ export const classifyTokenError = (
   const body = Buffer.isBuffer(payload) ? parseJson(payload.toString('utf8')) : payload
   if (status < 300) return readTokenSet(body)
   const { error: code } = (body ?? {}) as { error?: unknown }
-  return typeof code === 'string' && ERROR_CODE.test(code)
+  return typeof code === 'string' && ERROR_CODES.has(code)
     ? { kind: 'refused', error: code }
     : { kind: 'unreadable', status }
 }
