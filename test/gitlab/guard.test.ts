@@ -16,7 +16,7 @@ const BROKEN: Answer = { kind: 'answer', status: 502 }
 const UNREACHABLE: Answer = { kind: 'failure', reason: 'unreachable', mayHaveActed: false }
 const OVERLOADED = { kind: 'failure', reason: 'overloaded', mayHaveActed: false }
 
-/** A GitLab that answers what it is told, and counts who reached it. */
+/** Stands in for the calls to a GitLab: gives the answer that was set last, and counts the calls. */
 const createGitLab = () => {
   let answer: Answer = OK
   let calls = 0

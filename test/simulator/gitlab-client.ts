@@ -10,7 +10,7 @@ export const CHALLENGE = createHash('sha256').update(VERIFIER).digest('base64url
 
 export type Answer = { status: number; headers: Headers; text: string; json: Record<string, unknown> }
 
-/** A GitLab of one test, at noon of a day in May 2030, whose clock moves only when it is told to. */
+/** A simulator for one test. Its clock stands at noon of a day in May 2030 until the test moves it. */
 export const startGitLab = async (t: Test, options: SimulatorOptions = {}): Promise<Simulator> => {
   const simulator = await startSimulator({
     now: () => Date.UTC(2030, 4, 10, 12),
