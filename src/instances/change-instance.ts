@@ -7,9 +7,12 @@ import { notFound } from '../errors/problem.ts'
 import { requireCertificates } from './ca-certificate.ts'
 import { auditDetails, requireAllowedScheme } from './instance.ts'
 import { updateInstance } from './queries.ts'
+import { requireSshHosts } from './ssh-hosts.ts'
 
 /** What is left out stays as it is. */
-export type InstanceChanges = Partial<Pick<InstanceRow, 'name' | 'allow_private_network' | 'ca_certificate'>>
+export type InstanceChanges = Partial<
+  Pick<InstanceRow, 'name' | 'allow_private_network' | 'ca_certificate' | 'ssh_hosts'>
+>
 
 /** @throws {Problem} invalid_request, not_found */
 export const changeInstance = (
@@ -19,10 +22,11 @@ export const changeInstance = (
   actor: Actor,
 ): Promise<InstanceRow> => {
   requireCertificates(changes.ca_certificate)
+  const sshHosts = changes.ssh_hosts && { ssh_hosts: requireSshHosts(changes.ssh_hosts) }
   return recordChange(deps, actor, {
     action: 'instance.updated',
     async change(transaction, now) {
-      const updated = await updateInstance(transaction, id, { ...changes, updated_at: now })
+      const updated = await updateInstance(transaction, id, { ...changes, ...sshHosts, updated_at: now })
       if (!updated) throw notFound('instance')
       requireAllowedScheme(updated.base_url, updated.allow_private_network)
       return updated

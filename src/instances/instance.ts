@@ -6,6 +6,7 @@ import { isSchemeAllowed } from '../gitlab/http-client.ts'
 import { pageOf } from '../http/page.ts'
 import { Id, isoTime, NullableText, Time } from '../http/schemas.ts'
 import { onlyCertificates } from './ca-certificate.ts'
+import { SshHosts } from './ssh-hosts.ts'
 
 export const Instance = Type.Object(
   {
@@ -18,6 +19,7 @@ export const Instance = Type.Object(
     ca_certificate: NullableText(
       'Certificate of the private authority (PEM). null: the public authorities only.',
     ),
+    ssh_hosts: SshHosts,
     created_at: Time('When it was added'),
     updated_at: Time('When it was last changed'),
   },
@@ -32,14 +34,16 @@ export const toInstance = (row: InstanceRow): Static<typeof Instance> => ({
   name: row.name,
   allow_private_network: row.allow_private_network,
   ca_certificate: row.ca_certificate && onlyCertificates(row.ca_certificate),
+  ssh_hosts: row.ssh_hosts,
   created_at: isoTime(row.created_at),
   updated_at: isoTime(row.updated_at),
 })
 
 /** What the record tells of an instance. */
-export const auditDetails = ({ base_url, allow_private_network }: InstanceRow) => ({
+export const auditDetails = ({ base_url, allow_private_network, ssh_hosts }: InstanceRow) => ({
   base_url,
   allow_private_network,
+  ssh_hosts: ssh_hosts.join(' '),
 })
 
 /** @throws {Problem} invalid_request */
