@@ -124,9 +124,10 @@ export const texts = {
       replacementHint: 'The token is stored encrypted and never shown again.',
       create: 'Create one with the right scopes',
       baseUrl: 'GitLab base URL',
-      baseUrlHint: 'The address of the GitLab that issued the token, such as https://gitlab.com.',
+      baseUrlHint:
+        'The address of the GitLab that issued the token, such as https://gitlab.com. Any page of it will do.',
       group: 'Group (optional)',
-      groupHint: 'Limits the connection to one group or project, such as acme/platform.',
+      groupHint: 'Limits the connection to one group or project, such as acme/platform, or its address.',
       button: 'Connect',
       notAllowed: 'This link does not allow tokens.',
     },
@@ -157,6 +158,10 @@ export const texts = {
       button: (host: string) => `Ask ${host}`,
       again: 'The token was not kept: paste the token again, then press this button.',
     },
+    offered: (group: string) => `The address names ${group}. The connection is not limited to it yet.`,
+    offeredButton: (group: string) => `Limit it to ${group}`,
+    meant: (baseUrl: string) => `Did you mean ${baseUrl}?`,
+    meantButton: (baseUrl: string) => `Use ${baseUrl}`,
     waiting: 'Paste the token. GitLab checks it at once.',
     checking: 'Asking GitLab …',
     works: 'This token works',
@@ -343,6 +348,7 @@ export const texts = {
       'token_expired',
       'missing_scopes',
       'group_out_of_reach',
+      'host_not_found',
       'not_a_gitlab',
       'tls_not_trusted',
       'address_not_allowed',
@@ -453,6 +459,16 @@ export const texts = {
       explanation: `No admin has registered ${instance}, so no token is sent there.`,
       remedy: 'Check the address, or ask an admin to register this GitLab.',
     }),
+    host_not_found: ({ instance }) => ({
+      title: 'There is no server of this name',
+      explanation: `DNS knows no host of the name in ${instance}.`,
+      remedy: 'Check the spelling. If the name is right, the GitLab is in a network that this service cannot see.',
+    }),
+    invalid_group: () => ({
+      title: 'That is not a group or project',
+      explanation: 'The group is its path, such as acme/platform, or its address on the same GitLab.',
+      remedy: 'Copy the address of the group from the address bar, or leave the field empty.',
+    }),
     not_a_gitlab: ({ instance }) => ({
       title: 'There is no GitLab at this address',
       explanation: `${instance} does not answer as a GitLab server does.`,
@@ -460,8 +476,9 @@ export const texts = {
     }),
     tls_not_trusted: ({ instance }) => ({
       title: 'The certificate is not trusted',
-      explanation: `The TLS certificate of ${instance} names another server, has expired, or comes from a private certificate authority.`,
-      remedy: 'An admin can add the certificate authority to the instance (ca_certificate).',
+      explanation: `The TLS certificate of ${instance} names another server, has expired, comes without its intermediate certificate, or from a private authority.`,
+      remedy:
+        'An admin can add the certificate of the authority or of the server to the instance (ca_certificate).',
     }),
     address_not_allowed: ({ instance }) => ({
       title: 'This address is not allowed',

@@ -8,6 +8,7 @@ import { refusalProblem } from '../gitlab/refusal.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
+import { type Place, WHOLE_INSTANCE } from '../places/place.ts'
 import { type CheckedToken, requireAcceptable, requireSelfRotation } from './check-token.ts'
 import {
   type Alongside,
@@ -51,8 +52,14 @@ export const connectAccessToken = async (
   actor: Actor,
   alongside?: Alongside,
 ): Promise<SavedConnection> => {
-  const checked = await requireAcceptable(access, { baseUrl, token, group, refuse: refuseOAuth })
-  const groupPath = (checked.group ?? (await findHomePath(access, checked, token))).toLowerCase()
+  const checked = await requireAcceptable(access, {
+    baseUrl,
+    organizations: [organization],
+    token,
+    group,
+    refuse: refuseOAuth,
+  })
+  const place = checked.place ?? (await findHomePlace(access, checked, token))
   if (autoRotate) requireSelfRotation(checked.facts)
   return save(
     access,
@@ -62,7 +69,7 @@ export const connectAccessToken = async (
       organization,
       name,
       method: 'token',
-      groupPath,
+      places: [place],
       autoRotate,
       oauthAppId: null,
       accessToken: token,
@@ -72,16 +79,18 @@ export const connectAccessToken = async (
   )
 }
 
-/** The path of the group or project that a token belongs to. '' = it belongs to none, or GitLab does not tell. */
-const findHomePath = async (
+/** The group or project that a token belongs to. The whole instance = it belongs to none, or GitLab does not tell. */
+const findHomePlace = async (
   { instanceClients }: GitLabAccess,
   { instance, facts }: CheckedToken,
   token: string,
-): Promise<string> => {
+): Promise<Place> => {
   const home = await findHome(instanceClients.for(instance), token, facts.kind)
   // A connection without its home would cover the whole instance. So the person has to try again later.
   if (home.refusal) throw refusalProblem(home.refusal)
-  return home.path ?? ''
+  if (!home.place) return WHOLE_INSTANCE
+  const { kind, id, path } = home.place
+  return { kind, gitlabId: id, path }
 }
 
 export type PastedOAuthToken = {
@@ -109,7 +118,12 @@ export const connectOAuthToken = async (
       'is needed too: a refresh takes both',
     )
   }
-  const checked = await requireAcceptable(access, { baseUrl, token: accessToken, refuse: refuseAllButOAuth })
+  const checked = await requireAcceptable(access, {
+    baseUrl,
+    organizations: [organization],
+    token: accessToken,
+    refuse: refuseAllButOAuth,
+  })
   const app = oauthApp === undefined ? undefined : await requireApp(access.db, checked, oauthApp)
   return save(
     access,
@@ -119,7 +133,7 @@ export const connectOAuthToken = async (
       organization,
       name,
       method: 'oauth',
-      groupPath: '',
+      places: [WHOLE_INSTANCE],
       autoRotate: false,
       oauthAppId: app?.id ?? null,
       accessToken,

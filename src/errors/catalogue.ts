@@ -36,6 +36,7 @@ export const CATALOGUE = {
 
   // The way to GitLab
   instance_not_registered: [422, 'This GitLab server is not registered here'],
+  host_not_found: [422, 'There is no server of this name'],
   not_a_gitlab: [422, 'There is no GitLab at this address'],
   tls_not_trusted: [422, 'The TLS certificate of the GitLab server is not trusted'],
   address_not_allowed: [422, 'The address of the GitLab server is not allowed'],
@@ -50,6 +51,7 @@ export const CATALOGUE = {
   sealed_answer_required: [406, 'The access key takes sealed answers only'],
   no_encryption_key: [406, 'The access key has no encryption key'],
   already_opened: [409, 'The handle was opened before'],
+  lease_ended: [409, 'The lease has ended'],
   handle_expired: [410, 'The handle has ended'],
   token_works: [409, 'GitLab accepts this token'],
   not_refreshable: [409, 'The token cannot be refreshed'],

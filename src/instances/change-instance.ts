@@ -21,12 +21,18 @@ export const changeInstance = (
   changes: InstanceChanges,
   actor: Actor,
 ): Promise<InstanceRow> => {
-  requireCertificates(changes.ca_certificate)
-  const sshHosts = changes.ssh_hosts && { ssh_hosts: requireSshHosts(changes.ssh_hosts) }
+  const { ca_certificate: written } = changes
+  const ca_certificate = written && requireCertificates(written, new Date(deps.clock()))
+  const ssh_hosts = changes.ssh_hosts && requireSshHosts(changes.ssh_hosts)
   return recordChange(deps, actor, {
     action: 'instance.updated',
     async change(transaction, now) {
-      const updated = await updateInstance(transaction, id, { ...changes, ...sshHosts, updated_at: now })
+      const updated = await updateInstance(transaction, id, {
+        ...changes,
+        ...(written === undefined ? {} : { ca_certificate }),
+        ...(ssh_hosts ? { ssh_hosts } : {}),
+        updated_at: now,
+      })
       if (!updated) throw notFound('instance')
       requireAllowedScheme(updated.base_url, updated.allow_private_network)
       return updated

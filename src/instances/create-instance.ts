@@ -7,7 +7,7 @@ import { isUniqueViolation } from '../db/sqlstate.ts'
 import type { InstanceRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { requireCertificates } from './ca-certificate.ts'
-import { auditDetails, requireAllowedScheme, requireBaseUrl } from './instance.ts'
+import { auditDetails, requireAllowedScheme, requireAddress } from './instance.ts'
 import { insertInstance } from './queries.ts'
 import { requireSshHosts } from './ssh-hosts.ts'
 
@@ -22,12 +22,18 @@ export type NewInstance = {
 /** @throws {Problem} invalid_request, instance_exists */
 export const createInstance = (
   deps: { db: Database; clock: Clock },
-  { base_url, name, allow_private_network = false, ca_certificate = null, ssh_hosts = [] }: NewInstance,
+  {
+    base_url,
+    name,
+    allow_private_network = false,
+    ca_certificate: written = null,
+    ssh_hosts = [],
+  }: NewInstance,
   actor: Actor,
 ): Promise<InstanceRow> => {
-  const baseUrl = requireBaseUrl(base_url)
+  const { baseUrl } = requireAddress(base_url)
   requireAllowedScheme(baseUrl, allow_private_network)
-  requireCertificates(ca_certificate)
+  const ca_certificate = written === null ? null : requireCertificates(written, new Date(deps.clock()))
   const sshHosts = requireSshHosts(ssh_hosts)
   return recordChange(deps, actor, {
     action: 'instance.created',

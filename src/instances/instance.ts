@@ -1,10 +1,11 @@
 import { type Static, Type } from 'typebox'
 import type { InstanceRow } from '../db/tables.ts'
 import { invalidField } from '../errors/problem.ts'
-import { canonicalBaseUrl } from '../gitlab/base-url.ts'
+import { certificatesExpireAt } from '../gitlab/certificates.ts'
 import { isSchemeAllowed } from '../gitlab/http-client.ts'
+import { type PastedAddress, readAddress } from '../gitlab/urls/pasted-address.ts'
 import { pageOf } from '../http/page.ts'
-import { Id, isoTime, NullableText, Time } from '../http/schemas.ts'
+import { Id, isoTime, isoTimeOrNull, NullableText, NullableTime, Time } from '../http/schemas.ts'
 import { onlyCertificates } from './ca-certificate.ts'
 import { SshHosts } from './ssh-hosts.ts'
 
@@ -17,7 +18,10 @@ export const Instance = Type.Object(
       description: 'Whether the service may call private addresses and plain http there.',
     }),
     ca_certificate: NullableText(
-      'Certificate of the private authority (PEM). null: the public authorities only.',
+      'Certificates that are trusted beside the public authorities (PEM). null: the public authorities only.',
+    ),
+    ca_certificate_expires_at: NullableTime(
+      'When the first of the certificates in ca_certificate ends; null: there is none',
     ),
     ssh_hosts: SshHosts,
     created_at: Time('When it was added'),
@@ -34,6 +38,7 @@ export const toInstance = (row: InstanceRow): Static<typeof Instance> => ({
   name: row.name,
   allow_private_network: row.allow_private_network,
   ca_certificate: row.ca_certificate && onlyCertificates(row.ca_certificate),
+  ca_certificate_expires_at: isoTimeOrNull(certificatesExpireAt(row.ca_certificate)),
   ssh_hosts: row.ssh_hosts,
   created_at: isoTime(row.created_at),
   updated_at: isoTime(row.updated_at),
@@ -57,9 +62,9 @@ export const requireAllowedScheme = (baseUrl: string, allowPrivateNetwork: boole
 const TOKEN = /gl[a-z]{2,10}-[\w-]{8,}/i
 
 /** @throws {Problem} invalid_request */
-export const requireBaseUrl = (text: string): string => {
-  const baseUrl = canonicalBaseUrl(text)
-  if (baseUrl === undefined || TOKEN.test(baseUrl))
+export const requireAddress = (text: string): PastedAddress => {
+  const address = readAddress(text)
+  if (address === undefined || TOKEN.test(address.baseUrl))
     throw invalidField('base_url', 'is not the URL of a server, such as https://gitlab.example.com')
-  return baseUrl
+  return address
 }

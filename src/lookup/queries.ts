@@ -1,6 +1,7 @@
 import type { PreparedStatement, RunPrepared } from '../db/database.ts'
 import type { ConnectionStatus } from '../db/tables.ts'
 import { type NamedInstance, type ResourceUrl, sshNamesOf } from '../gitlab/repository-url.ts'
+import { HOST } from '../instances/queries.ts'
 import { IS_LEASED, KEY_IS_VALID, MAY_USE } from '../leases/queries.ts'
 import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 
@@ -24,9 +25,6 @@ export type CoveringGroup = { baseUrl: string; groupPath: string }
 
 /** A host may have this many instances: on ports, and under paths. */
 const MOST_INSTANCES = 1000
-
-/** The host of a base URL as the index has it (migrations/0015_ssh_hosts.ts). */
-const HOST = `regexp_replace(split_part(base_url, '/', 3), ':[0-9]+$', '')`
 
 const FIND_INSTANCES: PreparedStatement = {
   name: 'find-instances-of-host',
