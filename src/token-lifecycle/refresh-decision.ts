@@ -72,6 +72,8 @@ export type RefreshRequest = {
   knownVersion: number
   onConflict: OnConflict
   reason: RefreshReason
+  /** A lease of whoever asks, which does not stand in the way: its holder takes the next version. */
+  ownLease?: string | undefined
 }
 
 export type RefreshOutcome =
@@ -109,7 +111,8 @@ export const decideRefresh = (
   if (!state.refreshable) return { action: 'stop', reason: 'not_refreshable' }
   if (isClaimed(state, now))
     return { action: 'wait', reason: 'claimed_elsewhere', until: state.attempt_deadline }
-  if (state.retry_after !== null && state.retry_after > now) {
+  // The check of an owner has a pause of its own, which is over.
+  if (!isOwnerCheck && state.retry_after !== null && state.retry_after > now) {
     return { action: 'stop', reason: 'backing_off', until: state.retry_after }
   }
   // A token that may be dead already is protected by no lease.
