@@ -1,5 +1,6 @@
 import type { ProblemCode } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
+import type { TlsFault } from '../errors/tls-faults.ts'
 import { type ErrorAnswer, readError } from './answers.ts'
 import type { GitLabAnswer, GitLabResult } from './http-client.ts'
 import {
@@ -12,6 +13,7 @@ import {
   shownSentence,
 } from './owner-refusal.ts'
 import { banSeconds, isAddressBan } from './throttle.ts'
+import { tlsSentence } from './tls-fault.ts'
 import { deathOf, isGitLabError } from './token-words.ts'
 
 /** Why GitLab gave no good answer, in the words of our catalogue. */
@@ -32,6 +34,8 @@ export type Refusal = {
     | 'gitlab_unavailable'
   >
   detail: string
+  /** Of `tls_not_trusted`. */
+  tlsFault?: TlsFault | undefined
   retryAfterSeconds?: number
 }
 
@@ -73,7 +77,8 @@ export const refusalOf = (
       case 'tls_not_trusted':
         return {
           code: 'tls_not_trusted',
-          detail: `The TLS certificate of ${baseUrl} is not signed by a known authority or is for another name. An admin can add the instance with its ca_certificate.`,
+          detail: tlsSentence(result.tlsFault ?? 'handshake_failed', baseUrl),
+          tlsFault: result.tlsFault,
         }
       case 'unreachable':
         return unavailable(`at ${baseUrl} cannot be reached`)
@@ -176,7 +181,8 @@ const FORBIDDEN = /^403 Forbidden - /
 const refusalOf403 = (error: ErrorAnswer, answer: GitLabAnswer, baseUrl: string): Refusal | undefined => {
   const sentence = shownSentence((error.message || error.description).replace(FORBIDDEN, ''))
   const isOwn = isGitLabError(error, answer.status)
-  const policy = isOwn ? policyOf(sentence) : undefined
+  const isWordOfGitLab = error.message.startsWith('403 ') || error.error.startsWith('insufficient_')
+  const policy = isWordOfGitLab ? policyOf(sentence) : undefined
   if (policy) return byPolicy(policy, sentence)
   // GitLab's own sentence of insufficient_scope says no more than this.
   if (error.error === 'insufficient_scope') return { code: 'missing_scopes', detail: MISSING_SCOPES }
@@ -196,9 +202,12 @@ export const atKnownGitLab = (refusal: Refusal): Refusal =>
     : refusal
 
 /** The refusal as the problem that we answer with. */
-export const refusalProblem = ({ code, detail, retryAfterSeconds }: Refusal): Problem =>
+export const refusalProblem = ({ code, detail, tlsFault, retryAfterSeconds }: Refusal): Problem =>
   new Problem(
     code,
     code === 'gitlab_unavailable' ? `${detail} Nothing was changed; try again later.` : detail,
-    retryAfterSeconds === undefined ? {} : { retryAfterSeconds },
+    {
+      ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+      ...(tlsFault === undefined ? {} : { members: { tls_fault: tlsFault } }),
+    },
   )
