@@ -11,7 +11,12 @@ export const RECOMMENDED_SCOPES = ['read_api', 'read_repository', 'read_user']
 const TOKEN_NAME = 'Code scanning'
 
 export type Hyperlink = { href: string; label: string }
-export type ShownAdvice = Advice & { code: string; link: Hyperlink | undefined; detail: string | undefined; meant?: string }
+export type ShownAdvice = Advice & {
+  code: string
+  link: Hyperlink | undefined
+  detail: string | undefined
+  meant?: string
+}
 
 export type AdviceContext = {
   /** As somebody entered it: nothing is linked that is no http(s) URL. */

@@ -246,6 +246,7 @@ export const texts = {
     ending: 'Nothing renews this token. Replace the token before it ends, or scans will fail.',
   } as Record<string, string>,
   remedies: {
+    owner: 'Do at GitLab what it asks for. The token is checked again automatically, or press Verify.',
     reconnect: 'Press Reconnect, and sign in at GitLab as the same user.',
     replace: 'Create a new token at GitLab, then press Replace token.',
   },
@@ -429,7 +430,7 @@ export const texts = {
     }),
     user_blocked: ({ instance }) => ({
       title: 'The account is blocked',
-      explanation: 'GitLab refuses the owner of the token. The account is blocked or deactivated.',
+      explanation: 'GitLab refuses the owner of the token, because the account is blocked.',
       remedy: `Ask an administrator of ${instance} to unblock the account, or use another account.`,
     }),
     missing_scopes: ({ missing }) => ({
@@ -462,7 +463,8 @@ export const texts = {
     host_not_found: ({ instance }) => ({
       title: 'There is no server of this name',
       explanation: `DNS knows no host of the name in ${instance}.`,
-      remedy: 'Check the spelling. If the name is right, the GitLab is in a network that this service cannot see.',
+      remedy:
+        'Check the spelling. If the name is right, the GitLab is in a network that this service cannot see.',
     }),
     invalid_group: () => ({
       title: 'That is not a group or project',
