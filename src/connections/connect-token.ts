@@ -5,6 +5,7 @@ import { invalidField, Problem } from '../errors/problem.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
 import { findHome } from '../gitlab/reach.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
+import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
@@ -52,7 +53,7 @@ export const connectAccessToken = async (
   alongside?: Alongside,
 ): Promise<SavedConnection> => {
   const checked = await requireAcceptable(access, { baseUrl, token, group, refuse: refuseOAuth })
-  const groupPath = (checked.group ?? (await findHomePath(access, checked, token))).toLowerCase()
+  const groupPath = (checked.group ?? (await findHomePath(access, checked))).toLowerCase()
   if (autoRotate) requireSelfRotation(checked.facts)
   return save(
     access,
@@ -65,7 +66,7 @@ export const connectAccessToken = async (
       groupPath,
       autoRotate,
       oauthAppId: null,
-      accessToken: token,
+      accessToken: checked.token,
       refreshToken: null,
     },
     alongside,
@@ -75,8 +76,7 @@ export const connectAccessToken = async (
 /** The path of the group or project that a token belongs to. '' = it belongs to none, or GitLab does not tell. */
 const findHomePath = async (
   { instanceClients }: GitLabAccess,
-  { instance, facts }: CheckedToken,
-  token: string,
+  { instance, facts, token }: CheckedToken,
 ): Promise<string> => {
   const home = await findHome(instanceClients.for(instance), token, facts.kind)
   // A connection without its home would cover the whole instance. So the person has to try again later.
@@ -109,7 +109,13 @@ export const connectOAuthToken = async (
       'is needed too: a refresh takes both',
     )
   }
-  const checked = await requireAcceptable(access, { baseUrl, token: accessToken, refuse: refuseAllButOAuth })
+  const readRefreshToken = refreshToken && requirePasted('refresh_token', refreshToken).value
+  const checked = await requireAcceptable(access, {
+    baseUrl,
+    token: accessToken,
+    field: 'access_token',
+    refuse: refuseAllButOAuth,
+  })
   const app = oauthApp === undefined ? undefined : await requireApp(access.db, checked, oauthApp)
   return save(
     access,
@@ -122,8 +128,8 @@ export const connectOAuthToken = async (
       groupPath: '',
       autoRotate: false,
       oauthAppId: app?.id ?? null,
-      accessToken,
-      refreshToken: refreshToken ?? null,
+      accessToken: checked.token,
+      refreshToken: readRefreshToken ?? null,
     },
     alongside,
   )

@@ -26,6 +26,11 @@ const DEFAULT_RETRY_SECONDS = 30
 /** GitLab's own sentence of a 403 (lib/api/api_guard.rb), in our words: what a server writes there is not passed on. */
 const MISSING_SCOPES = 'The request requires higher privileges than the scopes of the token give.'
 
+const UNSENDABLE: Refusal = {
+  code: 'token_unknown',
+  detail: 'The stored token has characters that no token has. Enter it anew.',
+}
+
 const unavailable = (what: string, retryAfterSeconds = DEFAULT_RETRY_SECONDS): Refusal => ({
   code: 'gitlab_unavailable',
   detail: `GitLab ${what}.`,
@@ -60,6 +65,8 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
         return unavailable(`at ${baseUrl} failed too often just now`, result.retryAfterSeconds)
       case 'rate_limited':
         return unavailable('limits how often it may be asked right now', result.retryAfterSeconds)
+      case 'unsendable':
+        return UNSENDABLE
       case 'answer_too_large':
         return { code: 'not_a_gitlab', detail: `${baseUrl} answered with more than a GitLab API would.` }
     }

@@ -1,5 +1,6 @@
 import { type TSchema, Type } from 'typebox'
 import { CATALOGUE, type ProblemCode, statusOf, titleOf } from '../errors/catalogue.ts'
+import { PASTED_FAULT_NAMES } from '../pasted/faults.ts'
 import {
   Id,
   isoTime,
@@ -24,6 +25,12 @@ const FieldFault = Type.Object({
     description: 'Path of the field. It ends where the path would repeat what you sent.',
   }),
   message: Type.String({ description: 'For people.' }),
+  reason: Type.Optional(
+    Type.String({
+      enum: PASTED_FAULT_NAMES,
+      description: 'Of a token or secret: what is wrong with the text, for programs.',
+    }),
+  ),
 })
 
 const CoveringConnection = Type.Object({
