@@ -7,6 +7,7 @@ import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.
 import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { resolveInstance } from '../instances/resolve-instance.ts'
+import type { Place } from '../places/place.ts'
 
 /** The least that a scanner needs: to clone. */
 const REQUIRED_SCOPES = ['read_repository']
@@ -31,8 +32,8 @@ export type CheckedToken = {
   token: string
   instance: InstanceRow
   facts: TokenFacts
-  /** The group as GitLab writes it; undefined when none was named. */
-  group: string | undefined
+  /** The group or project as GitLab writes it; undefined when none was named. */
+  place: Place | undefined
 }
 
 export type TokenFinding =
@@ -61,9 +62,12 @@ export const checkToken = async (
   const group = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
   const problem = refuse?.(facts) ?? missingForScanning(facts, group)
   if (problem) return { accepted: false, problem, facts }
-  if (group === undefined) return { accepted: true, token, instance, facts, group: undefined }
+  if (group === undefined) return { accepted: true, token, instance, facts, place: undefined }
   const reach = await checkReach(client, token, group)
-  if (reach.reached) return { accepted: true, token, instance, facts, group: reach.path }
+  if (reach.reached) {
+    const { kind, id, path } = reach.place
+    return { accepted: true, token, instance, facts, place: { kind, gitlabId: id, path } }
+  }
   return {
     accepted: false,
     facts,

@@ -9,6 +9,7 @@ import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
+import { type Place, WHOLE_INSTANCE } from '../places/place.ts'
 import { type CheckedToken, requireAcceptable, requireSelfRotation } from './check-token.ts'
 import {
   type Alongside,
@@ -53,7 +54,7 @@ export const connectAccessToken = async (
   alongside?: Alongside,
 ): Promise<SavedConnection> => {
   const checked = await requireAcceptable(access, { baseUrl, token, group, refuse: refuseOAuth })
-  const groupPath = (checked.group ?? (await findHomePath(access, checked))).toLowerCase()
+  const place = checked.place ?? (await findHomePlace(access, checked))
   if (autoRotate) requireSelfRotation(checked.facts)
   return save(
     access,
@@ -63,7 +64,7 @@ export const connectAccessToken = async (
       organization,
       name,
       method: 'token',
-      groupPath,
+      places: [place],
       autoRotate,
       oauthAppId: null,
       accessToken: checked.token,
@@ -73,15 +74,17 @@ export const connectAccessToken = async (
   )
 }
 
-/** The path of the group or project that a token belongs to. '' = it belongs to none, or GitLab does not tell. */
-const findHomePath = async (
+/** The group or project that a token belongs to. The whole instance = it belongs to none, or GitLab does not tell. */
+const findHomePlace = async (
   { instanceClients }: GitLabAccess,
   { instance, facts, token }: CheckedToken,
-): Promise<string> => {
+): Promise<Place> => {
   const home = await findHome(instanceClients.for(instance), token, facts.kind)
   // A connection without its home would cover the whole instance. So the person has to try again later.
   if (home.refusal) throw refusalProblem(home.refusal)
-  return home.path ?? ''
+  if (!home.place) return WHOLE_INSTANCE
+  const { kind, id, path } = home.place
+  return { kind, gitlabId: id, path }
 }
 
 export type PastedOAuthToken = {
@@ -125,7 +128,7 @@ export const connectOAuthToken = async (
       organization,
       name,
       method: 'oauth',
-      groupPath: '',
+      places: [WHOLE_INSTANCE],
       autoRotate: false,
       oauthAppId: app?.id ?? null,
       accessToken: checked.token,
