@@ -41,7 +41,7 @@ t.test(
       'FAKE\u2028x',
     ]) {
       await storeSecret(stage, secret)
-      const what = JSON.stringify(secret)
+      const what = encodeURIComponent(secret)
       clock.advance(1)
       await broker.db.updateTable('connections').set({ retry_after: null }).execute()
       t.equal((await lookUp(stage, id)).status, 200, `${what}: the token lives`)
