@@ -123,7 +123,7 @@ const refreshedEvent = ({ connectionId, token, tokenHash }: TokenToSave) => ({
  * @returns for each false when the connection has this token or a newer one, or is gone.
  */
 export const saveIssuedTokens = async (db: Database, tokens: TokenToSave[]): Promise<boolean[]> => {
-  const column = <Value>(valueOf: (token: TokenToSave) => Value) => tokens.map(valueOf)
+  const column = <Value>(read: (token: TokenToSave) => Value) => tokens.map(read)
   const change = sql`
     update connections
     set ${AS_NEW}, grant_id = issued.grant_id, token_version = issued.token_version,
