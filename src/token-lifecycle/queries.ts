@@ -1,7 +1,8 @@
-import { type RawBuilder, type Selectable, sql, type Updateable } from 'kysely'
+import { type RawBuilder, type Selectable, sql, type Updateable, type UpdateObject } from 'kysely'
 import { type AuditEvent, recordAuditEventOfEach } from '../audit/queries.ts'
 import type { Database } from '../db/database.ts'
-import type { AttemptKind, ConnectionRow, Tables } from '../db/tables.ts'
+import type { AttemptKind, ConnectionRow, ConnectionStatus, Tables } from '../db/tables.ts'
+import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
 import { type AfterFailure, EARLY_PAUSE_SHARE, LONGEST_EARLY_PAUSE_SECONDS } from './refresh-decision.ts'
 
 /** Every write to a stored token. The room `connections` writes what else there is in the table: identity and name. */
@@ -36,7 +37,7 @@ export const NO_FAILURE = {
   failure_detail: null,
 } as const satisfies Partial<Selectable<Connections>>
 
-export const ACTIVE = { status: 'active', status_reason: null, status_detail: null } as const
+const ACTIVE = { status: 'active', status_reason: null, status_detail: null } as const
 
 export const withInstance = (db: Database) =>
   db
@@ -63,7 +64,7 @@ export const findSiblings = (db: Database, row: ConnectionRow): Promise<Connecti
 export const lockConnection = (transaction: Database, id: string): Promise<ConnectionRow | undefined> =>
   transaction.selectFrom('connections').selectAll().where('id', '=', id).forUpdate().executeTakeFirst()
 
-const update = (db: Database, id: string, changes: Updateable<Connections>) =>
+const update = (db: Database, id: string, changes: UpdateObject<Tables, 'connections'>) =>
   db.updateTable('connections').set(changes).where('id', '=', id)
 
 type Update = ReturnType<typeof update>
@@ -90,6 +91,15 @@ const endingEvent = ({ status, status_reason, updated_at }: Changes): Event | un
         outcome: 'failed',
         details: { status, reason: status_reason ?? null },
       }
+
+const IS_WAITING = sql<boolean>`(status = 'needs_reauthorization' and status_reason = any (${[...WAITING_CODES]}::text[]))`
+
+/** While GitLab refuses the owner, a new token changes nothing about that: only a check with the token does. */
+export const ACTIVE_UNLESS_WAITING = {
+  status: sql<ConnectionStatus>`case when ${IS_WAITING} then status else 'active' end`,
+  status_reason: sql<string | null>`case when ${IS_WAITING} then status_reason end`,
+  status_detail: sql<string | null>`case when ${IS_WAITING} then status_detail end`,
+}
 
 /** Puts a token that a person gave in the place of the stored one; failures and attempts of that one are over. */
 export const saveReplacedToken = async (

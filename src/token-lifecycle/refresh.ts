@@ -1,5 +1,6 @@
 import type { Patience } from '../clock/patience.ts'
 import { startPatience } from '../clock/patience.ts'
+import { isWaitingCode } from '../gitlab/owner-refusal.ts'
 import { shareCalls } from '../share.ts'
 import type { Attempts } from './attempts.ts'
 import { markAttemptsSent, type Sending } from './batches/queries.ts'
@@ -71,7 +72,9 @@ type Stopped = Exclude<RefreshDecision, { action: 'claim' }> & { failureCode: Fa
 const decide =
   (request: RefreshRequest) =>
   ({ row, leasedUntil, now }: ClaimState) => {
-    const decision = decideRefresh({ ...row, refreshable: isRefreshable(row), leasedUntil }, request, now)
+    const refreshable = isRefreshable(row)
+    const waitsForOwner = isWaitingCode(row.status_reason)
+    const decision = decideRefresh({ ...row, refreshable, waitsForOwner, leasedUntil }, request, now)
     if (decision.action === 'claim') return 'claim'
     return { ...decision, failureCode: row.failure_code as FailureCode | null }
   }

@@ -3,7 +3,7 @@ import { recordAuditEventsOfEach } from '../../audit/queries.ts'
 import { addSeconds } from '../../clock/clock.ts'
 import type { Database } from '../../db/database.ts'
 import type { ConnectionRow } from '../../db/tables.ts'
-import { ACTIVE, type Attempt, IS_BEHIND, NO_FAILURE, type TokenToSave } from '../queries.ts'
+import { ACTIVE_UNLESS_WAITING, type Attempt, IS_BEHIND, NO_FAILURE, type TokenToSave } from '../queries.ts'
 import { CLAIM_SECONDS } from '../refresh-decision.ts'
 
 /** The statements of a refresh, each for many connections at once; queries.ts has them for one. */
@@ -97,10 +97,10 @@ export const markAttemptsSent = async (db: Database, sendings: Sending[]): Promi
 }
 
 /** The columns that tell of failures and attempts, as a token that was just issued leaves them. */
-const AS_NEW = sql.raw(
-  Object.entries({ ...NO_FAILURE, ...ACTIVE })
-    .map(([column, value]) => `${column} = ${value === null ? 'null' : `'${value}'`}`)
-    .join(', '),
+const AS_NEW = sql.join(
+  Object.entries({ ...NO_FAILURE, ...ACTIVE_UNLESS_WAITING }).map(
+    ([column, value]) => sql`${sql.ref(column)} = ${value}`,
+  ),
 )
 
 /** What is recorded of a token that was saved. */
