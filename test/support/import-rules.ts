@@ -24,7 +24,7 @@ export const FLOORS = [
   ['limits'],
   ['gitlab', 'vault', 'http'],
   ['db'],
-  ['client', 'config', 'errors', 'clock', 'log.ts', 'coalesce.ts', 'lanes.ts'],
+  ['client', 'config', 'errors', 'clock', 'log.ts', 'coalesce.ts', 'lanes.ts', 'share.ts'],
 ]
 
 /** Where code of ours is; what is not there is not looked at. */
