@@ -24,7 +24,9 @@ export const FLOORS = [
   ['limits'],
   ['gitlab', 'vault', 'http'],
   ['db'],
-  ['client', 'config', 'errors', 'clock', 'log.ts', 'coalesce.ts', 'lanes.ts', 'share.ts'],
+  ['config', 'errors', 'clock', 'log.ts', 'coalesce.ts', 'lanes.ts', 'share.ts'],
+  ['pasted'],
+  ['client'],
 ]
 
 /** Where code of ours is; what is not there is not looked at. */
