@@ -55,6 +55,8 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     people,
     grants,
     accessTokens,
+    /** What this version of GitLab has; a test may take it away. */
+    features: { associations: true },
     /** Append only: what happened to every token, without the tokens. */
     events: eventLog.all as readonly WorldEvent[],
     recordEvent: eventLog.record,
