@@ -39,6 +39,8 @@ export type OAuthClient = {
 export type OAuthClients = {
   /** The client for an app as it is now; kept by app version and instance version. */
   for(app: OAuthAppRow, instance: InstanceRow): Promise<OAuthClient>
+  /** The same client where it is kept, without a look at the rows of app and instance. */
+  known(appId: string, appVersion: number, instanceVersion: number): Promise<OAuthClient | undefined>
   close(): Promise<void>
 }
 
@@ -225,9 +227,13 @@ export const createOAuthClients = (deps: Deps): OAuthClients => {
       built.then(({ close }) => close()).catch(() => undefined)
     },
   })
+  const nameOf = (appId: string, appVersion: number, instanceVersion: number) =>
+    `${appId}:${appVersion}:${instanceVersion}`
   return {
+    known: async (appId, appVersion, instanceVersion) =>
+      (await carriers.get(nameOf(appId, appVersion, instanceVersion)))?.client,
     async for(app, instance) {
-      const key = `${app.id}:${app.version}:${instance.version}`
+      const key = nameOf(app.id, app.version, instance.version)
       const kept = carriers.get(key)
       if (kept) return (await kept).client
       const built = build(app, instance, deps)
