@@ -3,6 +3,7 @@ import type { Database } from '../db/database.ts'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { invalidField, Problem } from '../errors/problem.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
+import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
@@ -65,7 +66,7 @@ export const connectAccessToken = async (
       places: checked.places,
       autoRotate,
       oauthAppId: null,
-      accessToken: token,
+      accessToken: checked.token,
       refreshToken: null,
     },
     alongside,
@@ -97,7 +98,13 @@ export const connectOAuthToken = async (
       'is needed too: a refresh takes both',
     )
   }
-  const checked = await requireAcceptable(access, { baseUrl, token: accessToken, refuse: refuseAllButOAuth })
+  const readRefreshToken = refreshToken && requirePasted('refresh_token', refreshToken).value
+  const checked = await requireAcceptable(access, {
+    baseUrl,
+    token: accessToken,
+    field: 'access_token',
+    refuse: refuseAllButOAuth,
+  })
   const app = oauthApp === undefined ? undefined : await requireApp(access.db, checked, oauthApp)
   return save(
     access,
@@ -110,8 +117,8 @@ export const connectOAuthToken = async (
       places: [WHOLE_INSTANCE],
       autoRotate: false,
       oauthAppId: app?.id ?? null,
-      accessToken,
-      refreshToken: refreshToken ?? null,
+      accessToken: checked.token,
+      refreshToken: readRefreshToken ?? null,
     },
     alongside,
   )
