@@ -1,9 +1,11 @@
 import type { ProblemCode } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
+import type { ProxyFault } from '../errors/proxy-faults.ts'
 import type { TlsFault } from '../errors/tls-faults.ts'
 import { readError } from './answers.ts'
 import type { GitLabResult } from './http-client.ts'
 import { tlsSentence } from './tls-fault.ts'
+import type { TransportFailure } from './transport-failure.ts'
 
 /** Why GitLab gave no good answer, in the words of our catalogue. */
 export type Refusal = {
@@ -23,6 +25,8 @@ export type Refusal = {
   detail: string
   /** Of `tls_not_trusted`. */
   tlsFault?: TlsFault | undefined
+  /** Of `gitlab_unavailable`: the proxy is why. */
+  proxyFault?: ProxyFault | undefined
   retryAfterSeconds?: number
 }
 
@@ -34,6 +38,27 @@ const unavailable = (what: string, retryAfterSeconds = DEFAULT_RETRY_SECONDS): R
   code: 'gitlab_unavailable',
   detail: `GitLab ${what}.`,
   retryAfterSeconds,
+})
+
+const PROXY_SENTENCES: Record<ProxyFault, (baseUrl: string, status: number | undefined) => string> = {
+  proxy_unreachable: (baseUrl) => `The proxy on the way to ${baseUrl} cannot be reached, or does not answer.`,
+  credentials_required: (baseUrl) =>
+    `The proxy on the way to ${baseUrl} asks for credentials (407), or refuses those of HTTPS_PROXY.`,
+  target_unreachable: (baseUrl, status) => `The proxy on the way to ${baseUrl} cannot reach it (${status}).`,
+  refused: (baseUrl, status) => `The proxy on the way to ${baseUrl} refused to connect to it (${status}).`,
+  name_not_resolved: (baseUrl) =>
+    `The name of ${baseUrl} does not resolve here, so nobody can tell to which address the proxy would connect. Where only the proxy resolves names, an admin can allow it for the instance (allow_private_network).`,
+}
+
+/** GitLab has said nothing: the proxy did, or was not there. */
+const proxyRefusal = (
+  { proxyFault = 'refused', proxyStatus }: TransportFailure,
+  baseUrl: string,
+): Refusal => ({
+  code: 'gitlab_unavailable',
+  detail: PROXY_SENTENCES[proxyFault](baseUrl, proxyStatus),
+  proxyFault,
+  retryAfterSeconds: DEFAULT_RETRY_SECONDS,
 })
 
 /**
@@ -55,6 +80,8 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
           detail: tlsSentence(result.tlsFault ?? 'handshake_failed', baseUrl),
           tlsFault: result.tlsFault,
         }
+      case 'proxy_failed':
+        return proxyRefusal(result, baseUrl)
       case 'unreachable':
         return unavailable(`at ${baseUrl} cannot be reached`)
       case 'timeout':
@@ -120,12 +147,13 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
 }
 
 /** The refusal as the problem that we answer with. */
-export const refusalProblem = ({ code, detail, tlsFault, retryAfterSeconds }: Refusal): Problem =>
+export const refusalProblem = ({ code, detail, tlsFault, proxyFault, retryAfterSeconds }: Refusal): Problem =>
   new Problem(
     code,
     code === 'gitlab_unavailable' ? `${detail} Nothing was changed; try again later.` : detail,
     {
       ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
       ...(tlsFault === undefined ? {} : { members: { tls_fault: tlsFault } }),
+      ...(proxyFault === undefined ? {} : { members: { proxy_fault: proxyFault } }),
     },
   )
