@@ -8,9 +8,6 @@ export type EnvironmentProxy = {
 
 type Read = (name: string) => string | undefined
 
-/** As curl has it: the name in lower case first. */
-const readEither = (read: Read, name: string): string | undefined => read(name.toLowerCase()) ?? read(name)
-
 const SCHEME = /^[a-z][a-z0-9+.-]*:\/\//i
 
 /**
@@ -18,8 +15,10 @@ const SCHEME = /^[a-z][a-z0-9+.-]*:\/\//i
  * the tokens.
  */
 export const readProxy = (read: Read, faults: string[]): EnvironmentProxy | undefined => {
-  const text = readEither(read, 'HTTPS_PROXY')
-  const noProxy = (readEither(read, 'NO_PROXY') ?? '').split(/[\s,]+/).filter(Boolean)
+  // As curl has it: the name in lower case first.
+  const readEither = (name: string): string | undefined => read(name.toLowerCase()) ?? read(name)
+  const text = readEither('HTTPS_PROXY')
+  const noProxy = (readEither('NO_PROXY') ?? '').split(/[\s,]+/).filter(Boolean)
   if (text === undefined) return undefined
   const url = URL.parse(SCHEME.test(text) ? text : `http://${text}`)
   if (!url || !['http:', 'https:'].includes(url.protocol) || !url.hostname || !isDecodable(url)) {
