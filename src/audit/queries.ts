@@ -22,6 +22,7 @@ export const AUDIT_ACTIONS = [
   'connection.deleted',
   'connection.refreshed',
   'connection.failed',
+  'grant.dropped',
   'lease.opened',
   'lease.opened_twice',
   'sign_in.accepted',

@@ -241,6 +241,7 @@ export const texts = {
     ending: 'Nothing renews this token. Replace the token before it ends, or scans will fail.',
   } as Record<string, string>,
   remedies: {
+    owner: 'Do at GitLab what it asks for. The token is checked again automatically, or press Verify.',
     reconnect: 'Press Reconnect, and sign in at GitLab as the same user.',
     replace: 'Create a new token at GitLab, then press Replace token.',
   },
@@ -423,7 +424,7 @@ export const texts = {
     }),
     user_blocked: ({ instance }) => ({
       title: 'The account is blocked',
-      explanation: 'GitLab refuses the owner of the token. The account is blocked or deactivated.',
+      explanation: 'GitLab refuses the owner of the token, because the account is blocked.',
       remedy: `Ask an administrator of ${instance} to unblock the account, or use another account.`,
     }),
     missing_scopes: ({ missing }) => ({

@@ -20,6 +20,8 @@ export type TransportFailure = {
     | 'overloaded'
     /** Not sent: GitLab asked for a pause. */
     | 'rate_limited'
+    /** Not sent: GitLab has banned our address for a while. */
+    | 'address_banned'
   /** Whether the request may have reached GitLab, which may then have acted on it. */
   mayHaveActed: boolean
   /** `tls_not_trusted`: why. */

@@ -1,8 +1,9 @@
-import { type Selectable, sql, type Updateable } from 'kysely'
+import { type Selectable, sql, type Updateable, type UpdateObject } from 'kysely'
 import { type AuditEvent, recordAuditEventOfEach } from '../audit/queries.ts'
 import { addSeconds } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
-import type { AttemptKind, ConnectionRow, Tables } from '../db/tables.ts'
+import type { AttemptKind, ConnectionRow, ConnectionStatus, Tables } from '../db/tables.ts'
+import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
 import {
   type AfterFailure,
   CLAIM_SECONDS,
@@ -91,7 +92,7 @@ export const findLeaseEnd = async (
   return until as Date | null
 }
 
-const update = (db: Database, id: string, changes: Updateable<Connections>) =>
+const update = (db: Database, id: string, changes: UpdateObject<Tables, 'connections'>) =>
   db.updateTable('connections').set(changes).where('id', '=', id)
 
 type Update = ReturnType<typeof update>
@@ -118,6 +119,15 @@ const endingEvent = ({ status, status_reason, updated_at }: Changes): Event | un
         outcome: 'failed',
         details: { status, reason: status_reason ?? null },
       }
+
+const IS_WAITING = sql<boolean>`(status = 'needs_reauthorization' and status_reason = any (${[...WAITING_CODES]}::text[]))`
+
+/** While GitLab refuses the owner, a new token changes nothing about that: only a check with the token does. */
+const ACTIVE_UNLESS_WAITING = {
+  status: sql<ConnectionStatus>`case when ${IS_WAITING} then status else 'active' end`,
+  status_reason: sql<string | null>`case when ${IS_WAITING} then status_reason end`,
+  status_detail: sql<string | null>`case when ${IS_WAITING} then status_detail end`,
+}
 
 /** Puts a token that a person gave in the place of the stored one; failures and attempts of that one are over. */
 export const saveReplacedToken = async (
@@ -194,7 +204,7 @@ export const saveIssuedToken = (
     db,
     update(db, connectionId, {
       ...NO_FAILURE,
-      ...ACTIVE,
+      ...ACTIVE_UNLESS_WAITING,
       ...token,
       grant_id: grantId,
       last_verified_at: token.token_issued_at,

@@ -1,5 +1,6 @@
 import type { Patience } from '../clock/patience.ts'
 import { startPatience } from '../clock/patience.ts'
+import { isWaitingCode } from '../gitlab/owner-refusal.ts'
 import type { Attempts } from './attempts.ts'
 import { claimIf } from './claim.ts'
 import { attemptRefresh, type RefreshAttemptDeps } from './refresh-attempt.ts'
@@ -68,7 +69,13 @@ const claimRefresh = (deps: Deps, connectionId: string, request: RefreshRequest)
     connectionId,
     'refresh',
     ({ row, leasedUntil, now }) => {
-      const decision = decideRefresh({ ...row, refreshable: isRefreshable(row), leasedUntil }, request, now)
+      const state = {
+        ...row,
+        refreshable: isRefreshable(row),
+        waitsForOwner: isWaitingCode(row.status_reason),
+        leasedUntil,
+      }
+      const decision = decideRefresh(state, request, now)
       if (decision.action === 'claim') return 'claim'
       return { ...decision, failureCode: row.failure_code as FailureCode | null }
     },

@@ -65,7 +65,7 @@ export type AppDeps = {
     proxy?: EnvironmentProxy | undefined
   }
   /** How patient to be with GitLab; the defaults are what production has. */
-  gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
+  gitlab?: (Omit<GitLabClientOptions, 'clock'> & { secondLookMs?: number | undefined }) | undefined
 }
 
 const HOUR_SECONDS = 3_600
@@ -88,7 +88,7 @@ const createIdentification = ({ db, clock, logger, config, gitlab }: AppDeps) =>
 const createTokenKeeping = (
   access: GitLabAccess,
   oauthClients: OAuthClients,
-  { logger, config }: AppDeps,
+  { logger, config, gitlab }: AppDeps,
 ) => {
   const { db, vault, clock } = access
   const spoolFolder = join(config.dataDir, 'spool')
@@ -110,7 +110,7 @@ const createTokenKeeping = (
     offerAllRetained: tokenSaver.offerAllRetained,
   })
   const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver, attempts, history })
-  const verifier = createStoredTokenVerifier(access)
+  const verifier = createStoredTokenVerifier({ ...access, secondLookMs: gitlab?.secondLookMs })
   return { attempts, history, refresher, spoolFolder, tokenSaver, verifier }
 }
 
