@@ -1,4 +1,5 @@
 import { hasRole, mayActIn, type Principal } from '../callers/principal.ts'
+import { type Patience, startPatience } from '../clock/patience.ts'
 import { coalesce } from '../coalesce.ts'
 import type { Database } from '../db/database.ts'
 import { notFound, Problem } from '../errors/problem.ts'
@@ -10,7 +11,7 @@ import type { Delivery } from './serving-decision.ts'
 
 type Deps = LeaseDeps & { db: Database }
 
-type Reported = { connectionId: string; tokenVersion: number }
+type Reported = { connectionId: string; tokenVersion: number; patience: Patience }
 
 /**
  * "GitLab refused this token."
@@ -30,8 +31,8 @@ export const createRejectLease = (deps: Deps) => {
    * asks anew.
    */
   const settle = coalesce(
-    async ({ connectionId, tokenVersion }: Reported) => {
-      const verdict = await verifier.verify(connectionId)
+    async ({ connectionId, tokenVersion, patience }: Reported) => {
+      const verdict = await verifier.verify(connectionId, patience)
       const isDead = verdict.kind === 'dead' && verdict.tokenVersion === tokenVersion
       const connection = isDead ? await findConnection(db, connectionId) : undefined
       let failure: unknown
@@ -42,7 +43,7 @@ export const createRejectLease = (deps: Deps) => {
           onConflict: 'preempt',
           reason: 'refused_by_gitlab',
         } as const
-        await refresher.refresh(connectionId, request).catch((error: unknown) => {
+        await refresher.refresh(connectionId, request, patience).catch((error: unknown) => {
           failure = error
         })
       }
@@ -58,17 +59,19 @@ export const createRejectLease = (deps: Deps) => {
       throw notFound('lease')
     const connection = await findConnection(db, lease.connection_id)
     if (!connection) throw notFound('connection')
-    const newest = () =>
-      leaseTokenOf(deps, connection.id, principal, { minTtl: undefined, onConflict: 'respect', delivery })
+    // For all that follows: who reports waits no longer than who looks up.
+    const patience = startPatience()
+    const options = { minTtl: undefined, onConflict: 'respect', delivery } as const
+    const newest = () => leaseTokenOf(deps, connection.id, principal, options, patience)
     if (connection.token_version > lease.token_version || connection.status !== 'active') {
       await markLeaseRejected(db, lease.id, new Date(clock()))
       return newest()
     }
 
-    const reported = { connectionId: connection.id, tokenVersion: lease.token_version }
+    const reported = { connectionId: connection.id, tokenVersion: lease.token_version, patience }
     const { verdict, failure } = await settle(reported)
     // Another report had the token replaced meanwhile: GitLab's answer is about the newer version.
-    if (verdict.tokenVersion > lease.token_version) {
+    if ((verdict.tokenVersion ?? 0) > lease.token_version) {
       await markLeaseRejected(db, lease.id, new Date(clock()))
       return newest()
     }

@@ -1,3 +1,4 @@
+import type { Agent, ClientRequest } from 'node:http'
 import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
 import type { FastifyOAuth2Options, OAuth2Namespace } from '@fastify/oauth2'
 import Fastify, {
@@ -7,6 +8,7 @@ import Fastify, {
   type FastifyRequest,
 } from 'fastify'
 import { LRUCache } from 'lru-cache'
+import type { Clock } from '../clock/clock.ts'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { isSchemeAllowed, MAX_ANSWER_BYTES, readRetryAfter } from '../gitlab/http-client.ts'
 import { classifyTransportError } from '../gitlab/transport-failure.ts'
@@ -42,7 +44,7 @@ export type OAuthClients = {
   close(): Promise<void>
 }
 
-type Deps = { vault: Vault; instanceClients: InstanceClients; publicUrl: string }
+type Deps = { vault: Vault; clock: Clock; instanceClients: InstanceClients; publicUrl: string }
 
 const KEPT_CLIENTS = 200
 const FLOW_SECONDS = 600
@@ -50,15 +52,27 @@ const states = new WeakMap<FastifyRequest, string>()
 
 class InvalidStateError extends Error {}
 
+/** Wreck limits the time until an answer begins, and once more until it ends. This limits both together. */
+const limitRequest = (request: ClientRequest, limitMs: number): void => {
+  const timer = setTimeout(() => request.destroy(new Error('The answer timed out')), limitMs)
+  request.once('close', () => clearTimeout(timer))
+}
+
 /**
  * simple-oauth2 deep-clones its configuration, and a clone of an agent that has sockets does not work. Functions are
  * not cloned: this one passes everything on to the agent, so that one agent serves the whole instance.
+ * @param limitMs for a request and its whole answer.
  */
-const uncloneable = (agent: object): object =>
+const uncloneable = (agent: Agent, limitMs: number): object =>
   new Proxy(() => undefined, {
     get(_target, property) {
       const value: unknown = Reflect.get(agent, property, agent)
-      return typeof value === 'function' ? value.bind(agent) : value
+      if (typeof value !== 'function') return value
+      if (property !== 'addRequest') return value.bind(agent)
+      return (request: ClientRequest, ...rest: unknown[]) => {
+        limitRequest(request, limitMs)
+        return value.call(agent, request, ...rest)
+      }
     },
   })
 
@@ -124,7 +138,7 @@ const pluginOptions = async (
         authorizePath: `${below}/oauth/authorize`,
       },
       http: {
-        agent: uncloneable(client.agent),
+        agent: uncloneable(client.agent, client.issuingTimeoutMs),
         timeout: client.issuingTimeoutMs,
         redirects: false,
         // The token counts, whatever a proxy says of its type and puts around it.
@@ -190,7 +204,9 @@ const build = async (
       return readTokenSet((await exchange()).token)
     } catch (error) {
       if (error instanceof InvalidStateError) return { kind: 'invalid_state' }
-      return classifyTokenError(error, classifyTransportError, readRetryAfter)
+      return classifyTokenError(error, classifyTransportError, (headers) =>
+        readRetryAfter(headers, deps.clock()),
+      )
     }
   }
 

@@ -1,16 +1,23 @@
-import { coalesce } from '../coalesce.ts'
+import { type Patience, startPatience } from '../clock/patience.ts'
 import type { ConnectionRow, ConnectionStatus } from '../db/tables.ts'
 import { notFound } from '../errors/problem.ts'
 import { type Inspection, inspectToken } from '../gitlab/inspect-token.ts'
 import type { Refusal } from '../gitlab/refusal.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
+import type { Attempts } from './attempts.ts'
 import { afterAbandonedAttempt, DOUBT_SECONDS, mayStillAct } from './doubt.ts'
 import { findConnection, NO_ATTEMPT, saveVerification } from './queries.ts'
 import { isRefreshable } from './refresh-decision.ts'
 
-/** What GitLab said of the stored token. `unknown`: it could not be asked, or the token changed meanwhile. */
-export type StoredTokenVerdict = { tokenVersion: number } & Verdict
+/**
+ * What GitLab said of the stored token. `unknown`: it could not be asked, it has not answered yet, or the token changed
+ * meanwhile.
+ */
+export type StoredTokenVerdict = {
+  /** undefined = GitLab has not answered yet. */
+  tokenVersion: number | undefined
+} & Verdict
 
 type Verdict =
   | { kind: 'works' }
@@ -23,13 +30,30 @@ type Change = { status: ConnectionStatus; status_reason: string | null; status_d
 const DEAD: ReadonlySet<string> = new Set(['token_unknown', 'token_expired', 'token_revoked', 'user_blocked'])
 
 export type StoredTokenVerifier = {
-  /** Calls for the same connection at the same time share one question to GitLab. @throws {Problem} not_found */
-  verify(connectionId: string): Promise<StoredTokenVerdict>
+  /**
+   * Calls for the same connection at the same time share one question to GitLab. The caller waits for as long as it has
+   * patience; what GitLab says later is written down all the same.
+   * @throws {Problem} not_found
+   */
+  verify(connectionId: string, patience?: Patience): Promise<StoredTokenVerdict>
 }
 
-export const createStoredTokenVerifier = (access: GitLabAccess): StoredTokenVerifier => ({
-  verify: coalesce((connectionId: string) => verifyStoredToken(access, connectionId)),
+export const createStoredTokenVerifier = ({
+  attempts,
+  ...access
+}: GitLabAccess & { attempts: Attempts }): StoredTokenVerifier => ({
+  async verify(connectionId, patience = startPatience()) {
+    const start = () => verifyStoredToken(access, connectionId)
+    const verdict = await attempts.run(`verify ${connectionId}`, start, patience)
+    return verdict ?? { tokenVersion: undefined, kind: 'unknown', refusal: NO_ANSWER_YET }
+  },
 })
+
+const NO_ANSWER_YET: Refusal = {
+  code: 'gitlab_unavailable',
+  detail: 'GitLab has not answered yet.',
+  retryAfterSeconds: 5,
+}
 
 /**
  * Asks GitLab about the stored token now, and writes down what it says: a working token clears every doubt; a dead
