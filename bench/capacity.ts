@@ -3,8 +3,8 @@
 import { sql } from 'kysely'
 import { createBenchDatabase } from './database.ts'
 import { measure } from './load.ts'
-import { MASTER_KEY, seedConnections } from './seed.ts'
-import { startServer } from './server-process.ts'
+import { MASTER_KEY, seedFleet } from './seed.ts'
+import { startBroker } from './server-process.ts'
 import { targetsOf } from './throughput.ts'
 
 const [perSecondText = '1000', daysText = '90'] = process.argv.slice(2)
@@ -20,13 +20,9 @@ const GIGABYTE = 2 ** 30
 type Counters = { wal: string; commits: string; leases: string; table: string; indexes: string }
 
 const database = await createBenchDatabase()
-const seeded = await seedConnections(database.db, 10_000, 1_000)
+const seeded = await seedFleet(database.db, 10_000)
 await database.settle()
-const broker = await startServer(
-  'src/main.ts',
-  { DATABASE_URL: database.url, MASTER_KEY, LOG_LEVEL: 'error' },
-  '/readyz',
-)
+const broker = await startBroker({ DATABASE_URL: database.url, MASTER_KEY })
 
 const read = async (): Promise<Counters> => {
   const { rows } = await sql<Counters>`
@@ -40,7 +36,7 @@ const read = async (): Promise<Counters> => {
 
 const rows: string[] = []
 try {
-  const target = targetsOf(broker, seeded).c!
+  const target = targetsOf(broker, { seeded, database }).c
   for (const connections of [1, 8, 32, 128]) {
     await measure(target, connections, 1)
     const before = await read()

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createBenchDatabase } from './database.ts'
 import { MASTER_KEY } from './seed.ts'
-import { startServer } from './server-process.ts'
+import { startBroker } from './server-process.ts'
 import { type Spread, spread } from './stats.ts'
 
 export type ColdStart = Record<'postgresql' | 'embedded, first start' | 'embedded, later start', Spread>
@@ -17,7 +17,7 @@ export const measureColdStart = async (rounds: number): Promise<ColdStart> => {
     'embedded, later start': [],
   }
   const start = async (env: Record<string, string>) => {
-    const server = await startServer('src/main.ts', { LOG_LEVEL: 'error', ...env }, '/readyz')
+    const server = await startBroker(env)
     await server.stop()
     return server.readyMs
   }

@@ -3,9 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { migrateToLatest } from '../src/db/migrate.ts'
 import { openDatabase } from '../src/db/open.ts'
-import { MASTER_KEY, seedAccessKeys, seedConnections } from './seed.ts'
-import { startServer } from './server-process.ts'
-import { measureThroughput, type ThroughputTable, targetsOf } from './throughput.ts'
+import { MASTER_KEY, seedFleet } from './seed.ts'
+import { startBroker } from './server-process.ts'
+import { measureThroughput, type ThroughputTable, targetsOf, warmUp } from './throughput.ts'
+
+const FLEET = 1_000
 
 /** The embedded default under the same load: PGlite lives in the process of the broker. */
 export const measureEmbedded = async (options: {
@@ -17,16 +19,13 @@ export const measureEmbedded = async (options: {
   try {
     const { db, patientDb, close } = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
     await migrateToLatest({ patientDb })
-    await seedAccessKeys(db)
-    const seeded = await seedConnections(db, 1_000, 1_000)
+    const seeded = await seedFleet(db, FLEET)
     await close()
-    const broker = await startServer(
-      'src/main.ts',
-      { DATA_DIR: dataDir, MASTER_KEY, LOG_LEVEL: 'error' },
-      '/readyz',
-    )
+    const broker = await startBroker({ DATA_DIR: dataDir, MASTER_KEY })
     try {
-      return await measureThroughput(targetsOf(broker, seeded), options)
+      const targets = targetsOf(broker, { seeded })
+      await warmUp(targets)
+      return await measureThroughput(targets, options)
     } finally {
       await broker.stop()
     }

@@ -1,25 +1,35 @@
 import { createBenchDatabase } from './database.ts'
-import { MASTER_KEY, type Seeded, seedConnections } from './seed.ts'
-import { type ServerProcess, startServer } from './server-process.ts'
-import { measureThroughput, mergeThroughput, type Throughput, targetsOf } from './throughput.ts'
+import { MASTER_KEY, seedFleet, seedLeases } from './seed.ts'
+import { type ServerProcess, startBroker } from './server-process.ts'
+import {
+  measureThroughput,
+  mergeThroughput,
+  type Scene,
+  type Throughput,
+  targetsOf,
+  warmUp,
+} from './throughput.ts'
 
-export type GrowthSubject = 'c' | 'd' | 'e'
-export type GrowthRow = { connections: number; rssMb: number } & Record<GrowthSubject, Throughput>
+export type GrowthSubject = 'c' | 'd' | 'm'
+export const GROWTH_SUBJECTS: GrowthSubject[] = ['c', 'd', 'm']
+export type GrowthRow = { connections: number; peakMb: number } & Record<GrowthSubject, Throughput>
 
-const LOOKED_UP = 1_000
+/** As many leases at every size: the table of a broker at work. */
+const LEASES = 1_000_000
+const CONNECTIONS = 32
 
-type Stage = { connections: number; broker: ServerProcess; seeded: Seeded[]; close(): Promise<void> }
+type Stage = { connections: number; broker: ServerProcess; scene: Scene; close(): Promise<void> }
 
 const createStage = async (connections: number): Promise<Stage> => {
   const database = await createBenchDatabase()
-  const seeded = await seedConnections(database.db, connections, Math.min(LOOKED_UP, connections))
+  const seeded = await seedFleet(database.db, connections)
+  await seedLeases(database.db, LEASES)
   await database.settle()
-  const env = { DATABASE_URL: database.url, MASTER_KEY, LOG_LEVEL: 'error' }
-  const broker = await startServer('src/main.ts', env, '/readyz')
+  const broker = await startBroker({ DATABASE_URL: database.url, MASTER_KEY })
   return {
     connections,
     broker,
-    seeded,
+    scene: { seeded, database },
     async close() {
       await broker.stop()
       await database.close()
@@ -27,7 +37,7 @@ const createStage = async (connections: number): Promise<Stage> => {
   }
 }
 
-/** The same load on databases of different size, all at hand and measured in turn. */
+/** The same load on databases of different size, all at hand and measured in turn; every connection is asked for. */
 export const measureGrowth = async (
   sizes: number[],
   { rounds, seconds }: { rounds: number; seconds: number },
@@ -35,26 +45,18 @@ export const measureGrowth = async (
   const stages: Stage[] = []
   try {
     for (const size of sizes) stages.push(await createStage(size))
-    const rows: GrowthRow[] = []
-    const results = new Map<Stage, Record<GrowthSubject, Throughput>[]>(stages.map((stage) => [stage, []]))
-    for (let round = 0; round < rounds; round += 1) {
-      for (const stage of stages) {
-        const table = await measureThroughput(targetsOf(stage.broker, stage.seeded), {
-          connections: [32],
-          rounds: 1,
-          seconds,
-        })
-        results.get(stage)!.push(table[32] as Record<GrowthSubject, Throughput>)
+    const targets = stages.map(({ broker, scene }) => targetsOf(broker, scene))
+    for (const target of targets) await warmUp(target)
+    const results: Record<GrowthSubject, Throughput>[][] = stages.map(() => [])
+    for (let round = 0; round < rounds; round += 1)
+      for (const [index, target] of targets.entries()) {
+        const table = await measureThroughput(target, { connections: [CONNECTIONS], rounds: 1, seconds })
+        results[index]!.push(table[CONNECTIONS] as Record<GrowthSubject, Throughput>)
       }
-    }
-    for (const [stage, all] of results) {
-      rows.push({
-        connections: stage.connections,
-        rssMb: await stage.broker.rssMb(),
-        c: mergeThroughput(all.map(({ c }) => c)),
-        d: mergeThroughput(all.map(({ d }) => d)),
-        e: mergeThroughput(all.map(({ e }) => e)),
-      })
+    const rows: GrowthRow[] = []
+    for (const [index, { connections, broker }] of stages.entries()) {
+      const merge = (subject: GrowthSubject) => mergeThroughput(results[index]!.map((all) => all[subject]))
+      rows.push({ connections, peakMb: await broker.peakMb(), c: merge('c'), d: merge('d'), m: merge('m') })
     }
     return rows
   } finally {

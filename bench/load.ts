@@ -1,20 +1,90 @@
+import { execFile, spawnSync } from 'node:child_process'
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createHistogram } from 'node:perf_hooks'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import autocannon from 'autocannon'
+import { cpuSecondsOf, cpuSecondsOfPostgres } from './cpu.ts'
 
-export type Measurement = { perSecond: number; p50: number; p99: number; errors: number }
+export type Request = { path: string; key: string }
 
-export type Target = { origin: string; paths: string[]; key?: string }
+/** A server under load, and what it is asked: each request follows the one before, from round to round. */
+export type Target = {
+  origin: string
+  next(): Request
+  /** Before each measurement, and not counted. */
+  prepare?(): Promise<void>
+  /** The process of the server, and that of its PostgreSQL; undefined = none. */
+  pid: number
+  postmaster?: number | undefined
+}
 
-const MICROSECONDS = 1000
+/** Latencies in milliseconds, processor time in microseconds of each request. */
+export type Measurement = {
+  perSecond: number
+  p50: number
+  p99: number
+  errors: number
+  serverCpu: number
+  postgresCpu: number
+}
 
-/**
- * Drives a server for some seconds; latencies in milliseconds. Anything but 2xx counts as an error. Each client has
- * a share of the paths for itself: clients that all walked the same way would ask for the same thing at once, which
- * no two scanners do.
- */
-export const measure = async (target: Target, connections: number, seconds: number): Promise<Measurement> => {
-  const { origin, paths, key } = target
-  const headers = key === undefined ? {} : { authorization: `Bearer ${key}` }
+type Counted = Pick<Measurement, 'p50' | 'p99' | 'errors'> & { requests: number; seconds: number }
+
+/** More than any server here answers: what is asked in one measurement is asked once. */
+const REQUESTS_PER_SECOND = 60_000
+const REQUESTS_PER_SECOND_ALONE = 15_000
+const MICROSECONDS = 1_000
+const SCRIPT = fileURLToPath(new URL('wrk.lua', import.meta.url))
+
+const hasWrk = spawnSync('wrk', ['-v']).error === undefined
+
+/** What generates the load: wrk where it is installed, which spares its core; autocannon otherwise. */
+export const GENERATOR = hasWrk ? 'wrk' : 'autocannon'
+
+const run = promisify(execFile)
+
+const driveWrk = async (
+  origin: string,
+  requests: Request[],
+  connections: number,
+  seconds: number,
+): Promise<Counted> => {
+  const file = join(tmpdir(), `gtb-bench-requests-${process.pid}-${new URL(origin).port}`)
+  await writeFile(file, requests.map(({ path, key }) => `${path}\t${key}\n`).join(''))
+  const options = [
+    '-t',
+    '1',
+    '-c',
+    String(connections),
+    '-d',
+    `${seconds}s`,
+    '--timeout',
+    '30s',
+    '-s',
+    SCRIPT,
+  ]
+  const { stdout } = await run('wrk', [...options, origin, '--', file])
+  const [, json] = /^JSON (.*)$/m.exec(stdout) ?? []
+  if (json === undefined) throw new Error(`wrk says: ${stdout}`)
+  const told = JSON.parse(json)
+  return {
+    requests: told.requests,
+    seconds: told.microseconds / 1_000_000,
+    p50: told.p50,
+    p99: told.p99,
+    errors: told.refused + told.broken,
+  }
+}
+
+const driveAutocannon = async (
+  origin: string,
+  requests: Request[],
+  connections: number,
+  seconds: number,
+): Promise<Counted> => {
   // Finer than autocannon's own, which counts whole milliseconds.
   const latency = createHistogram()
   let clients = 0
@@ -22,24 +92,53 @@ export const measure = async (target: Target, connections: number, seconds: numb
     url: origin,
     connections,
     duration: seconds,
-    headers,
     setupClient(client) {
-      const own = paths.filter((_, index) => index % connections === clients % connections)
-      const share = own.length > 0 ? own : paths
+      const own = requests.filter((_, index) => index % connections === clients % connections)
       clients += 1
-      client.setRequests(share.map((path) => ({ method: 'GET' as const, path, headers })))
+      client.setRequests(
+        own.map(({ path, key }) => ({
+          method: 'GET' as const,
+          path,
+          headers: key === '' ? {} : { authorization: `Bearer ${key}` },
+        })),
+      )
     },
   }
   const result = await new Promise<autocannon.Result>((resolve, reject) => {
-    const run = autocannon(options, (error, result) => (error ? reject(error) : resolve(result)))
-    run.on('response', (_client, _status, _bytes, milliseconds) => {
+    const running = autocannon(options, (error, result) => (error ? reject(error) : resolve(result)))
+    running.on('response', (_client, _status, _bytes, milliseconds) => {
       latency.record(Math.max(1, Math.round(milliseconds * MICROSECONDS)))
     })
   })
   return {
-    perSecond: result['2xx'] / result.duration,
+    requests: result['2xx'] + result.non2xx,
+    seconds: result.duration,
     p50: latency.percentile(50) / MICROSECONDS,
     p99: latency.percentile(99) / MICROSECONDS,
     errors: result.non2xx + result.errors,
+  }
+}
+
+/** Drives a server for some whole seconds. Anything but 2xx counts as an error. */
+export const measure = async (target: Target, connections: number, seconds: number): Promise<Measurement> => {
+  await target.prepare?.()
+  const perSecond = connections === 1 ? REQUESTS_PER_SECOND_ALONE : REQUESTS_PER_SECOND
+  const requests = Array.from({ length: perSecond * seconds }, () => target.next())
+  const cpu = () => ({
+    server: cpuSecondsOf(target.pid),
+    postgres: target.postmaster === undefined ? 0 : cpuSecondsOfPostgres(target.postmaster),
+  })
+  const before = cpu()
+  const drive = hasWrk ? driveWrk : driveAutocannon
+  const counted = await drive(target.origin, requests, connections, seconds)
+  const after = cpu()
+  const each = (spent: number) => (spent * 1_000_000) / counted.requests
+  return {
+    perSecond: (counted.requests - counted.errors) / counted.seconds,
+    p50: counted.p50,
+    p99: counted.p99,
+    errors: counted.errors,
+    serverCpu: each(after.server - before.server),
+    postgresCpu: each(after.postgres - before.postgres),
   }
 }

@@ -1,79 +1,99 @@
-// npm run bench [-- --quick]: every figure of one run, in bench/RESULTS.md and bench/results.json.
+// npm run bench [-- --quick]: every figure of one run, in bench/RESULTS.md and bench/results.json. --quick takes less than two
+// minutes, prints the ratios at 32 and 128 connections, and writes nothing.
 import { writeFile } from 'node:fs/promises'
 import { measureColdStart } from './cold-start.ts'
 import { createBenchDatabase } from './database.ts'
 import { measureEmbedded } from './embedded.ts'
 import { measureGrowth } from './growth.ts'
+import { kindsOf } from './kinds.ts'
+import { measureRefreshes } from './refreshes.ts'
 import { measureReplicas } from './replicas.ts'
 import { type Results, ratiosOf, toMarkdown } from './report.ts'
-import { MASTER_KEY, seedConnections } from './seed.ts'
-import { startServer } from './server-process.ts'
+import { MASTER_KEY, seedEnded, seedFleet, seedLeases, seedSimulator } from './seed.ts'
+import { startBroker, startServer } from './server-process.ts'
 import { runStorm } from './storm.ts'
 import {
-  loggingTargetsOf,
   measureThroughput,
   mergeTables,
   type ThroughputTable,
   targetsOf,
+  warmUp,
   yardsticksOf,
 } from './throughput.ts'
 
 const quick = process.argv.includes('--quick')
 const plan = quick
-  ? { connections: [1, 32, 128], starts: 1, rounds: 2, seconds: 2, coldStarts: 2 }
-  : { connections: [1, 32, 128], starts: 4, rounds: 2, seconds: 2, coldStarts: 4 }
+  ? { connections: [32, 128], starts: 1, rounds: 3, seconds: 1, coldStarts: 0, refreshRounds: 2 }
+  : { connections: [1, 32, 128, 512], starts: 4, rounds: 2, seconds: 2, coldStarts: 4, refreshRounds: 5 }
+const FLEET = 100_800
+const LEASES = quick ? 200_000 : 1_000_000
+const ENDED = 6_000
+const REFRESH_SECONDS = 3
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
-const startServers = async (databaseUrl: string) => {
-  const env = { DATABASE_URL: databaseUrl, MASTER_KEY, LOG_LEVEL: 'error' }
-  const baseline = await startServer('bench/baseline.ts', env, '/static')
-  const broker = await startServer('src/main.ts', env, '/readyz')
-  const logging = await startServer('src/main.ts', { ...env, LOG_LEVEL: 'info' }, '/readyz')
-  return { baseline, broker, logging }
-}
-
 /** With servers started anew some times: what the compiler and the allocator make of a process differs from start to start. */
-const measureLookups = async () => {
+const measureLookups = async (): Promise<Results> => {
   const database = await createBenchDatabase()
-  const seeded = await seedConnections(database.db, 1_000, 1_000)
+  const gitlab = await seedSimulator(database.db)
+  const { simulator } = gitlab
+  const seeded = await seedFleet(database.db, FLEET)
+  const ended = await seedEnded(database.db, gitlab, ENDED, seeded.fleet.organizations)
+  await seedLeases(database.db, LEASES)
   await database.settle()
+  const scene = { seeded, ended, database }
+  const env = { DATABASE_URL: database.url, MASTER_KEY }
   const tables: ThroughputTable[] = []
-  const rssMb: Results['rssMb'] = { broker: [], baseline: [] }
+  const peakMb: Results['peakMb'] = { broker: [], baseline: [] }
   try {
     for (let start = 0; start < plan.starts; start += 1) {
-      const { baseline, broker, logging } = await startServers(database.url)
-      const targets = {
-        ...yardsticksOf(baseline, seeded),
-        ...targetsOf(broker, seeded),
-        ...loggingTargetsOf(logging, seeded),
-      }
+      say(`Lookups on PostgreSQL, start ${start + 1} of ${plan.starts} ...`)
+      const baseline = await startServer('bench/baseline.ts', env, '/static')
+      const broker = await startBroker(env)
       try {
+        const targets = { ...yardsticksOf(baseline, scene), ...targetsOf(broker, scene) }
+        await warmUp(targets)
         tables.push(await measureThroughput(targets, plan))
-        rssMb.broker.push(await broker.rssMb())
-        rssMb.baseline.push(await baseline.rssMb())
+        peakMb.broker.push(await broker.peakMb())
+        peakMb.baseline.push(await baseline.peakMb())
       } finally {
-        for (const server of [baseline, broker, logging]) await server.stop()
+        for (const server of [baseline, broker]) await server.stop()
       }
     }
+    const broker = await startBroker(env)
+    try {
+      say('Refreshes ...')
+      const options = { rounds: plan.refreshRounds, seconds: REFRESH_SECONDS }
+      const refreshes = await measureRefreshes(broker, { database, simulator, ended }, options)
+      const results: Results = { quick, postgresql: mergeTables(tables), peakMb, refreshes }
+      if (quick) return results
+      say('The mix by kind ...')
+      const kinds = { c: targetsOf(broker, scene).c, ...kindsOf(broker, scene) }
+      await warmUp(kinds)
+      return {
+        ...results,
+        kinds: await measureThroughput(kinds, { connections: [32], rounds: 4, seconds: 2 }),
+      }
+    } finally {
+      await broker.stop()
+    }
   } finally {
+    await simulator.close()
     await database.close()
   }
-  return { postgresql: mergeTables(tables), rssMb }
 }
 
-say('Lookups on PostgreSQL ...')
-const results: Results = { quick, ...(await measureLookups()) }
-say('Cold start ...')
-results.coldStart = await measureColdStart(plan.coldStarts)
+const results = await measureLookups()
 if (!quick) {
+  say('Cold start ...')
+  results.coldStart = await measureColdStart(plan.coldStarts)
   say('Lookups on the embedded default ...')
-  results.embedded = await measureEmbedded({ ...plan, rounds: 5 })
+  results.embedded = await measureEmbedded({ connections: [1, 32, 128], rounds: 5, seconds: 2 })
   say('Replicas ...')
   results.replicas = await measureReplicas([1, 2, 3], { rounds: 7, seconds: 2 })
   say('Storm ...')
   results.storm = await runStorm({ connections: 10_000, scanners: 64, gitlabPerSecond: 500 })
-  say('Growth (a million rows take minutes to make) ...')
+  say('Growth (a million connections take minutes to make) ...')
   results.growth = await measureGrowth([1_000, 100_000, 1_000_000], { rounds: 7, seconds: 2 })
 }
 

@@ -1,13 +1,14 @@
 import { createBenchDatabase } from './database.ts'
 import { measure } from './load.ts'
-import { MASTER_KEY, seedConnections } from './seed.ts'
-import { type ServerProcess, startServer } from './server-process.ts'
-import { targetsOf } from './throughput.ts'
+import { MASTER_KEY, seedFleet } from './seed.ts'
+import { type ServerProcess, startBroker } from './server-process.ts'
+import { targetsOf, warmUp } from './throughput.ts'
 
 /** Lookups per second of all together, round by round. */
 export type ReplicaRow = { replicas: number; perSecond: number[] }
 
 const CONNECTIONS_PER_REPLICA = 32
+const FLEET = 1_000
 
 /** One, two and three processes on one database, each with its own clients. */
 export const measureReplicas = async (
@@ -17,18 +18,17 @@ export const measureReplicas = async (
   const database = await createBenchDatabase()
   const brokers: ServerProcess[] = []
   try {
-    const seeded = await seedConnections(database.db, 1_000, 1_000)
+    const scene = { seeded: await seedFleet(database.db, FLEET), database }
     await database.settle()
-    const env = { DATABASE_URL: database.url, MASTER_KEY, LOG_LEVEL: 'error' }
-    while (brokers.length < Math.max(...counts))
-      brokers.push(await startServer('src/main.ts', env, '/readyz'))
+    const env = { DATABASE_URL: database.url, MASTER_KEY }
+    while (brokers.length < Math.max(...counts)) brokers.push(await startBroker(env))
+    const targets = brokers.map((broker) => targetsOf(broker, scene).c)
+    for (const target of targets) await warmUp({ target })
     const results = new Map<number, number[]>(counts.map((count) => [count, []]))
     for (let round = 0; round < rounds; round += 1) {
       for (const count of counts) {
         const measured = await Promise.all(
-          brokers
-            .slice(0, count)
-            .map((broker) => measure(targetsOf(broker, seeded).c!, CONNECTIONS_PER_REPLICA, seconds)),
+          targets.slice(0, count).map((target) => measure(target, CONNECTIONS_PER_REPLICA, seconds)),
         )
         results.get(count)!.push(measured.reduce((sum, { perSecond }) => sum + perSecond, 0))
       }

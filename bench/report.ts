@@ -1,6 +1,9 @@
 import { availableParallelism, cpus, totalmem } from 'node:os'
 import type { ColdStart } from './cold-start.ts'
-import type { GrowthRow } from './growth.ts'
+import { EXPLANATION } from './explanation.ts'
+import { GROWTH_SUBJECTS, type GrowthRow } from './growth.ts'
+import { GENERATOR } from './load.ts'
+import type { Refreshes } from './refreshes.ts'
 import type { ReplicaRow } from './replicas.ts'
 import { ratioOf, type Spread, spread } from './stats.ts'
 import type { Storm } from './storm.ts'
@@ -9,8 +12,10 @@ import { NAMES, type Subject, type Throughput, type ThroughputTable } from './th
 export type Results = {
   quick: boolean
   postgresql: ThroughputTable
-  /** After the load, of each start. */
-  rssMb: { broker: number[]; baseline: number[] }
+  /** The most of each start. */
+  peakMb: { broker: number[]; baseline: number[] }
+  refreshes: Refreshes
+  kinds?: ThroughputTable
   coldStart?: ColdStart
   embedded?: ThroughputTable
   replicas?: ReplicaRow[]
@@ -19,72 +24,151 @@ export type Results = {
 }
 
 const THROUGHPUT_RATIOS: [Subject, Subject][] = [
-  ['c', 'a'],
+  ['bb', 'b'],
   ['c', 'b'],
-  ['d', 'b'],
+  ['c', 'bb'],
   ['d', 'c'],
-  ['e', 'c'],
-  ['f', 'c'],
+  ['m', 'c'],
 ]
+const LATENCY_RATIOS: [Subject, Subject][] = [
+  ['c', 'bb'],
+  ['m', 'bb'],
+]
+const COMPARED_WITH_B = 32
 
-export const ratiosOf = ({ postgresql, growth, replicas }: Results): Record<string, Spread> => {
+const sizeName = (connections: number): string =>
+  connections >= 1_000_000 ? `${connections / 1_000_000}M` : `${connections / 1_000}k`
+
+export const ratiosOf = (results: Results): Record<string, Spread> => {
+  const { postgresql, refreshes, kinds, growth, replicas } = results
   const ratios: Record<string, Spread> = {}
   for (const [connections, subjects] of Object.entries(postgresql)) {
     const measured = subjects as Record<Subject, Throughput>
     for (const [part, whole] of THROUGHPUT_RATIOS)
       ratios[`${part}/${whole}@${connections}`] = ratioOf(measured[part].perSecond, measured[whole].perSecond)
-    ratios[`p99 c/b@${connections}`] = ratioOf(measured.c.p99, measured.b.p99)
+    for (const [part, whole] of LATENCY_RATIOS)
+      ratios[`p99 ${part}/${whole}@${connections}`] = ratioOf(measured[part].p99, measured[whole].p99)
   }
+  for (const [connections, { c, ...others }] of Object.entries(kinds ?? {}))
+    for (const [kind, throughput] of Object.entries(others))
+      ratios[`m (${kind})/c@${connections}`] = ratioOf(throughput!.perSecond, c!.perSecond)
   const [smallest] = growth ?? []
-  for (const row of growth?.slice(1) ?? []) {
-    const size =
-      row.connections >= 1_000_000 ? `${row.connections / 1_000_000}M` : `${row.connections / 1_000}k`
-    for (const subject of ['c', 'd', 'e'] as const)
-      ratios[`${subject} ${size}/1k`] = ratioOf(row[subject].perSecond, smallest![subject].perSecond)
-  }
+  for (const row of growth?.slice(1) ?? [])
+    for (const subject of GROWTH_SUBJECTS)
+      ratios[`${subject} ${sizeName(row.connections)}/${sizeName(smallest!.connections)}`] = ratioOf(
+        row[subject].perSecond,
+        smallest![subject].perSecond,
+      )
   for (const row of replicas?.slice(1) ?? [])
     ratios[`replicas ${row.replicas}/1`] = ratioOf(row.perSecond, replicas![0]!.perSecond)
+  ratios['refresh/s'] = spread(refreshes.perSecond.map(Math.round))
+  const { median } = spread(postgresql[COMPARED_WITH_B]!.b!.perSecond)
+  ratios[`refresh/b@${COMPARED_WITH_B}`] = thousandths(refreshes.perSecond.map((value) => value / median))
   return ratios
+}
+
+const thousandths = (values: number[]): Spread => {
+  const { median, min, max } = spread(values)
+  const rounded = (value: number) => Math.round(value * 1000) / 1000
+  return { median: rounded(median), min: rounded(min), max: rounded(max) }
 }
 
 const round = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(1))
 const show = ({ median, min, max }: Spread): string => `${round(median)} (${round(min)} to ${round(max)})`
 const showAll = (values: number[]): string => show(spread(values))
+const median = (values: number[]): string => round(spread(values).median)
 
 const table = (head: string[], rows: string[][]): string =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 
+const nameOf = (subject: string): string =>
+  subject in NAMES ? `(${subject}) ${NAMES[subject as Subject]}` : subject
+
 const lookups = (throughput: ThroughputTable): string =>
   table(
-    ['connections', 'what', 'per second', 'p50 ms', 'p99 ms', 'errors'],
+    [
+      'connections',
+      'what',
+      'per second',
+      'p50 ms',
+      'p99 ms',
+      'server, µs each',
+      'PostgreSQL, µs each',
+      'errors',
+    ],
     Object.entries(throughput).flatMap(([connections, subjects]) =>
       Object.entries(subjects).map(([subject, measured]) => [
         connections,
-        `(${subject}) ${NAMES[subject as Subject]}`,
-        showAll(measured.perSecond),
-        showAll(measured.p50),
-        showAll(measured.p99),
-        String(measured.errors),
+        nameOf(subject),
+        showAll(measured!.perSecond),
+        median(measured!.p50),
+        showAll(measured!.p99),
+        median(measured!.serverCpu),
+        median(measured!.postgresCpu),
+        String(measured!.errors),
       ]),
     ),
   )
 
+const refreshLines = (refreshes: Refreshes): string =>
+  `${showAll(refreshes.perSecond)} refreshes a second at ${refreshes.connections} connections; each takes ${median(refreshes.brokerCpuMs)} ms of the broker and ${median(refreshes.postgresCpuMs)} ms of PostgreSQL; ${refreshes.errors} errors.`
+
 const stormLines = (storm: Storm): string =>
   [
     `${storm.connections} connections whose tokens are out, ${storm.scanners} scanners, a GitLab that takes ${storm.gitlabPerSecond} requests a second:`,
-    `${storm.refreshed} refreshed, ${storm.refreshedTwice} of them more than once, in ${round(storm.seconds)} s;`,
+    `${storm.refreshed} refreshed, ${storm.refreshedTwice} of them more than once, in ${round(storm.seconds)} s (least: ${round(storm.leastSeconds)} s);`,
     `first answer after ${round(storm.firstAnswerMs)} ms, p50 ${round(storm.p50Ms)} ms, p99 ${round(storm.p99Ms)} ms;`,
     `answers ${Object.entries(storm.answers)
       .map(([status, count]) => `${status}: ${count}`)
       .join(', ')}, of which ${storm.withoutRetryAfter} were an error without Retry-After;`,
-    `GitLab said 429 ${storm.rateLimitAnswers} times.`,
+    `scanners slept ${Math.round(storm.asleep * 100)} % of their time on a Retry-After; GitLab said 429 ${storm.rateLimitAnswers} times.`,
   ].join(' ')
 
+const growthTable = (growth: GrowthRow[]): string =>
+  table(
+    [
+      'connections',
+      ...GROWTH_SUBJECTS.map((subject) => `(${subject}) per second`),
+      'most memory of the broker, MB',
+    ],
+    growth.map((row) => [
+      String(row.connections),
+      ...GROWTH_SUBJECTS.map((subject) => showAll(row[subject].perSecond)),
+      round(row.peakMb),
+    ]),
+  )
+
+const laterParts = ({ kinds, coldStart, embedded, replicas, storm, growth }: Results): string[] => [
+  ...(kinds ? ['## The mix by kind', lookups(kinds)] : []),
+  ...(growth ? ['## Growth, at 32 connections', growthTable(growth)] : []),
+  ...(storm ? ['## Storm', stormLines(storm)] : []),
+  ...(replicas
+    ? [
+        '## Replicas',
+        table(
+          ['processes', 'lookups per second'],
+          replicas.map((row) => [String(row.replicas), showAll(row.perSecond)]),
+        ),
+      ]
+    : []),
+  ...(embedded ? ['## Lookups on the embedded default (1,000 connections)', lookups(embedded)] : []),
+  ...(coldStart
+    ? [
+        '## Start to ready',
+        table(
+          ['database', 'ms'],
+          Object.entries(coldStart).map(([name, times]) => [name, show(times)]),
+        ),
+      ]
+    : []),
+]
+
 export const toMarkdown = (results: Results): string => {
-  const { postgresql, rssMb, coldStart, embedded, replicas, storm, growth } = results
-  const machine = `${cpus()[0]?.model ?? 'unknown CPU'}, ${availableParallelism()} cores, ${round(totalmem() / 2 ** 30)} GiB; Node ${process.versions.node}`
-  const parts = [
-    `${machine}. Server, PostgreSQL (fsync and synchronous_commit on) and load generator share the machine. Medians of the rounds of one run, with the least and the most; a ratio is taken in each round. The broker logs no requests, as bare Fastify does not, but for (f). Made by \`npm run bench\`.`,
+  const { postgresql, peakMb, refreshes } = results
+  const machine = `${cpus()[0]?.model ?? 'unknown CPU'}, ${availableParallelism()} cores, ${round(totalmem() / 2 ** 30)} GiB; Node ${process.versions.node}; load generator: ${GENERATOR}`
+  return `${[
+    `${machine}. Made by \`npm run bench\`.`,
+    EXPLANATION.trimEnd(),
     '## Ratios',
     table(
       ['ratio', 'median', 'least', 'most'],
@@ -94,42 +178,9 @@ export const toMarkdown = (results: Results): string => {
     ),
     '## Lookups on PostgreSQL',
     lookups(postgresql),
-    `Resident memory after the load: broker ${showAll(rssMb.broker)} MB, bare Fastify ${showAll(rssMb.baseline)} MB.`,
-  ]
-  if (coldStart) {
-    parts.push(
-      '## Start to ready',
-      table(
-        ['database', 'ms'],
-        Object.entries(coldStart).map(([name, times]) => [name, show(times)]),
-      ),
-    )
-  }
-  if (embedded) parts.push('## Lookups on the embedded default', lookups(embedded))
-  if (replicas) {
-    parts.push(
-      '## Replicas',
-      table(
-        ['processes', 'lookups per second'],
-        replicas.map((row) => [String(row.replicas), showAll(row.perSecond)]),
-      ),
-    )
-  }
-  if (storm) parts.push('## Storm', stormLines(storm))
-  if (growth) {
-    parts.push(
-      '## Growth, at 32 connections',
-      table(
-        ['rows', '(c) per second', '(d) per second', '(e) per second', 'memory of the broker, MB'],
-        growth.map((row) => [
-          String(row.connections),
-          showAll(row.c.perSecond),
-          showAll(row.d.perSecond),
-          showAll(row.e.perSecond),
-          round(row.rssMb),
-        ]),
-      ),
-    )
-  }
-  return `${parts.join('\n\n')}\n`
+    `Most resident memory: broker ${showAll(peakMb.broker)} MB, bare Fastify ${showAll(peakMb.baseline)} MB.`,
+    '## Refreshes',
+    refreshLines(refreshes),
+    ...laterParts(results),
+  ].join('\n\n')}\n`
 }

@@ -1,61 +1,124 @@
-import { measure, type Target } from './load.ts'
-import { SCANNER_KEY, type Seeded } from './seed.ts'
+import type { BenchDatabase } from './database.ts'
+import { EVERY_KEY } from './keys.ts'
+import { measure, type Request, type Target } from './load.ts'
+import { createMix, type Lookup, lookupOfConnection } from './mix.ts'
+import { createScramble } from './random.ts'
+import type { Ended, SeededFleet } from './seed.ts'
 import type { ServerProcess } from './server-process.ts'
 
-export type Subject = 'a' | 'b' | 'c' | 'd' | 'e' | 'f'
-/** Round by round; latencies in milliseconds. */
-export type Throughput = { perSecond: number[]; p50: number[]; p99: number[]; errors: number }
-export type ThroughputTable = Record<number, Partial<Record<Subject, Throughput>>>
+export type Subject = 'a' | 'b' | 'bb' | 'c' | 'd' | 'm'
+/** Round by round; latencies in milliseconds, processor time in microseconds of each lookup. */
+export type Throughput = {
+  perSecond: number[]
+  p50: number[]
+  p99: number[]
+  serverCpu: number[]
+  postgresCpu: number[]
+  errors: number
+}
+export type ThroughputTable = Record<number, Partial<Record<string, Throughput>>>
 
 export const NAMES: Record<Subject, string> = {
   a: 'bare Fastify, static JSON',
-  b: 'bare Fastify, one prepared select',
+  b: 'bare Fastify, one prepared select each',
+  bb: 'bare Fastify, the same select, coalesced and pipelined as ours',
   c: 'GET /v1/connections/{id}/credential',
-  d: 'GET /v1/credentials?url=, URLs that come again',
-  e: 'the same, URLs never asked for, in groups that were',
-  f: '(c) with a line in the log for each request, as is the default (here into /dev/null)',
+  d: 'GET /v1/credentials?url=, https, one key for all',
+  m: 'the realistic mix',
 }
 
-/** So many URLs that the reading of none is remembered when its turn comes again; their groups are. */
-const PROJECTS = 40
-const byUrl = ({ url, organization }: Pick<Seeded, 'url' | 'organization'>): string =>
-  `/v1/credentials?organization=${organization}&url=${encodeURIComponent(url)}`
+/** What is asked for, whichever server answers. */
+export type Scene = {
+  seeded: SeededFleet
+  ended?: Ended | undefined
+  database?: BenchDatabase | undefined
+}
 
-const byId = ({ origin }: ServerProcess, seeded: Seeded[]): Target => ({
-  origin,
-  key: SCANNER_KEY,
-  paths: seeded.map(({ id }) => `/v1/connections/${id}/credential`),
+/** All connections in turn, neighbours far apart. */
+const walk = (count: number, toRequest: (connection: number) => Request): (() => Request) => {
+  const scramble = createScramble(count)
+  let turn = 0
+  return () => {
+    turn += 1
+    return toRequest(scramble(turn))
+  }
+}
+
+const SEED = 15
+
+const on = (server: ServerProcess, { database }: Scene, next: () => Request): Target => ({
+  origin: server.origin,
+  pid: server.pid,
+  postmaster: database?.postmaster,
+  next,
+  prepare: async () => server.truncateLog(),
 })
 
-export const yardsticksOf = ({ origin }: ServerProcess, seeded: Seeded[]): Record<'a' | 'b', Target> => ({
-  a: { origin, paths: ['/static'] },
-  b: { origin, paths: seeded.map(({ id }) => `/select/${id}`) },
-})
+export const yardsticksOf = (server: ServerProcess, scene: Scene): Record<'a' | 'b' | 'bb', Target> => {
+  const { ids } = scene.seeded
+  const select = (route: string) =>
+    walk(ids.length, (connection) => ({ path: `/${route}/${ids[connection]}`, key: '' }))
+  return {
+    a: on(server, scene, () => ({ path: '/static', key: '' })),
+    b: on(server, scene, select('select')),
+    bb: on(server, scene, select('select-shared')),
+  }
+}
 
-export const loggingTargetsOf = (broker: ServerProcess, seeded: Seeded[]): Record<'f', Target> => ({
-  f: byId(broker, seeded),
-})
+/** @param wanted which lookups of the mix; all when left out. */
+export const mixOf = (broker: ServerProcess, scene: Scene, wanted?: (lookup: Lookup) => boolean): Target => {
+  const { seeded, ended } = scene
+  const draw = createMix(seeded.fleet, ended?.connections ?? [], SEED)
+  const next = (): Request => {
+    for (;;) {
+      const lookup = draw()
+      if (!wanted || wanted(lookup)) return lookup
+    }
+  }
+  return {
+    ...on(broker, scene, next),
+    async prepare() {
+      broker.truncateLog()
+      await ended?.endAgain()
+    },
+  }
+}
 
-export const targetsOf = (broker: ServerProcess, seeded: Seeded[]): Record<'c' | 'd' | 'e', Target> => ({
-  c: byId(broker, seeded),
-  d: {
-    origin: broker.origin,
-    key: SCANNER_KEY,
-    paths: seeded.map(byUrl),
-  },
-  e: {
-    origin: broker.origin,
-    key: SCANNER_KEY,
-    paths: Array.from({ length: PROJECTS }, (_, number) =>
-      seeded.map(({ url, organization }) => byUrl({ url: `${url}-${number}`, organization })),
-    ).flat(),
-  },
+export const targetsOf = (broker: ServerProcess, scene: Scene): Record<'c' | 'd' | 'm', Target> => {
+  const { fleet, ids } = scene.seeded
+  return {
+    c: on(
+      broker,
+      scene,
+      walk(ids.length, (connection) => ({
+        path: `/v1/connections/${ids[connection]}/credential`,
+        key: EVERY_KEY,
+      })),
+    ),
+    d: on(
+      broker,
+      scene,
+      walk(ids.length, (connection) => ({ path: lookupOfConnection(fleet, connection), key: EVERY_KEY })),
+    ),
+    m: mixOf(broker, scene),
+  }
+}
+
+const emptyThroughput = (): Throughput => ({
+  perSecond: [],
+  p50: [],
+  p99: [],
+  serverCpu: [],
+  postgresCpu: [],
+  errors: 0,
 })
 
 export const mergeThroughput = (all: Throughput[]): Throughput => ({
   perSecond: all.flatMap(({ perSecond }) => perSecond),
   p50: all.flatMap(({ p50 }) => p50),
   p99: all.flatMap(({ p99 }) => p99),
+  serverCpu: all.flatMap(({ serverCpu }) => serverCpu),
+  postgresCpu: all.flatMap(({ postgresCpu }) => postgresCpu),
   errors: all.reduce((sum, { errors }) => sum + errors, 0),
 })
 
@@ -66,32 +129,34 @@ export const mergeTables = (tables: ThroughputTable[]): ThroughputTable => {
     merged[Number(connections)] = Object.fromEntries(
       Object.keys(subjects).map((subject) => [
         subject,
-        mergeThroughput(tables.map((table) => table[Number(connections)]![subject as Subject]!)),
+        mergeThroughput(tables.map((table) => table[Number(connections)]![subject]!)),
       ]),
     )
   return merged
 }
 
 const WARM_UP_SECONDS = 2
+const WARM_UP_CONNECTIONS = 32
+
+export const warmUp = async (targets: Partial<Record<string, Target>>): Promise<void> => {
+  for (const target of Object.values(targets)) await measure(target!, WARM_UP_CONNECTIONS, WARM_UP_SECONDS)
+}
 
 /** Measures the subjects in turn, there and back, so that what else the machine does strikes all of them alike. */
 export const measureThroughput = async (
-  targets: Partial<Record<Subject, Target>>,
+  targets: Partial<Record<string, Target>>,
   { connections, rounds, seconds }: { connections: number[]; rounds: number; seconds: number },
 ): Promise<ThroughputTable> => {
   const table: ThroughputTable = {}
-  const subjects = Object.entries(targets) as [Subject, Target][]
-  for (const [, target] of subjects) await measure(target, 32, WARM_UP_SECONDS)
+  const subjects = Object.entries(targets) as [string, Target][]
   for (const count of connections) {
-    const measured: Partial<Record<Subject, Throughput>> = {}
-    for (const [subject] of subjects) measured[subject] = { perSecond: [], p50: [], p99: [], errors: 0 }
+    const measured: Record<string, Throughput> = {}
+    for (const [subject] of subjects) measured[subject] = emptyThroughput()
     for (let round = 0; round < rounds; round += 1) {
       for (const [subject, target] of round % 2 === 0 ? subjects : subjects.toReversed()) {
-        const { perSecond, p50, p99, errors } = await measure(target, count, seconds)
+        const { errors, ...figures } = await measure(target, count, seconds)
         const all = measured[subject]!
-        all.perSecond.push(perSecond)
-        all.p50.push(p50)
-        all.p99.push(p99)
+        for (const [name, figure] of Object.entries(figures)) all[name as keyof typeof figures].push(figure)
         all.errors += errors
       }
     }

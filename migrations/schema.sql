@@ -155,6 +155,21 @@ create table connect_sessions (
   constraint connect_sessions_token_sha256_key UNIQUE (token_sha256)
 );
 
+create table connection_places (
+  connection_id uuid not null,
+  instance_id uuid not null,
+  organization text not null,
+  kind text,
+  gitlab_id bigint,
+  path text not null,
+  match_path text collate "C" not null,
+  is_former boolean not null default false,
+  constraint connection_places_pkey PRIMARY KEY (connection_id, match_path),
+  constraint connection_places_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES connections(id) ON DELETE CASCADE,
+  constraint connection_places_kind_check CHECK ((kind = ANY (ARRAY['instance'::text, 'group'::text, 'project'::text])))
+);
+CREATE INDEX connection_places_by_path ON public.connection_places USING btree (instance_id, organization, match_path);
+
 create table connections (
   id uuid not null,
   organization text not null,
@@ -207,6 +222,43 @@ CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_a
 CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND ((refresh_token IS NULL) OR (oauth_app_id IS NULL)));
 CREATE INDEX connections_to_mend ON public.connections USING btree (retry_after) WHERE ((status = 'active'::text) AND ((attempt_id IS NOT NULL) OR (failing_since IS NOT NULL)));
 CREATE UNIQUE INDEX connections_identity ON public.connections USING btree (gitlab_user_id, instance_id, organization, method, group_path);
+CREATE OR REPLACE FUNCTION public.add_places_of_added()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into connection_places (connection_id, instance_id, organization, kind, path, match_path) select added.id, added.instance_id, added.organization, case
+      when added.group_path = '' then 'instance'
+      when added.token_kind = 'group_access_token' then 'group'
+      when added.token_kind = 'project_access_token' then 'project'
+    end, added.group_path, lower(added.group_path collate "C") from added
+    where group_path !~ '[#,]'
+    on conflict do nothing;
+    return null;
+  end $function$;
+CREATE TRIGGER add_places_of_added AFTER INSERT ON public.connections REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION add_places_of_added();
+CREATE OR REPLACE FUNCTION public.move_places_of_moved()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    if old.group_path <> new.group_path and new.group_path !~ '[#,]' then
+      delete from connection_places
+      where connection_id = new.id and match_path = lower(old.group_path collate "C");
+      insert into connection_places (connection_id, instance_id, organization, kind, path, match_path) values (new.id, new.instance_id, new.organization, case
+      when new.group_path = '' then 'instance'
+      when new.token_kind = 'group_access_token' then 'group'
+      when new.token_kind = 'project_access_token' then 'project'
+    end, new.group_path, lower(new.group_path collate "C"))
+      on conflict do nothing;
+    end if;
+    update connection_places set instance_id = new.instance_id, organization = new.organization
+    where connection_id = new.id and (instance_id <> new.instance_id or organization <> new.organization);
+    return null;
+  end $function$;
+CREATE TRIGGER move_places_of_moved AFTER UPDATE OF organization, instance_id, group_path ON public.connections FOR EACH ROW EXECUTE FUNCTION move_places_of_moved();
 CREATE OR REPLACE FUNCTION public.renew_matches_of_added()
  RETURNS trigger
  LANGUAGE plpgsql

@@ -460,8 +460,9 @@ export const texts = {
     }),
     tls_not_trusted: ({ instance }) => ({
       title: 'The certificate is not trusted',
-      explanation: `The TLS certificate of ${instance} names another server, has expired, or comes from a private certificate authority.`,
-      remedy: 'An admin can add the certificate authority to the instance (ca_certificate).',
+      explanation: `The TLS certificate of ${instance} names another server, has expired, comes without its intermediate certificate, or from a private authority.`,
+      remedy:
+        'An admin can add the certificate of the authority or of the server to the instance (ca_certificate).',
     }),
     address_not_allowed: ({ instance }) => ({
       title: 'This address is not allowed',

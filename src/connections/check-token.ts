@@ -6,6 +6,7 @@ import { refusalProblem } from '../gitlab/refusal.ts'
 import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { resolveInstance } from '../instances/resolve-instance.ts'
+import type { Place } from '../places/place.ts'
 
 /** The least that a scanner needs: to clone. */
 const REQUIRED_SCOPES = ['read_repository']
@@ -25,8 +26,8 @@ export type TokenToCheck = {
 export type CheckedToken = {
   instance: InstanceRow
   facts: TokenFacts
-  /** The group as GitLab writes it; undefined when none was named. */
-  group: string | undefined
+  /** The group or project as GitLab writes it; undefined when none was named. */
+  place: Place | undefined
 }
 
 export type TokenFinding =
@@ -53,9 +54,12 @@ export const checkToken = async (
   const group = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
   const problem = refuse?.(facts) ?? missingForScanning(facts, group)
   if (problem) return { accepted: false, problem, facts }
-  if (group === undefined) return { accepted: true, instance, facts, group: undefined }
+  if (group === undefined) return { accepted: true, instance, facts, place: undefined }
   const reach = await checkReach(client, token, group)
-  if (reach.reached) return { accepted: true, instance, facts, group: reach.path }
+  if (reach.reached) {
+    const { kind, id, path } = reach.place
+    return { accepted: true, instance, facts, place: { kind, gitlabId: id, path } }
+  }
   return {
     accepted: false,
     facts,

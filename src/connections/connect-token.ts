@@ -8,6 +8,7 @@ import { refusalProblem } from '../gitlab/refusal.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
+import { type Place, WHOLE_INSTANCE } from '../places/place.ts'
 import { type CheckedToken, requireAcceptable, requireSelfRotation } from './check-token.ts'
 import {
   type Alongside,
@@ -52,7 +53,7 @@ export const connectAccessToken = async (
   alongside?: Alongside,
 ): Promise<SavedConnection> => {
   const checked = await requireAcceptable(access, { baseUrl, token, group, refuse: refuseOAuth })
-  const groupPath = (checked.group ?? (await findHomePath(access, checked, token))).toLowerCase()
+  const place = checked.place ?? (await findHomePlace(access, checked, token))
   if (autoRotate) requireSelfRotation(checked.facts)
   return save(
     access,
@@ -62,7 +63,7 @@ export const connectAccessToken = async (
       organization,
       name,
       method: 'token',
-      groupPath,
+      places: [place],
       autoRotate,
       oauthAppId: null,
       accessToken: token,
@@ -72,16 +73,18 @@ export const connectAccessToken = async (
   )
 }
 
-/** The path of the group or project that a token belongs to. '' = it belongs to none, or GitLab does not tell. */
-const findHomePath = async (
+/** The group or project that a token belongs to. The whole instance = it belongs to none, or GitLab does not tell. */
+const findHomePlace = async (
   { instanceClients }: GitLabAccess,
   { instance, facts }: CheckedToken,
   token: string,
-): Promise<string> => {
+): Promise<Place> => {
   const home = await findHome(instanceClients.for(instance), token, facts.kind)
   // A connection without its home would cover the whole instance. So the person has to try again later.
   if (home.refusal) throw refusalProblem(home.refusal)
-  return home.path ?? ''
+  if (!home.place) return WHOLE_INSTANCE
+  const { kind, id, path } = home.place
+  return { kind, gitlabId: id, path }
 }
 
 export type PastedOAuthToken = {
@@ -119,7 +122,7 @@ export const connectOAuthToken = async (
       organization,
       name,
       method: 'oauth',
-      groupPath: '',
+      places: [WHOLE_INSTANCE],
       autoRotate: false,
       oauthAppId: app?.id ?? null,
       accessToken,

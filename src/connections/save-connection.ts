@@ -2,6 +2,8 @@ import { v7 as uuidv7 } from 'uuid'
 import { type AuditActor, recordAuditEvent } from '../audit/queries.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, Method, TokenKind } from '../db/tables.ts'
+import { matchPathOf, type Place } from '../places/place.ts'
+import { savePlaces } from '../places/queries.ts'
 import { requireSettled, requireUnclaimed } from '../token-lifecycle/claim.ts'
 import { saveReplacedToken } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
@@ -14,8 +16,8 @@ export type ConnectedToken = {
   method: Method
   kind: TokenKind
   user: { id: string; username: string | null; name: string | null }
-  /** '' = everything that the token reaches. */
-  groupPath: string
+  /** One at least. */
+  places: readonly [Place, ...Place[]]
   name?: string | undefined
   oauthAppId: string | null
   autoRotate: boolean
@@ -57,13 +59,14 @@ export const saveConnection = async (
       instance_id: token.instanceId,
       method: token.method,
       gitlab_user_id: token.user.id,
-      group_path: token.groupPath,
+      group_path: matchPathOf(token.places[0].path),
     }
     await alongside(transaction)
     let existing = await lockConnectionByIdentity(transaction, identity)
     if (!existing) {
       const id = uuidv7()
       if (await insertConnection(transaction, await toNewRow(vault, id, identity, token, event.at))) {
+        await savePlaces(transaction, { id, ...identity }, token.places)
         await record(transaction, 'connection.created', { id, version: 1, tokenHash }, token, event)
         return { id, created: true }
       }
@@ -81,6 +84,7 @@ export const saveConnection = async (
     const changes = await toChanges(vault, existing, token, event.at)
     await saveReplacedToken(transaction, id, changes)
     const stored = { id, version: changes.token_version, tokenHash }
+    await savePlaces(transaction, existing, token.places)
     await record(transaction, 'connection.reconnected', stored, token, event)
     return { id, created: false }
   })

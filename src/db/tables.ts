@@ -11,6 +11,7 @@ export type TokenKind =
 export type ConnectionStatus = 'active' | 'needs_reauthorization' | 'revoked' | 'expired'
 export type IssuerMode = 'enforce' | 'audit_only'
 export type StoredIssuerRule = { access_key_id: string; claims: Record<string, string | string[]> }
+export type PlaceKind = 'instance' | 'group' | 'project'
 export type AttemptKind = 'refresh' | 'rotate' | 'disconnect'
 
 type Instances = {
@@ -109,7 +110,7 @@ type Connections = {
   method: Method
   token_kind: TokenKind
   name: string | null
-  /** Full path of the group (or project) that the connection is limited to; '' = everything on the instance. */
+  /** Tells the connections of an account apart, by the places of the first day. What is covered says connection_places. */
   group_path: string
   gitlab_user_id: string
   gitlab_username: string | null
@@ -147,6 +148,22 @@ type Connections = {
   last_verified_at: Date | null
   created_at: Date
   updated_at: Date
+}
+
+/** What a connection covers: one row for each place, one more for each path that a place had before. */
+type ConnectionPlaces = {
+  connection_id: string
+  /** As in the row of the connection; so is organization. */
+  instance_id: string
+  organization: string
+  /** null = a group or a project: GitLab was not asked which. */
+  kind: PlaceKind | null
+  gitlab_id: string | null
+  /** As GitLab writes it; '' = the whole instance. */
+  path: string
+  /** The path in lower case, by which URLs find it. */
+  match_path: string
+  is_former: Generated<boolean>
 }
 
 type Leases = {
@@ -224,6 +241,7 @@ export type Tables = {
   connect_sessions: ConnectSessions
   authorization_requests: AuthorizationRequests
   connections: Connections
+  connection_places: ConnectionPlaces
   leases: Leases
   wrapped_leases: WrappedLeases
   lease_slots: LeaseSlots

@@ -50,6 +50,7 @@ export const CATALOGUE = {
   sealed_answer_required: [406, 'The access key takes sealed answers only'],
   no_encryption_key: [406, 'The access key has no encryption key'],
   already_opened: [409, 'The handle was opened before'],
+  lease_ended: [409, 'The lease has ended'],
   handle_expired: [410, 'The handle has ended'],
   token_works: [409, 'GitLab accepts this token'],
   not_refreshable: [409, 'The token cannot be refreshed'],

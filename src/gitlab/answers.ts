@@ -125,21 +125,25 @@ export const readUser = (body: unknown): UserAnswer | undefined => {
 const isPath = (value: unknown): value is string =>
   Value.Check(Path, value) && !value.split('/').some((segment) => segment === '.' || segment === '..')
 
-/** `GET /api/v4/groups/:id` or `/projects/:id`: the full path; undefined = there is none that can be one. */
-export const readPlacePath = (body: unknown): string | undefined => {
+/** @property id null = GitLab does not say. */
+export type PlaceAnswer = { id: string | null; path: string }
+
+/** `GET /api/v4/groups/:id` or `/projects/:id`; undefined = no full path is there that can be one. */
+export const readPlace = (body: unknown): PlaceAnswer | undefined => {
   if (typeof body !== 'object' || body === null) return undefined
-  const { full_path, path_with_namespace } = body as Members
+  const { id, full_path, path_with_namespace } = body as Members
   const path = full_path ?? path_with_namespace
-  return isPath(path) ? path : undefined
+  const placeId = as(AccountId, id)
+  return isPath(path) ? { id: placeId === undefined ? null : String(placeId), path } : undefined
 }
 
-/** `GET /api/v4/groups` or `/projects`: the full paths; undefined = no list. */
-export const readPlacePaths = (body: unknown): string[] | undefined =>
+/** `GET /api/v4/groups` or `/projects`; undefined = no list. */
+export const readPlaces = (body: unknown): PlaceAnswer[] | undefined =>
   Array.isArray(body)
     ? body
         .slice(0, MOST_PLACES)
-        .map(readPlacePath)
-        .filter((path) => path !== undefined)
+        .map(readPlace)
+        .filter((place) => place !== undefined)
     : undefined
 
 export type ErrorAnswer = { error: string; description: string; message: string }

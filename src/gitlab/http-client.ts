@@ -3,6 +3,7 @@ import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
 import Wreck from '@hapi/wreck'
 import { isLoopback } from './base-url.ts'
+import { needsNoRoot } from './certificates.ts'
 import { createFilteringAgent } from './filtering-agent.ts'
 import { CALLS_AT_ONCE, createGuard, type Guard, type GuardOptions } from './guard.ts'
 import { classifyTransportError, type TransportFailure } from './transport-failure.ts'
@@ -87,7 +88,9 @@ const createAgent = (
       keepAlive: true,
       maxSockets: CALLS_AT_ONCE,
       timeout: IDLE_SOCKET_MS,
-      ...(caCertificate ? { ca: [...rootCertificates, caCertificate] } : {}),
+      ...(caCertificate
+        ? { ca: [...rootCertificates, caCertificate], allowPartialTrustChain: needsNoRoot(caCertificate) }
+        : {}),
     },
   )
 

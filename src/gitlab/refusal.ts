@@ -1,7 +1,9 @@
 import type { ProblemCode } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
+import type { TlsFault } from '../errors/tls-faults.ts'
 import { readError } from './answers.ts'
 import type { GitLabResult } from './http-client.ts'
+import { tlsSentence } from './tls-fault.ts'
 
 /** Why GitLab gave no good answer, in the words of our catalogue. */
 export type Refusal = {
@@ -19,6 +21,8 @@ export type Refusal = {
     | 'gitlab_unavailable'
   >
   detail: string
+  /** Of `tls_not_trusted`. */
+  tlsFault?: TlsFault | undefined
   retryAfterSeconds?: number
 }
 
@@ -48,7 +52,8 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
       case 'tls_not_trusted':
         return {
           code: 'tls_not_trusted',
-          detail: `The TLS certificate of ${baseUrl} is not signed by a known authority or is for another name. An admin can add the instance with its ca_certificate.`,
+          detail: tlsSentence(result.tlsFault ?? 'handshake_failed', baseUrl),
+          tlsFault: result.tlsFault,
         }
       case 'unreachable':
         return unavailable(`at ${baseUrl} cannot be reached`)
@@ -115,9 +120,12 @@ export const refusalOf = (result: GitLabResult, baseUrl: string): Refusal | unde
 }
 
 /** The refusal as the problem that we answer with. */
-export const refusalProblem = ({ code, detail, retryAfterSeconds }: Refusal): Problem =>
+export const refusalProblem = ({ code, detail, tlsFault, retryAfterSeconds }: Refusal): Problem =>
   new Problem(
     code,
     code === 'gitlab_unavailable' ? `${detail} Nothing was changed; try again later.` : detail,
-    retryAfterSeconds === undefined ? {} : { retryAfterSeconds },
+    {
+      ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+      ...(tlsFault === undefined ? {} : { members: { tls_fault: tlsFault } }),
+    },
   )

@@ -1,4 +1,6 @@
+import type { TlsFault } from '../errors/tls-faults.ts'
 import { ADDRESS_NOT_ALLOWED } from './filtering-agent.ts'
+import { tlsFaultOf } from './tls-fault.ts'
 
 /** GitLab gave no usable answer. */
 export type TransportFailure = {
@@ -16,11 +18,13 @@ export type TransportFailure = {
     | 'rate_limited'
   /** Whether the request may have reached GitLab, which may then have acted on it. */
   mayHaveActed: boolean
+  /** `tls_not_trusted`: why. */
+  tlsFault?: TlsFault
   retryAfterSeconds?: number
 }
 
-const TLS_ERRORS =
-  /^(UNABLE_TO_|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED|CERT_|ERR_TLS_CERT|ERR_SSL_|HOSTNAME_MISMATCH|EPROTO)/
+/** Node has no code of its own for this. */
+const CLOSED_IN_HANDSHAKE = /before secure TLS connection was established/
 /** Errors before a connection stands: nothing has been sent. */
 const NOT_CONNECTED = new Set([
   'ECONNREFUSED',
@@ -48,8 +52,10 @@ export const classifyTransportError = (error: unknown): TransportFailure => {
   if (codes.includes(ADDRESS_NOT_ALLOWED)) {
     return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
   }
-  if (codes.some((code) => TLS_ERRORS.test(code))) {
-    return { kind: 'failure', reason: 'tls_not_trusted', mayHaveActed: false }
+  const tlsFault = tlsFaultOf(codes, messages)
+  if (tlsFault) return { kind: 'failure', reason: 'tls_not_trusted', tlsFault, mayHaveActed: false }
+  if (messages.some((message) => CLOSED_IN_HANDSHAKE.test(message))) {
+    return { kind: 'failure', reason: 'unreachable', mayHaveActed: false }
   }
   if (codes.some((code) => NOT_CONNECTED.has(code)) || causes.some(({ syscall }) => syscall === 'connect')) {
     return { kind: 'failure', reason: 'unreachable', mayHaveActed: false }

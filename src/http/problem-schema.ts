@@ -1,5 +1,6 @@
 import { type TSchema, Type } from 'typebox'
 import { CATALOGUE, type ProblemCode, statusOf, titleOf } from '../errors/catalogue.ts'
+import { TLS_FAULTS } from '../errors/tls-faults.ts'
 import {
   Id,
   isoTime,
@@ -65,6 +66,12 @@ export const problemSchema = Type.Object(
         '`needs_reauthorization`, `connection_expired`, `connection_revoked`: why the connection is not active.',
       ),
     ),
+    tls_fault: Type.Optional(
+      Type.String({
+        enum: [...TLS_FAULTS],
+        description: '`tls_not_trusted`: what is wrong with the certificate or with TLS.',
+      }),
+    ),
     expires_at: Type.Optional(NullableTime('`min_ttl_unattainable`: when the token ends; null: never')),
     scopes: Type.Optional(Type.Array(Type.String(), { description: '`token_works`: scopes of the token.' })),
   },
@@ -90,6 +97,7 @@ const MEMBERS: Partial<Record<ProblemCode, object>> = {
   connection_expired: { ...ENDED, status_reason: 'token_expired' },
   connection_revoked: ENDED,
   min_ttl_unattainable: { connection_id: EXAMPLE_ID, expires_at: EXAMPLE_TIME },
+  tls_not_trusted: { tls_fault: 'intermediate_missing' },
   token_works: { connection_id: EXAMPLE_ID, scopes: ['read_api', 'read_repository'] },
 }
 

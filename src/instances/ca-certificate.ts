@@ -1,39 +1,20 @@
-import { X509Certificate } from 'node:crypto'
-import { createSecureContext } from 'node:tls'
 import { invalidField } from '../errors/problem.ts'
-
-/** A certificate in PEM (RFC 7468); explanatory text around it is not part of it. */
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g
-
-/** Whether TLS can use them: the connection to GitLab would fail otherwise, far from who entered them. */
-const areUsable = (certificates: string[]): boolean => {
-  try {
-    for (const certificate of certificates) new X509Certificate(certificate)
-    createSecureContext({ ca: certificates })
-    return true
-  } catch {
-    return false
-  }
-}
+import { readCertificates } from '../gitlab/certificates.ts'
 
 /**
- * One certificate or more, and nothing else: a private key or a token beside them would be stored and shown. Never says
- * what else there is.
- * @throws {Problem} invalid_request
+ * The certificates that the field holds, and nothing else of what was sent: a private key or a token beside them would
+ * be stored and shown.
+ * @throws {Problem} invalid_request; the message never repeats what was sent
  */
-export const requireCertificates = (pem: string | null | undefined): void => {
-  if (pem === null || pem === undefined) return
-  const certificates = pem.match(CERTIFICATE) ?? []
-  const rest = pem.replace(CERTIFICATE, '').trim()
-  if (certificates.length === 0) throw invalidField('ca_certificate', 'is not a certificate in PEM form')
-  if (rest !== '')
-    throw invalidField(
-      'ca_certificate',
-      'must hold certificates in PEM form and nothing else: no key, no other text',
-    )
-  if (!areUsable(certificates))
-    throw invalidField('ca_certificate', 'holds a certificate that cannot be read')
+export const requireCertificates = (text: string, now: Date): string => {
+  const read = readCertificates(text)
+  if ('fault' in read) throw invalidField('ca_certificate', read.fault)
+  if (read.expiresAt <= now)
+    throw invalidField('ca_certificate', `holds a certificate that expired ${read.expiresAt.toISOString()}`)
+  return read.pem
 }
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g
 
 /** What may be shown of a text that was stored before it was checked like this. */
 export const onlyCertificates = (pem: string): string | null =>

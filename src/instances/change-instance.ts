@@ -18,11 +18,16 @@ export const changeInstance = (
   changes: InstanceChanges,
   actor: Actor,
 ): Promise<InstanceRow> => {
-  requireCertificates(changes.ca_certificate)
+  const { ca_certificate: written } = changes
+  const ca_certificate = written && requireCertificates(written, new Date(deps.clock()))
   return recordChange(deps, actor, {
     action: 'instance.updated',
     async change(transaction, now) {
-      const updated = await updateInstance(transaction, id, { ...changes, updated_at: now })
+      const updated = await updateInstance(transaction, id, {
+        ...changes,
+        ...(written === undefined ? {} : { ca_certificate }),
+        updated_at: now,
+      })
       if (!updated) throw notFound('instance')
       requireAllowedScheme(updated.base_url, updated.allow_private_network)
       return updated

@@ -20,12 +20,12 @@ export type NewInstance = {
 /** @throws {Problem} invalid_request, instance_exists */
 export const createInstance = (
   deps: { db: Database; clock: Clock },
-  { base_url, name, allow_private_network = false, ca_certificate = null }: NewInstance,
+  { base_url, name, allow_private_network = false, ca_certificate: written = null }: NewInstance,
   actor: Actor,
 ): Promise<InstanceRow> => {
   const baseUrl = requireBaseUrl(base_url)
   requireAllowedScheme(baseUrl, allow_private_network)
-  requireCertificates(ca_certificate)
+  const ca_certificate = written === null ? null : requireCertificates(written, new Date(deps.clock()))
   return recordChange(deps, actor, {
     action: 'instance.created',
     change: (transaction, now) =>

@@ -1,6 +1,9 @@
 import { LRUCache } from 'lru-cache'
+import type { Logger } from 'pino'
+import { addSeconds } from '../clock/clock.ts'
 import type { InstanceRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
+import { certificatesExpireAt } from '../gitlab/certificates.ts'
 import { createHttpClient, type GitLabClientOptions, type GitLabHttpClient } from '../gitlab/http-client.ts'
 
 /** The id of an instance that is not stored: nobody has registered it, nor connected an account there. */
@@ -23,11 +26,20 @@ const KEPT_CLIENTS = 1_000
 /** Addresses that nobody has registered, as somebody verifies a token there. */
 const KEPT_STRANGERS = 100
 
+/** As long as it takes to get a new certificate of an authority made, signed and entered. */
+const WARNED_BEFORE_SECONDS = 30 * 86_400
+
 /** @param unregistered whether there are clients for servers that nobody has registered; `allow` when left out. */
 export const createInstanceClients = ({
   unregistered = 'allow',
+  logger,
   ...options
-}: GitLabClientOptions & { unregistered?: 'allow' | 'refuse' }): InstanceClients => {
+}: GitLabClientOptions & { unregistered?: 'allow' | 'refuse'; logger?: Logger }): InstanceClients => {
+  const warnOfEnd = (instance: string, caCertificate: string | null): void => {
+    const end = certificatesExpireAt(caCertificate)
+    if (end && end < addSeconds(new Date(options.clock()), WARNED_BEFORE_SECONDS))
+      logger?.warn({ instance, expires_at: end }, 'the ca_certificate of an instance ends soon, or has ended')
+  }
   // Never closed before the end: a refresh may be in flight, and its answer the only copy of a token. Nor strangers:
   // whoever asks many of them would cut the calls of others.
   const registered = new LRUCache<string, GitLabHttpClient>({ max: KEPT_CLIENTS })
@@ -40,6 +52,7 @@ export const createInstanceClients = ({
       const key = `${id}:${version}:${base_url}`
       const kept = clients.get(key)
       if (kept) return kept
+      warnOfEnd(base_url, ca_certificate)
       const client = createHttpClient(
         {
           baseUrl: base_url,

@@ -2,9 +2,10 @@ import { type Static, Type } from 'typebox'
 import type { InstanceRow } from '../db/tables.ts'
 import { invalidField } from '../errors/problem.ts'
 import { canonicalBaseUrl } from '../gitlab/base-url.ts'
+import { certificatesExpireAt } from '../gitlab/certificates.ts'
 import { isSchemeAllowed } from '../gitlab/http-client.ts'
 import { pageOf } from '../http/page.ts'
-import { Id, isoTime, NullableText, Time } from '../http/schemas.ts'
+import { Id, isoTime, isoTimeOrNull, NullableText, NullableTime, Time } from '../http/schemas.ts'
 import { onlyCertificates } from './ca-certificate.ts'
 
 export const Instance = Type.Object(
@@ -16,7 +17,10 @@ export const Instance = Type.Object(
       description: 'Whether the service may call private addresses and plain http there.',
     }),
     ca_certificate: NullableText(
-      'Certificate of the private authority (PEM). null: the public authorities only.',
+      'Certificates that are trusted beside the public authorities (PEM). null: the public authorities only.',
+    ),
+    ca_certificate_expires_at: NullableTime(
+      'When the first of the certificates in ca_certificate ends; null: there is none',
     ),
     created_at: Time('When it was added'),
     updated_at: Time('When it was last changed'),
@@ -32,6 +36,7 @@ export const toInstance = (row: InstanceRow): Static<typeof Instance> => ({
   name: row.name,
   allow_private_network: row.allow_private_network,
   ca_certificate: row.ca_certificate && onlyCertificates(row.ca_certificate),
+  ca_certificate_expires_at: isoTimeOrNull(certificatesExpireAt(row.ca_certificate)),
   created_at: isoTime(row.created_at),
   updated_at: isoTime(row.updated_at),
 })

@@ -29,7 +29,7 @@ const settings = {
   ca_certificate: Type.Optional(
     Type.Union([Type.String({ maxLength: 50_000 }), Type.Null()], {
       description:
-        'Certificate of a private authority (PEM). The service trusts it for this instance, in addition to the public authorities.',
+        'Certificate of a private authority (PEM): its root, an intermediate, or the certificate of the server itself; several in a row. The service trusts it for this instance, in addition to the public authorities. Text that tools write around certificates is left out; a private key is refused.',
     }),
   ),
 }

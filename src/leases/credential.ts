@@ -41,6 +41,13 @@ export const Credential = Type.Object(
 
 export const CredentialRef = Type.Unsafe<Static<typeof Credential>>({ $ref: 'Credential#' })
 
+export const MinTtl = Type.Integer({
+  minimum: 1,
+  maximum: LONGEST_MIN_TTL,
+  description: 'Seconds that the token has to live from now on.',
+  examples: [3600],
+})
+
 /** What every lookup may ask for, in its query. */
 export const credentialQuery = {
   min_ttl: Type.Optional(

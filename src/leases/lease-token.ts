@@ -142,7 +142,8 @@ const refreshFor = async (
   reason: RefreshReason,
   patience: Patience,
 ): Promise<Next> => {
-  const request = { knownVersion: row.token_version, onConflict: options.onConflict, reason }
+  const { onConflict, ownLease } = options
+  const request = { knownVersion: row.token_version, onConflict, reason, ownLease }
   const outcome = await refresher.refresh(row.connection_id, request, patience)
   const now = new Date(clock())
   switch (outcome.kind) {
@@ -159,7 +160,7 @@ const refreshFor = async (
     case 'in_use':
       return {
         conditions: conditionsWhileLeased(options),
-        refusal: tokenInUse(outcome.until, now, { canPreempt: true }),
+        refusal: tokenInUse(outcome.until, now, { canPreempt: ownLease === undefined }),
         isFresh: false,
       }
     case 'failing': {

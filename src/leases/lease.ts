@@ -11,6 +11,12 @@ export type LeaseHolder = {
 
 export const holderOf = ({ id, subject }: Principal): LeaseHolder => ({ accessKeyId: id, subject })
 
+/** Whether the caller got this lease. */
+export const isHeldBy = (
+  lease: { access_key_id: string; subject: string | null },
+  { id, subject }: Pick<Principal, 'id' | 'subject'>,
+): boolean => lease.access_key_id === id && lease.subject === subject
+
 /** One lease that is asked for, before it is known of which connection. */
 export type LeaseRequest = LeaseConditions &
   LeaseHolder & {

@@ -1,6 +1,11 @@
 import { sql } from 'kysely'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
-import { END_OF_EARLY_PAUSE, IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
+import {
+  type ConnectionWithInstance,
+  END_OF_EARLY_PAUSE,
+  IS_REFRESHABLE,
+  withInstance,
+} from '../token-lifecycle/queries.ts'
 import type { LeaseHolder, LeaseRequest, LeaseRow } from './lease.ts'
 import { CLOCK_SLACK_SECONDS } from './serving-decision.ts'
 
@@ -217,6 +222,7 @@ export type GivenLease = {
   access_key_id: string
   subject: string | null
   token_version: number
+  purpose: string | null
   released_at: Date | null
 }
 
@@ -230,32 +236,58 @@ export const findLease = (db: Database, id: string): Promise<GivenLease | undefi
       'access_key_id',
       'subject',
       'token_version',
+      'purpose',
       'released_at',
     ])
     .where('id', '=', id)
     .executeTakeFirst()
 
-/** @param holder undefined = of anybody. @returns false when there is no such lease. */
-export const releaseLease = async (
+/** @param holder undefined = of anybody. @returns the ids of those that are released now: the others do not exist. */
+export const releaseLeases = async (
   db: Database,
   {
-    id,
+    ids,
     holder,
     organizations,
     now,
-  }: { id: string; holder: LeaseHolder | undefined; organizations: string[] | undefined; now: Date },
-): Promise<boolean> => {
+  }: { ids: string[]; holder: LeaseHolder | undefined; organizations: string[] | undefined; now: Date },
+): Promise<string[]> => {
   let query = db
     .updateTable('leases')
     .set({ released_at: sql`coalesce(released_at, ${now}::timestamptz)` })
-    .where('id', '=', id)
+    .where('id', 'in', ids)
   if (holder) {
     query = query
       .where('access_key_id', '=', holder.accessKeyId)
       .where('subject', 'is not distinct from', holder.subject)
   }
   if (organizations) query = query.where('organization', 'in', organizations)
-  return (await query.executeTakeFirstOrThrow()).numUpdatedRows > 0n
+  const rows = await query.returning('id').execute()
+  return rows.map(({ id }) => id)
+}
+
+/** Reads a connection and keeps it from being claimed until the transaction ends. */
+export const shareConnection = (
+  transaction: Database,
+  id: string,
+): Promise<ConnectionWithInstance | undefined> =>
+  withInstance(transaction).where('connections.id', '=', id).forShare('connections').executeTakeFirst()
+
+/**
+ * Prolongs a lease that is not released. Whoever calls holds the row of the connection, so that no refresh is claimed
+ * meanwhile.
+ */
+export const prolongLease = async (
+  db: Database,
+  { id, until }: { id: string; until: Date },
+): Promise<boolean> => {
+  const { numUpdatedRows } = await db
+    .updateTable('leases')
+    .set({ expires_at: sql`greatest(expires_at, ${until}::timestamptz)` })
+    .where('id', '=', id)
+    .where('released_at', 'is', null)
+    .executeTakeFirstOrThrow()
+  return numUpdatedRows > 0n
 }
 
 /** Marks a lease as rejected: nobody counts on a token that GitLab refused, so the lease no longer delays a refresh. */

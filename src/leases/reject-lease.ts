@@ -5,6 +5,7 @@ import type { Database } from '../db/database.ts'
 import { notFound, Problem } from '../errors/problem.ts'
 import { findConnection } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
+import { isHeldBy } from './lease.ts'
 import { type LeaseDeps, type LeasedToken, leaseTokenOf } from './lease-token.ts'
 import { findLease, markLeaseRejected } from './queries.ts'
 import type { Delivery } from './serving-decision.ts'
@@ -54,9 +55,8 @@ export const createRejectLease = (deps: Deps) => {
 
   return async (leaseId: string, principal: Principal, delivery?: Delivery): Promise<LeasedToken> => {
     const lease = await findLease(db, leaseId)
-    const isOwn = lease?.access_key_id === principal.id && lease.subject === principal.subject
-    if (!lease || !(isOwn || hasRole(principal, 'manager')) || !mayActIn(principal, lease.organization))
-      throw notFound('lease')
+    const may = lease && (isHeldBy(lease, principal) || hasRole(principal, 'manager'))
+    if (!may || !mayActIn(principal, lease.organization)) throw notFound('lease')
     const connection = await findConnection(db, lease.connection_id)
     if (!connection) throw notFound('connection')
     // For all that follows: who reports waits no longer than who looks up.

@@ -1,15 +1,16 @@
 import { Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { hasRole, organizationsOf, originOf } from '../callers/principal.ts'
+import { hasRole, organizationsOf, originOf, type Principal } from '../callers/principal.ts'
 import type { Database } from '../db/database.ts'
 import { notFound } from '../errors/problem.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
-import { idParams } from '../http/schemas.ts'
+import { Id, idParams, refTo } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
-import { CREDENTIAL_PROBLEMS, Credential, CredentialRef, credentialQuery } from './credential.ts'
+import { CREDENTIAL_PROBLEMS, Credential, CredentialRef, credentialQuery, MinTtl } from './credential.ts'
+import { extendLease } from './extend-lease.ts'
 import { holderOf } from './lease.ts'
 import { type LeaseDeps, leaseToken } from './lease-token.ts'
-import { releaseLease } from './queries.ts'
+import { releaseLeases } from './queries.ts'
 import { createRejectLease } from './reject-lease.ts'
 import {
   type CredentialSender,
@@ -54,6 +55,16 @@ const open = {
   described: describeAnswers(),
 }
 
+const ReleasedLeases = Type.Object(
+  {
+    released: Type.Array(Id('Of a lease.'), { description: 'These leases are released.' }),
+    not_found: Type.Array(Id('As you sent it.'), {
+      description: 'These leases do not exist for your key.',
+    }),
+  },
+  { $id: 'ReleasedLeases', description: 'What became of each lease.' },
+)
+
 const release = {
   operationId: 'releaseLease',
   tags,
@@ -62,6 +73,41 @@ const release = {
     'Says that the scan is done: from now on the service may refresh the token. The key that got the lease may release it, and a manager. Releasing it twice does no harm.',
   params: leaseParams,
   response: { 204: Type.Null({ description: 'The lease is released.' }), ...problems('not_found') },
+}
+
+/** Beyond this a scheduler sends another request. */
+const MOST_LEASES = 1000
+
+const releaseMany = {
+  operationId: 'releaseLeases',
+  tags,
+  summary: 'Release many leases',
+  description:
+    'Says that these scans are done, with one request. The answer names the ids that exist for your key, and those that do not. Releasing a lease twice does no harm.',
+  body: Type.Object(
+    {
+      ids: Type.Array(Id('`lease_id` of a credential.'), {
+        minItems: 1,
+        maxItems: MOST_LEASES,
+        description: 'Up to 1,000 ids.',
+        examples: [['019ab1c0-5a2e-7c3b-9b1e-0d4c1f2a3b4c']],
+      }),
+    },
+    { additionalProperties: false },
+  ),
+  response: { 200: refTo(ReleasedLeases), ...problemsWithBody() },
+}
+
+const extend = {
+  operationId: 'extendLease',
+  tags,
+  summary: 'Keep a token for longer',
+  description:
+    'For a scan that takes longer than it expected. The answer has the same `lease_id` and `token_version` while the token lives `min_ttl` seconds more. Otherwise the service refreshes the token, and the answer has the next version under a new lease; from then on the old token does not work. The service never refreshes a token on which others hold leases: the answer is 409 `token_in_use`, and your lease stays. Only the key that got the lease may extend it.',
+  params: leaseParams,
+  body: Type.Object({ min_ttl: MinTtl }, { additionalProperties: false }),
+  response: { 200: CredentialRef, ...problemsWithBody(...CREDENTIAL_PROBLEMS, 'lease_ended') },
+  described: describeAnswers(),
 }
 
 const reject = {
@@ -81,7 +127,7 @@ export const registerLeaseRoutes = (app: App, deps: Deps): void => {
   const { db, clock, authenticator, sendCredential } = deps
   const onRequest = authenticator.requireRole('scanner')
   const rejectLease = createRejectLease(deps)
-  for (const schema of [Credential, WrappedCredential]) app.addSchema(schema)
+  for (const schema of [Credential, WrappedCredential, ReleasedLeases]) app.addSchema(schema)
 
   app.get(
     '/v1/connections/:id/credential',
@@ -109,16 +155,34 @@ export const registerLeaseRoutes = (app: App, deps: Deps): void => {
     return sendCredential(reply, principal, await openLease(deps, opening, principal), delivery)
   })
 
-  app.delete('/v1/leases/:id', { onRequest, schema: release }, async (request, reply) => {
-    const principal = principalOf(request)
-    const released = await releaseLease(db, {
-      id: request.params.id,
+  const releaseFor = (ids: string[], principal: Principal): Promise<string[]> =>
+    releaseLeases(db, {
+      ids,
       holder: hasRole(principal, 'manager') ? undefined : holderOf(principal),
       organizations: organizationsOf(principal),
       now: new Date(clock()),
     })
-    if (!released) throw notFound('lease')
+
+  app.delete('/v1/leases/:id', { onRequest, schema: release }, async (request, reply) => {
+    const released = await releaseFor([request.params.id], principalOf(request))
+    if (released.length === 0) throw notFound('lease')
     return reply.code(204).send(null)
+  })
+
+  app.delete('/v1/leases', { onRequest, schema: releaseMany }, async (request) => {
+    const ids = [...new Set(request.body.ids)]
+    const released = new Set(await releaseFor(ids, principalOf(request)))
+    return {
+      released: ids.filter((id) => released.has(id)),
+      not_found: ids.filter((id) => !released.has(id)),
+    }
+  })
+
+  app.post('/v1/leases/:id/extend', { onRequest, schema: extend }, async (request, reply) => {
+    const principal = principalOf(request)
+    const delivery = deliveryFor(request, principal)
+    const extension = { leaseId: request.params.id, minTtl: request.body.min_ttl, delivery }
+    return sendCredential(reply, principal, await extendLease(deps, extension, principal), delivery)
   })
 
   app.post('/v1/leases/:id/rejection', { onRequest, schema: reject }, async (request, reply) => {

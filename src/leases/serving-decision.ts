@@ -49,6 +49,8 @@ export type LeaseOptions = {
   purpose?: string | undefined
   /** undefined: plain. */
   delivery?: Delivery | undefined
+  /** The lease that the caller gives up for this one: it does not stand in the way of a refresh. */
+  ownLease?: string | undefined
 }
 
 /** How a credential leaves: see sealed-delivery.ts. */

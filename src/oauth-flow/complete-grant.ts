@@ -9,6 +9,7 @@ import type { AuthorizationRequestRow, ConnectSessionRow } from '../db/tables.ts
 import { Problem } from '../errors/problem.ts'
 import { inspectOAuthToken, type TokenFacts } from '../gitlab/inspect-token.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
+import { WHOLE_INSTANCE } from '../places/place.ts'
 import { type AppAndInstance, requireApp } from './authorization-app.ts'
 import type { FlowDeps } from './flow-deps.ts'
 import { giveUpGrant, openGrant, type StoredGrant, sealGrant } from './kept-grant.ts'
@@ -88,7 +89,7 @@ const save = ({ db, vault, clock }: FlowDeps, toSave: ToSave): Promise<SavedConn
     method: 'oauth',
     kind: 'oauth_access_token',
     user: facts.user,
-    groupPath: '',
+    places: [WHOLE_INSTANCE],
     oauthAppId: found.app.id,
     autoRotate: false,
     accessToken: grant.accessToken,

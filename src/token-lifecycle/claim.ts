@@ -16,12 +16,14 @@ export type ClaimState = { row: ConnectionRow; leasedUntil: Date | null; now: Da
 /**
  * Locks the row, decides, and claims, in one short transaction.
  * @param decide 'claim' to claim; anything else is handed back and nothing is changed.
+ * @param ownLease a lease that does not count: its holder asks for the change.
  */
 export const claimIf = <Decision>(
   { db, clock }: { db: Database; clock: Clock },
   connectionId: string,
   kind: AttemptKind,
   decide: (state: ClaimState) => 'claim' | Decision,
+  ownLease?: string,
 ): Promise<{ claim: Claim } | { decision: Decision } | undefined> =>
   db.transaction().execute(async (transaction) => {
     let row = await lockConnection(transaction, connectionId)
@@ -33,7 +35,8 @@ export const claimIf = <Decision>(
       row = { ...row, ...NO_ATTEMPT }
     }
     // A statement of its own, after the lock: it sees the leases that were given while we waited for the lock.
-    const leasedUntil = await findLeaseEnd(transaction, { id: row.id, tokenVersion: row.token_version, now })
+    const { id, token_version: tokenVersion } = row
+    const leasedUntil = await findLeaseEnd(transaction, { id, tokenVersion, now, except: ownLease })
     const decision = decide({ row, leasedUntil, now })
     if (decision !== 'claim') return { decision }
     const attemptId = uuidv7()

@@ -72,16 +72,22 @@ export const lockConnection = (transaction: Database, id: string): Promise<Conne
 /** The end of the last lease on a token version; null when nobody holds one. */
 export const findLeaseEnd = async (
   db: Database,
-  { id, tokenVersion, now }: { id: string; tokenVersion: number; now: Date },
+  {
+    id,
+    tokenVersion,
+    now,
+    except,
+  }: { id: string; tokenVersion: number; now: Date; except?: string | undefined },
 ): Promise<Date | null> => {
-  const { until } = await db
+  let query = db
     .selectFrom('leases')
     .select(({ fn }) => fn.max('expires_at').as('until'))
     .where('connection_id', '=', id)
     .where('token_version', '=', tokenVersion)
     .where('released_at', 'is', null)
     .where('expires_at', '>', now)
-    .executeTakeFirstOrThrow()
+  if (except !== undefined) query = query.where('id', '<>', except)
+  const { until } = await query.executeTakeFirstOrThrow()
   return until as Date | null
 }
 

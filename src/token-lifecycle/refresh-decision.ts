@@ -68,6 +68,8 @@ export type RefreshRequest = {
   knownVersion: number
   onConflict: OnConflict
   reason: RefreshReason
+  /** A lease of whoever asks, which does not stand in the way: its holder takes the next version. */
+  ownLease?: string | undefined
 }
 
 export type RefreshOutcome =

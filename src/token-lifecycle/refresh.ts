@@ -39,8 +39,8 @@ export const createRefresher = (deps: Deps): Refresher => {
 
   return {
     async refresh(connectionId, request, patience = startPatience()) {
-      // The answer to a caller that respects leases is not enough for one that preempts them.
-      const key = `refresh ${connectionId} ${request.onConflict}`
+      // The answer to a caller that respects leases is not enough for one that preempts them, or that holds one.
+      const key = ['refresh', connectionId, request.onConflict, request.ownLease].join(' ')
       const outcome = await deps.attempts.run(key, () => refreshOnce(connectionId, request), patience)
       return outcome ?? { kind: 'pending' }
     },
@@ -63,8 +63,14 @@ const toOutcome = (decision: Extract<Stopped, { action: 'stop' }>): RefreshOutco
 type Stopped = Exclude<RefreshDecision, { action: 'claim' }> & { failureCode: FailureCode | null }
 
 const claimRefresh = (deps: Deps, connectionId: string, request: RefreshRequest) =>
-  claimIf<Stopped>(deps, connectionId, 'refresh', ({ row, leasedUntil, now }) => {
-    const decision = decideRefresh({ ...row, refreshable: isRefreshable(row), leasedUntil }, request, now)
-    if (decision.action === 'claim') return 'claim'
-    return { ...decision, failureCode: row.failure_code as FailureCode | null }
-  })
+  claimIf<Stopped>(
+    deps,
+    connectionId,
+    'refresh',
+    ({ row, leasedUntil, now }) => {
+      const decision = decideRefresh({ ...row, refreshable: isRefreshable(row), leasedUntil }, request, now)
+      if (decision.action === 'claim') return 'claim'
+      return { ...decision, failureCode: row.failure_code as FailureCode | null }
+    },
+    request.ownLease,
+  )

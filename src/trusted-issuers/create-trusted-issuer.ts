@@ -1,4 +1,4 @@
-import { randomBytes, X509Certificate } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { v7 as uuidv7 } from 'uuid'
 import { type Granted, readGranted } from '../access-keys/granted.ts'
 import { hashAccessKey } from '../access-keys/key-format.ts'
@@ -11,6 +11,7 @@ import type { Database } from '../db/database.ts'
 import { isUniqueViolation } from '../db/sqlstate.ts'
 import type { AccessKeyRow, IssuerMode, TrustedIssuerRow } from '../db/tables.ts'
 import { invalidField, Problem } from '../errors/problem.ts'
+import { readCertificates } from '../gitlab/certificates.ts'
 import { isSchemeAllowed } from '../gitlab/http-client.ts'
 import type { ClaimPattern } from './claims.ts'
 import { insertTrustedIssuer } from './queries.ts'
@@ -40,14 +41,10 @@ const requireAddress = (field: string, text: string, allowPrivateNetwork: boolea
     throw invalidField(field, 'must be https; plain http takes allow_private_network')
 }
 
-const requireCertificate = (pem: string): void => {
-  if (/PRIVATE KEY/.test(pem))
-    throw invalidField('ca_certificate', 'holds a private key: send the certificate alone')
-  try {
-    new X509Certificate(pem)
-  } catch {
-    throw invalidField('ca_certificate', 'is not a certificate in PEM form')
-  }
+const requireCertificates = (text: string): string => {
+  const read = readCertificates(text)
+  if ('fault' in read) throw invalidField('ca_certificate', read.fault)
+  return read.pem
 }
 
 /**
@@ -61,13 +58,13 @@ export const createTrustedIssuer = async (
   principal: Principal,
   origin: Origin,
 ): Promise<TrustedIssuerWithRules> => {
-  const { issuer, audience, jwks_uri, allow_private_network = false, ca_certificate = null } = wanted
+  const { issuer, audience, jwks_uri, allow_private_network = false, ca_certificate: written = null } = wanted
   const { mode = 'enforce' } = wanted
   // Which servers inside our network are called concerns everybody.
-  if (allow_private_network || ca_certificate !== null) requireEveryOrganization(principal)
+  if (allow_private_network || written !== null) requireEveryOrganization(principal)
   requireAddress('issuer', issuer, allow_private_network)
   if (jwks_uri !== undefined) requireAddress('jwks_uri', jwks_uri, allow_private_network)
-  if (ca_certificate !== null) requireCertificate(ca_certificate)
+  const ca_certificate = written === null ? null : requireCertificates(written)
   const granted = await Promise.all(
     wanted.rules.map(({ claims, role = 'scanner', ...rule }, index) =>
       readGranted({ ...rule, role }, principal, `rules.${index}.`),

@@ -120,6 +120,7 @@ export const createRooms = (deps: AppDeps) => {
   const instanceClients = createInstanceClients({
     ...gitlab,
     clock,
+    logger,
     unregistered: config.unregisteredInstances,
   })
   const access = { db, vault, clock, instanceClients }

@@ -1,12 +1,5 @@
 import t from 'tap'
-import {
-  readError,
-  readInfo,
-  readPlacePath,
-  readPlacePaths,
-  readSelf,
-  readUser,
-} from '../../src/gitlab/answers.ts'
+import { readError, readInfo, readPlace, readPlaces, readSelf, readUser } from '../../src/gitlab/answers.ts'
 
 const NOW = new Date('2026-11-02T10:30:00Z')
 const SELF = {
@@ -103,8 +96,8 @@ t.test('names are one line of text that a list can hold', (t) => {
 })
 
 t.test('a path is a path', (t) => {
-  t.equal(readPlacePath({ full_path: 'acme/Web-Shop.2' }), 'acme/Web-Shop.2')
-  t.equal(readPlacePath({ path_with_namespace: 'acme/web_shop' }), 'acme/web_shop')
+  t.same(readPlace({ id: 12, full_path: 'acme/Web-Shop.2' }), { id: '12', path: 'acme/Web-Shop.2' })
+  t.same(readPlace({ path_with_namespace: 'acme/web_shop' }), { id: null, path: 'acme/web_shop' })
   for (const full_path of [
     '',
     '/',
@@ -121,9 +114,12 @@ t.test('a path is a path', (t) => {
     null,
     ['a'],
   ])
-    t.equal(readPlacePath({ full_path }), undefined, JSON.stringify(full_path))
-  t.same(readPlacePaths([{ full_path: 'a' }, 7, null, { full_path: '' }, { full_path: 'b' }]), ['a', 'b'])
-  t.equal(readPlacePaths({ items: [] }), undefined)
+    t.equal(readPlace({ full_path }), undefined, JSON.stringify(full_path))
+  t.same(readPlaces([{ full_path: 'a' }, 7, null, { full_path: '' }, { full_path: 'b' }]), [
+    { id: null, path: 'a' },
+    { id: null, path: 'b' },
+  ])
+  t.equal(readPlaces({ items: [] }), undefined)
   t.end()
 })
 

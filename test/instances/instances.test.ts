@@ -43,8 +43,29 @@ t.test('instances', async (t) => {
     t.equal(status, 201)
     t.equal(body.ca_certificate, certificate)
     const path = `/v1/instances/${body.id}`
+    const end = Date.parse(body.ca_certificate_expires_at)
+    t.ok(end > Date.now() && end < Date.now() + 2 * 86_400_000, 'and when it ends')
     const cleared = await broker.request('PATCH', path, { body: { ca_certificate: null } })
-    t.match(cleared.body, { ca_certificate: null, name: 'private.example.com' })
+    t.match(cleared.body, {
+      ca_certificate: null,
+      ca_certificate_expires_at: null,
+      name: 'private.example.com',
+    })
+  })
+
+  t.test('take no certificate that has expired, and warn of one that ends soon', async (t) => {
+    const base_url = 'https://127.0.0.1:1'
+    const expired = makeCertificate({ validFrom: -90, validFor: -60 }).certificate
+    const refused = await broker.post('/v1/instances', { base_url, ca_certificate: expired })
+    t.match(refused.body, { errors: [{ field: 'ca_certificate', message: /expired 2\d{3}-/ }] })
+    const ca_certificate = makeCertificate().certificate
+    await broker.post('/v1/instances', { base_url, ca_certificate, allow_private_network: true })
+    await broker.post('/v1/tokens/verify', { base_url, token: 'glpat-FAKE-0123456789' })
+    const warned = broker.logLines.filter((line) => line.includes('ca_certificate of an instance ends'))
+    t.match(
+      warned.map((line) => JSON.parse(line)),
+      [{ level: 'warn', instance: base_url }],
+    )
   })
 
   t.test('take nothing beside certificates, and do not repeat it', async (t) => {
@@ -78,8 +99,11 @@ t.test('instances', async (t) => {
         t.notOk(answer.text.includes(secret) || answer.text.includes('glpat'), what)
       }
     }
-    const both = await broker.post('/v1/instances', { ...base, ca_certificate: `\n${certificate}\n${other}` })
-    t.match(both, { status: 201, body: { ca_certificate: `\n${certificate}\n${other}` } })
+    const both = await broker.post('/v1/instances', {
+      ...base,
+      ca_certificate: `# Company\r\n${certificate}\n${other}`,
+    })
+    t.match(both, { status: 201, body: { ca_certificate: certificate + other } }, 'the certificates alone')
   })
 
   t.test('take no token for a URL', async (t) => {

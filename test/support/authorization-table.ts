@@ -233,6 +233,17 @@ export const TABLE: Record<string, Row> = {
     within: 'thing',
     call: async (make, { key }) => at(`/v1/leases/${await make.lease(key)}`),
   }),
+  // Leases outside a key's organizations are named as not found.
+  'DELETE /v1/leases': row('scanner', 200, {
+    within: 'list',
+    call: async (make, { key }) => ({ body: { ids: [(await make.lease(key)) ?? uuidv7()] } }),
+  }),
+  'POST /v1/leases/:id/extend': row('scanner', 200, {
+    within: 'thing',
+    isOwn: true,
+    call: async (make, { key }) =>
+      at(`/v1/leases/${await make.lease(key)}/extend`, { body: { min_ttl: 60 } }),
+  }),
   'POST /v1/leases/:id/rejection': row('scanner', 409, {
     within: 'thing',
     call: async (make, { key }) => at(`/v1/leases/${await make.lease(key)}/rejection`),

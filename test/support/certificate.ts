@@ -1,4 +1,5 @@
-import { createPrivateKey, createSign, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { createPrivateKey, createPublicKey, createSign, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { isIP } from 'node:net'
 
 /** DER (X.690): tag, length, content. */
 const der = (tag: number, ...parts: Uint8Array[]): Buffer => {
@@ -11,6 +12,7 @@ const sequence = (...parts: Uint8Array[]) => der(0x30, ...parts)
 const oid = (hex: string) => der(0x06, Buffer.from(hex, 'hex'))
 const utcTime = (time: Date) => der(0x17, Buffer.from(time.toISOString().replace(/^..|[-:T]|\.\d+/g, '')))
 const extension = (id: string, value: Buffer) => sequence(oid(id), der(0x04, value))
+const nameOf = (text: string) => sequence(der(0x31, sequence(oid(COMMON_NAME), der(0x0c, Buffer.from(text)))))
 
 const ECDSA_WITH_SHA256 = '2a8648ce3d040302'
 const COMMON_NAME = '550403'
@@ -18,33 +20,59 @@ const SUBJECT_ALT_NAME = '551d11'
 const BASIC_CONSTRAINTS = '551d13'
 const DAY_IN_MS = 86_400_000
 
-/** A self-signed certificate for 127.0.0.1 (RFC 5280) with its key, both PEM: Node makes keys, but no certificates. */
-export const makeCertificate = (): { certificate: string; key: string } => {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', {
+export type Certified = { certificate: string; key: string; name: string }
+
+type Wanted = {
+  name?: string
+  /** Who signs it; itself when left out. */
+  signedBy?: Certified
+  /** Whether it may sign others. */
+  isAuthority?: boolean
+  /** Names and IPv4 addresses that it is for. */
+  hosts?: string[]
+  /** In days from now. */
+  validFrom?: number
+  validFor?: number
+}
+
+const hostName = (host: string): Buffer =>
+  isIP(host) ? der(0x87, Buffer.from(host.split('.').map(Number))) : der(0x82, Buffer.from(host))
+
+/** A certificate (RFC 5280) with its key, both PEM: Node makes keys, but no certificates. For 127.0.0.1, self-signed. */
+export const makeCertificate = ({
+  name = 'FAKE test authority',
+  signedBy,
+  isAuthority = signedBy === undefined,
+  hosts = ['127.0.0.1'],
+  validFrom = -1,
+  validFor = 1,
+}: Wanted = {}): Certified => {
+  const { privateKey: key } = generateKeyPairSync('ec', {
     namedCurve: 'P-256',
     publicKeyEncoding: { type: 'spki', format: 'der' },
     privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
   })
   const algorithm = sequence(oid(ECDSA_WITH_SHA256))
-  const name = sequence(der(0x31, sequence(oid(COMMON_NAME), der(0x0c, Buffer.from('FAKE test authority')))))
-  const now = Date.now()
+  const at = (days: number) => utcTime(new Date(Date.now() + days * DAY_IN_MS))
   const toBeSigned = sequence(
     der(0xa0, der(0x02, Buffer.from([2]))),
     der(0x02, Buffer.from([1]), randomBytes(8)),
     algorithm,
-    name,
-    sequence(utcTime(new Date(now - DAY_IN_MS)), utcTime(new Date(now + DAY_IN_MS))),
-    name,
-    publicKey,
+    nameOf(signedBy?.name ?? name),
+    sequence(at(validFrom), at(validFor)),
+    nameOf(name),
+    createPublicKey(key).export({ type: 'spki', format: 'der' }),
     der(
       0xa3,
       sequence(
-        extension(BASIC_CONSTRAINTS, sequence(der(0x01, Buffer.from([0xff])))),
-        extension(SUBJECT_ALT_NAME, sequence(der(0x87, Buffer.from([127, 0, 0, 1])))),
+        extension(BASIC_CONSTRAINTS, isAuthority ? sequence(der(0x01, Buffer.from([0xff]))) : sequence()),
+        extension(SUBJECT_ALT_NAME, sequence(...hosts.map(hostName))),
       ),
     ),
   )
-  const signature = createSign('sha256').update(toBeSigned).sign(createPrivateKey(privateKey))
+  const signature = createSign('sha256')
+    .update(toBeSigned)
+    .sign(createPrivateKey(signedBy?.key ?? key))
   const whole = sequence(toBeSigned, algorithm, der(0x03, Buffer.from([0]), signature))
   const lines = whole
     .toString('base64')
@@ -52,6 +80,18 @@ export const makeCertificate = (): { certificate: string; key: string } => {
     .join('\n')
   return {
     certificate: `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`,
-    key: privateKey,
+    key,
+    name,
+  }
+}
+
+/** A root, an intermediate that it signed, and a server's certificate that the intermediate signed. */
+export const makeChain = (server: Wanted = {}) => {
+  const root = makeCertificate({ name: 'FAKE root' })
+  const intermediate = makeCertificate({ name: 'FAKE intermediate', signedBy: root, isAuthority: true })
+  return {
+    root,
+    intermediate,
+    leaf: makeCertificate({ name: 'FAKE server', ...server, signedBy: intermediate }),
   }
 }

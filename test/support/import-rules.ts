@@ -14,6 +14,7 @@ export const FLOORS = [
   ['lookup'],
   ['leases', 'connections', 'connect-sessions'],
   ['token-lifecycle'],
+  ['places'],
   ['oauth-apps'],
   ['instances'],
   ['trusted-issuers'],

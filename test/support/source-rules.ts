@@ -29,6 +29,7 @@ export const WRITERS: Record<string, string> = {
   instances: 'instances',
   oauth_apps: 'oauth-apps',
   access_keys: 'access-keys',
+  connection_places: 'places',
   connect_sessions: 'connect-sessions',
   authorization_requests: 'oauth-flow',
   leases: 'leases',

@@ -9,6 +9,7 @@ import { findInstance } from '../../instances/queries.ts'
 import { findConnection } from '../../token-lifecycle/queries.ts'
 import type { NamedKeys } from '../../vault/named-keys.ts'
 import type { Vault } from '../../vault/vault.ts'
+import { isHeldBy } from '../lease.ts'
 import { toLease } from './lease.ts'
 import { findLeaseRecord } from './queries.ts'
 
@@ -33,9 +34,8 @@ export const signReceipt = async (
   principal: Principal,
 ): Promise<string> => {
   const lease = await findLeaseRecord(deps.db, leaseId)
-  const isHolder = lease?.access_key_id === principal.id && lease.subject === principal.subject
-  const may = isHolder || hasRole(principal, 'manager')
-  if (!lease || !may || !mayActIn(principal, lease.organization)) throw notFound('lease')
+  const may = lease && (isHeldBy(lease, principal) || hasRole(principal, 'manager'))
+  if (!may || !mayActIn(principal, lease.organization)) throw notFound('lease')
   const { instance, tokenHash } = await findToken(deps, lease)
   const { kid, alg, key } = await deps.namedKeys.receiptKey()
   const { id, ...facts } = toLease(lease)

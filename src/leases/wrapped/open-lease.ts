@@ -3,9 +3,10 @@ import { mayActIn, mayNameConnections, type Origin, type Principal } from '../..
 import type { Database } from '../../db/database.ts'
 import { notFound, Problem } from '../../errors/problem.ts'
 import { findConnection } from '../../token-lifecycle/queries.ts'
-import { holderOf } from '../lease.ts'
+import { holderOf, isHeldBy } from '../lease.ts'
 import { type LeaseDeps, type LeasedToken, leaseTokenOf } from '../lease-token.ts'
 import { findLease, type GivenLease } from '../queries.ts'
+import { isLeaseCurrent, readLeased } from '../read-leased.ts'
 import { hashHandle } from '../sealed-delivery.ts'
 import type { Delivery } from '../serving-decision.ts'
 import { findWrappedLease, giveLeaseTo, markWrappedLeaseOpened } from './queries.ts'
@@ -15,11 +16,10 @@ type Opening = { leaseId: string; handle: string; delivery: Delivery; origin: Or
 
 const exists = (lease: GivenLease, principal: Principal): boolean => {
   const { restrictions } = principal
-  const isOwn = lease.access_key_id === principal.id && lease.subject === principal.subject
   return (
     mayActIn(principal, lease.organization) &&
     (restrictions.connections?.includes(lease.connection_id) ?? true) &&
-    (isOwn || mayNameConnections(principal))
+    (isHeldBy(lease, principal) || mayNameConnections(principal))
   )
 }
 
@@ -61,32 +61,10 @@ export const openLease = async (deps: Deps, opening: Opening, principal: Princip
       'This handle was opened before. Was it not you, somebody else has the token: disconnect or rotate it.',
     )
   }
-  return (await readLeased(deps, lease)) ?? leaseAnew(deps, lease, principal, delivery)
-}
-
-/** The token of the lease as it was given; undefined when it was replaced since, or the lease released. */
-const readLeased = async (
-  { db, openedTokens }: Deps,
-  { id, connection_id, organization, token_version, released_at }: GivenLease,
-): Promise<LeasedToken | undefined> => {
-  const row = await findConnection(db, connection_id)
-  if (!row || row.token_version !== token_version || row.status !== 'active' || released_at) return undefined
-  const { base_url, token_kind, scopes, token_expires_at, access_token } = row
-  return {
-    row: {
-      lease_id: id,
-      connection_id,
-      organization,
-      base_url,
-      token_kind,
-      token_version,
-      scopes,
-      token_expires_at,
-      access_token,
-      refused: null,
-    },
-    token: await openedTokens.open({ connection_id, token_version, access_token }),
-  }
+  const row = await findConnection(db, lease.connection_id)
+  return isLeaseCurrent(lease, row)
+    ? readLeased(deps.openedTokens, lease.id, row)
+    : leaseAnew(deps, lease, principal, delivery)
 }
 
 const leaseAnew = (
