@@ -4,6 +4,7 @@ import { inspectToken, type TokenFacts } from '../gitlab/inspect-token.ts'
 import { checkReach } from '../gitlab/reach.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
 import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
+import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { resolveInstance } from '../instances/resolve-instance.ts'
 import type { Place } from '../places/place.ts'
@@ -16,7 +17,10 @@ export type CheckDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'>
 export type TokenToCheck = {
   /** undefined = gitlab.com */
   baseUrl: string | undefined
+  /** As somebody pasted it. */
   token: string
+  /** The field that it stands in, for what is wrong with the text; `token` when left out. */
+  field?: string
   /** Path of the group or project that the token must reach, as a person wrote it; undefined = any. */
   group?: string | undefined
   /** Checks what else the caller demands, such as the kind of token. @returns why not; undefined = accepted. */
@@ -24,6 +28,8 @@ export type TokenToCheck = {
 }
 
 export type CheckedToken = {
+  /** Without what came along when it was pasted. */
+  token: string
   instance: InstanceRow
   facts: TokenFacts
   /** The group or project as GitLab writes it; undefined when none was named. */
@@ -38,14 +44,16 @@ export type TokenFinding =
 /**
  * Whether a token may be connected here, and as what. Asks GitLab what the token is, then checks in this order:
  * `refuse`, the scopes, and that the token reaches the group. Stores nothing.
- * @throws {Problem} invalid_request when baseUrl is not the URL of a server; instance_not_registered where the
- *   configuration refuses a server that nobody has registered: the token is not sent
+ * @throws {Problem} invalid_request when baseUrl is not the URL of a server, or the text holds no whole token;
+ *   instance_not_registered where the configuration refuses a server that nobody has registered: the token is not sent
  */
 export const checkToken = async (
   { db, clock, instanceClients }: CheckDeps,
-  { baseUrl, token, group: written, refuse }: TokenToCheck,
+  { baseUrl, token: pasted, field = 'token', group: written, refuse }: TokenToCheck,
 ): Promise<TokenFinding> => {
+  const { value: token, requireServer } = requirePasted(field, pasted)
   const instance = await resolveInstance(db, baseUrl, clock)
+  requireServer(instance.base_url)
   const client = instanceClients.for(instance)
   const inspection = await inspectToken(client, token, new Date(clock()))
   if (!inspection.valid)
@@ -54,11 +62,11 @@ export const checkToken = async (
   const group = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
   const problem = refuse?.(facts) ?? missingForScanning(facts, group)
   if (problem) return { accepted: false, problem, facts }
-  if (group === undefined) return { accepted: true, instance, facts, place: undefined }
+  if (group === undefined) return { accepted: true, token, instance, facts, place: undefined }
   const reach = await checkReach(client, token, group)
   if (reach.reached) {
     const { kind, id, path } = reach.place
-    return { accepted: true, instance, facts, place: { kind, gitlabId: id, path } }
+    return { accepted: true, token, instance, facts, place: { kind, gitlabId: id, path } }
   }
   return {
     accepted: false,

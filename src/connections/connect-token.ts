@@ -5,6 +5,7 @@ import { invalidField, Problem } from '../errors/problem.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
 import { findHome } from '../gitlab/reach.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
+import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
@@ -53,7 +54,7 @@ export const connectAccessToken = async (
   alongside?: Alongside,
 ): Promise<SavedConnection> => {
   const checked = await requireAcceptable(access, { baseUrl, token, group, refuse: refuseOAuth })
-  const place = checked.place ?? (await findHomePlace(access, checked, token))
+  const place = checked.place ?? (await findHomePlace(access, checked))
   if (autoRotate) requireSelfRotation(checked.facts)
   return save(
     access,
@@ -66,7 +67,7 @@ export const connectAccessToken = async (
       places: [place],
       autoRotate,
       oauthAppId: null,
-      accessToken: token,
+      accessToken: checked.token,
       refreshToken: null,
     },
     alongside,
@@ -76,8 +77,7 @@ export const connectAccessToken = async (
 /** The group or project that a token belongs to. The whole instance = it belongs to none, or GitLab does not tell. */
 const findHomePlace = async (
   { instanceClients }: GitLabAccess,
-  { instance, facts }: CheckedToken,
-  token: string,
+  { instance, facts, token }: CheckedToken,
 ): Promise<Place> => {
   const home = await findHome(instanceClients.for(instance), token, facts.kind)
   // A connection without its home would cover the whole instance. So the person has to try again later.
@@ -112,7 +112,13 @@ export const connectOAuthToken = async (
       'is needed too: a refresh takes both',
     )
   }
-  const checked = await requireAcceptable(access, { baseUrl, token: accessToken, refuse: refuseAllButOAuth })
+  const readRefreshToken = refreshToken && requirePasted('refresh_token', refreshToken).value
+  const checked = await requireAcceptable(access, {
+    baseUrl,
+    token: accessToken,
+    field: 'access_token',
+    refuse: refuseAllButOAuth,
+  })
   const app = oauthApp === undefined ? undefined : await requireApp(access.db, checked, oauthApp)
   return save(
     access,
@@ -125,8 +131,8 @@ export const connectOAuthToken = async (
       places: [WHOLE_INSTANCE],
       autoRotate: false,
       oauthAppId: app?.id ?? null,
-      accessToken,
-      refreshToken: refreshToken ?? null,
+      accessToken: checked.token,
+      refreshToken: readRefreshToken ?? null,
     },
     alongside,
   )
