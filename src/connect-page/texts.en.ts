@@ -346,6 +346,7 @@ export const texts = {
       'token_expired',
       'missing_scopes',
       'group_out_of_reach',
+      'group_required',
       'not_a_gitlab',
       'tls_not_trusted',
       'address_not_allowed',
@@ -547,6 +548,12 @@ export const texts = {
       title: missing ? `The token lacks ${missing}` : 'The token lacks scopes',
       explanation: 'GitLab fixes the scopes when a token is created. Nobody can add scopes later.',
       remedy: 'Create a new token with the missing scopes.',
+    }),
+    group_required: () => ({
+      title: 'GitLab does not say what this token reaches',
+      explanation:
+        'The token can clone only, and this version of GitLab does not list the groups and projects of such a token.',
+      remedy: 'Enter the path of its project in the field Group, or create a token with read_api as well.',
     }),
     group_out_of_reach: ({ group }) => ({
       title: group ? `The token does not reach ${group}` : 'The token does not reach the group',

@@ -1,13 +1,12 @@
 import type { InstanceRow } from '../db/tables.ts'
-import { Problem } from '../errors/problem.ts'
+import type { Problem } from '../errors/problem.ts'
 import { inspectToken, type TokenFacts } from '../gitlab/inspect-token.ts'
-import { checkReach } from '../gitlab/reach.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
 import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
 import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { resolveInstance } from '../instances/resolve-instance.ts'
-import type { Place } from '../places/place.ts'
+import { findPlaces, type Places } from './find-places.ts'
 
 /** The least that a scanner needs: to clone. */
 const REQUIRED_SCOPES = ['read_repository']
@@ -32,8 +31,8 @@ export type CheckedToken = {
   token: string
   instance: InstanceRow
   facts: TokenFacts
-  /** The group or project as GitLab writes it; undefined when none was named. */
-  place: Place | undefined
+  /** What the token covers; undefined = GitLab does not tell, and nobody has named it. */
+  places: Places | undefined
 }
 
 export type TokenFinding =
@@ -59,35 +58,17 @@ export const checkToken = async (
   if (!inspection.valid)
     return { accepted: false, problem: refusalProblem(inspection.refusal), facts: undefined }
   const { facts } = inspection
-  const group = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
-  const problem = refuse?.(facts) ?? missingForScanning(facts, group)
+  const problem = refuse?.(facts) ?? missingForScanning(facts)
   if (problem) return { accepted: false, problem, facts }
-  if (group === undefined) return { accepted: true, token, instance, facts, place: undefined }
-  const reach = await checkReach(client, token, group)
-  if (reach.reached) {
-    const { kind, id, path } = reach.place
-    return { accepted: true, token, instance, facts, place: { kind, gitlabId: id, path } }
-  }
-  return {
-    accepted: false,
-    facts,
-    problem: reach.refusal
-      ? refusalProblem(reach.refusal)
-      : new Problem(
-          'group_out_of_reach',
-          'The token does not reach this group: it is misspelt, or the owner of the token is not a member.',
-        ),
-  }
+  const named = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
+  const found = await findPlaces(client, token, facts, named)
+  if ('refused' in found) return { accepted: false, facts, problem: found.refused }
+  return { accepted: true, token, instance, facts: { ...facts, kind: found.kind }, places: found.found }
 }
 
-const missingForScanning = ({ scopes }: TokenFacts, group: string | undefined): Problem | undefined => {
+const missingForScanning = ({ scopes }: TokenFacts): Problem | undefined => {
   const missing = missingScopes(scopes, REQUIRED_SCOPES)
-  const purposes = missing.length > 0 ? ['to clone a repository'] : []
-  if (group !== undefined && !hasScope(scopes, 'read_api')) {
-    missing.push('read_api')
-    purposes.push('so that its reach can be checked')
-  }
-  return missing.length > 0 ? missingScopesProblem(missing, purposes.join(' and ')) : undefined
+  return missing.length > 0 ? missingScopesProblem(missing, 'to clone a repository') : undefined
 }
 
 /** @throws {Problem} why the token may not be connected here */

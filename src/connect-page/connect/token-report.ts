@@ -61,7 +61,7 @@ export const reportOn = (
     const { baseUrl, group } = pasted
     return { kind: 'refused', advice: adviceForProblem(finding.problem, { baseUrl, group }, texts) }
   }
-  const { facts, place } = finding
+  const { facts, places } = finding
   const { user, kind, expiresAt } = facts
   const owner = user.name ?? user.username ?? texts.report.unnamedOwner(user.id)
   // An OAuth token lives two hours: its end is no reason to worry.
@@ -77,6 +77,6 @@ export const reportOn = (
     scopes: facts.scopes.map((name) => ({ name, broad: isTooBroad(name) })),
     hints: hintsFor(facts, texts),
     expiry: expiresAt ? showTime(expiresAt, now, texts) : undefined,
-    group: place?.path,
+    group: places?.map(({ path }) => path).join(texts.and) || undefined,
   }
 }
