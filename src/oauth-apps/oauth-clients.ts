@@ -1,4 +1,3 @@
-import type { Agent, ClientRequest } from 'node:http'
 import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
 import type { FastifyOAuth2Options, OAuth2Namespace } from '@fastify/oauth2'
 import Fastify, {
@@ -18,6 +17,7 @@ import type { InstanceClients } from '../instances/instance-clients.ts'
 import { readStoredSecret } from '../pasted/read-pasted.ts'
 import type { Vault } from '../vault/vault.ts'
 import { callbackUrl } from './callback-url.ts'
+import { agentFor } from './client-agent.ts'
 import { openClientSecret } from './save-oauth-app.ts'
 import { classifyTokenError, readTokenSet, type TokenAnswer } from './token-answer.ts'
 
@@ -59,30 +59,6 @@ const states = new WeakMap<FastifyRequest, string>()
 class InvalidStateError extends Error {}
 /** What is stored of an app can be sent nowhere. */
 class UnusableAppError extends Error {}
-
-/** Wreck limits the time until an answer begins, and once more until it ends. This limits both together. */
-const limitRequest = (request: ClientRequest, limitMs: number): void => {
-  const timer = setTimeout(() => request.destroy(new Error('The answer timed out')), limitMs)
-  request.once('close', () => clearTimeout(timer))
-}
-
-/**
- * simple-oauth2 deep-clones its configuration, and a clone of an agent that has sockets does not work. Functions are
- * not cloned: this one passes everything on to the agent, so that one agent serves the whole instance.
- * @param limitMs for a request and its whole answer.
- */
-const uncloneable = (agent: Agent, limitMs: number): object =>
-  new Proxy(() => undefined, {
-    get(_target, property) {
-      const value: unknown = Reflect.get(agent, property, agent)
-      if (typeof value !== 'function') return value
-      if (property !== 'addRequest') return value.bind(agent)
-      return (request: ClientRequest, ...rest: unknown[]) => {
-        limitRequest(request, limitMs)
-        return value.call(agent, request, ...rest)
-      }
-    },
-  })
 
 /**
  * Not by `register`: what the plugin throws there ends the process, and its message and properties hold the options,
@@ -174,7 +150,7 @@ const pluginOptions = async (
         authorizePath: `${below}/oauth/authorize`,
       },
       http: {
-        agent: uncloneable(client.agent, client.issuingTimeoutMs),
+        agent: agentFor(client.agent, client.issuingTimeoutMs),
         timeout: client.issuingTimeoutMs,
         redirects: false,
         // The token counts, whatever a proxy says of its type and puts around it.
