@@ -2,11 +2,13 @@ import type { Agent, IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
 import Wreck from '@hapi/wreck'
+import type { EnvironmentProxy } from '../config/proxy.ts'
 import { isLoopback } from './base-url.ts'
 import { needsNoRoot } from './certificates.ts'
 import { createFilteringAgent } from './filtering-agent.ts'
 import { CALLS_AT_ONCE, createGuard, type Guard, type GuardOptions } from './guard.ts'
 import { isToken } from './issued.ts'
+import { proxyFor } from './proxy.ts'
 import { classifyTransportError, type TransportFailure } from './transport-failure.ts'
 
 /** How far an instance is trusted, set by an admin. */
@@ -15,6 +17,8 @@ export type TrustProfile = {
   allowPrivateNetwork: boolean
   /** PEM; trusted in addition to the public certificate authorities. */
   caCertificate: string | null
+  /** A proxy of its own; null = that of the environment, if there is one. */
+  proxyUrl?: string | null
 }
 
 export type GitLabAnswer = {
@@ -61,6 +65,8 @@ export type GitLabClientOptions = GuardOptions & {
   issuingTimeoutMs?: number | undefined
   /** How names resolve; by the system when left out. */
   lookup?: LookupFunction | undefined
+  /** For whatever has no proxy of its own. */
+  environmentProxy?: EnvironmentProxy | undefined
 }
 
 const TIMEOUT_MS = 8_000
@@ -74,6 +80,8 @@ const IDLE_SOCKET_MS = 60_000
 /** An hour: who asks for more made a mistake, or means harm. */
 const LONGEST_RETRY_SECONDS = 3_600
 export const MAX_ANSWER_BYTES = 1_048_576
+/** Of the time for an answer. */
+const PART_OF_PROXY = 0.6
 const USER_AGENT = 'gitlab-token-broker'
 
 /** The base URL may not be called at all: plain http to a public host would show the token to the network. */
@@ -81,12 +89,18 @@ export const isSchemeAllowed = ({ baseUrl, allowPrivateNetwork }: TrustProfile):
   baseUrl.startsWith('https:') || isLoopback(baseUrl) || allowPrivateNetwork
 
 const createAgent = (
-  { baseUrl, allowPrivateNetwork, caCertificate }: TrustProfile,
-  lookup: LookupFunction | undefined,
+  { baseUrl, allowPrivateNetwork, caCertificate, proxyUrl = null }: TrustProfile,
+  { lookup, environmentProxy, timeoutMs = TIMEOUT_MS }: GitLabClientOptions,
 ): Agent =>
   createFilteringAgent(
     baseUrl.startsWith('http:') ? 'http:' : 'https:',
-    { allowPrivateNetwork, lookup },
+    {
+      allowPrivateNetwork,
+      lookup,
+      proxy: proxyFor(baseUrl, { proxyUrl, environment: environmentProxy }),
+      // Sooner than the answer: a proxy that says nothing is not taken for a GitLab that says nothing.
+      proxyTimeoutMs: timeoutMs * PART_OF_PROXY,
+    },
     {
       keepAlive: true,
       maxSockets: CALLS_AT_ONCE,
@@ -101,11 +115,9 @@ const createAgent = (
  * The one way to a GitLab instance: addresses filtered as the profile says, checked on what the name resolves to;
  * redirects not followed (they would carry the token elsewhere); size and time limited. Never throws.
  */
-export const createHttpClient = (
-  profile: TrustProfile,
-  { timeoutMs = TIMEOUT_MS, issuingTimeoutMs = ISSUING_TIMEOUT_MS, lookup, ...options }: GitLabClientOptions,
-): GitLabHttpClient => {
-  const agent = createAgent(profile, lookup)
+export const createHttpClient = (profile: TrustProfile, options: GitLabClientOptions): GitLabHttpClient => {
+  const { timeoutMs = TIMEOUT_MS, issuingTimeoutMs = ISSUING_TIMEOUT_MS } = options
+  const agent = createAgent(profile, options)
   const guard = createGuard(options)
   const { clock } = options
 

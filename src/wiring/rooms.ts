@@ -6,6 +6,7 @@ import { createAuthenticator } from '../callers/authenticator.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Config } from '../config/config.ts'
 import type { LimitSettings } from '../config/limits.ts'
+import type { EnvironmentProxy } from '../config/proxy.ts'
 import { createVisitors } from '../connect-page/visit/visitor.ts'
 import type { Database, RunPrepared } from '../db/database.ts'
 import type { ProbedDatabase } from '../db/probe.ts'
@@ -60,6 +61,8 @@ export type AppDeps = {
   > & {
     /** The defaults when left out. */
     limits?: LimitSettings
+    /** None when left out. */
+    proxy?: EnvironmentProxy | undefined
   }
   /** How patient to be with GitLab; the defaults are what production has. */
   gitlab?: (Omit<GitLabClientOptions, 'clock'> & { secondLookMs?: number | undefined }) | undefined
@@ -68,9 +71,13 @@ export type AppDeps = {
 const HOUR_SECONDS = 3_600
 
 /** The ways in which a caller can be identified. */
-const createIdentification = ({ db, clock, logger, gitlab }: AppDeps) => {
+const createIdentification = ({ db, clock, logger, config, gitlab }: AppDeps) => {
   const accessKeys = createAccessKeyIdentification(db)
-  const keySets = createIssuerKeySets({ clock, logger, http: { ...gitlab, clock } })
+  const keySets = createIssuerKeySets({
+    clock,
+    logger,
+    http: { ...gitlab, environmentProxy: config.proxy, clock },
+  })
   const workloads = createWorkloadIdentification({ db, keySets, clock, logger })
   const ways = [accessKeys, workloads]
   const isRemembered = (credential: string) => ways.some((way) => way.remembered(credential) !== undefined)
@@ -119,6 +126,7 @@ export const createRooms = (deps: AppDeps) => {
   const authenticator = createAuthenticator({ clock, ways })
   const instanceClients = createInstanceClients({
     ...gitlab,
+    environmentProxy: config.proxy,
     clock,
     logger,
     unregistered: config.unregisteredInstances,

@@ -185,6 +185,7 @@ t.test('many unknown hosts asked at once cut nobody off', async (t) => {
       base_url,
       allow_private_network: true,
       ca_certificate: null,
+      proxy_url: null,
     })
   const answer = stranger(gitlab.url).send({ path: '/api/v4/user' })
   while (gitlab.sockets.size === 0) await new Promise((resolve) => setImmediate(resolve))
