@@ -15,6 +15,7 @@ import type { ProcessState } from '../http/readiness.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { createInstanceClients } from '../instances/instance-clients.ts'
 import { createOpenedTokens } from '../leases/opened-tokens.ts'
+import { createRejections } from '../leases/reject-lease.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
 import { createLeasesById } from '../leases/shared-statements.ts'
 import { createKnownMatches } from '../lookup/known-matches.ts'
@@ -152,6 +153,7 @@ export const createRooms = (deps: AppDeps) => {
     knownMatches: createKnownMatches({ runPrepared, clock }),
     leasesByUrl: createLeasesByUrl({ runPrepared, clock }),
   }
+  const rejections = createRejections({ ...leasing, db })
   const sendCredential = createCredentialSender({ db, clock })
 
   /** In this order: what is under way needs what comes after it. */
@@ -177,6 +179,7 @@ export const createRooms = (deps: AppDeps) => {
     lifecycle,
     namedKeys,
     refusals,
+    rejections,
     sendCredential,
     spoolFolder,
     tokenSaver,

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { createInstanceClients } from '../../src/instances/instance-clients.ts'
 import { createOpenedTokens } from '../../src/leases/opened-tokens.ts'
-import { createRejectLease } from '../../src/leases/reject-lease.ts'
+import { createRejections } from '../../src/leases/reject-lease.ts'
 import { createLeasesById } from '../../src/leases/shared-statements.ts'
 import { createLogger } from '../../src/log.ts'
 import { createAttempts } from '../../src/token-lifecycle/attempts.ts'
@@ -207,7 +207,7 @@ t.test('a report that GitLab refused a token', async (t) => {
     t.teardown(() => instanceClients.close())
     const refresher = await createReplica(t, stage)
     const { access_key_id } = await leaseOf({ body } as Answer)
-    const rejectLease = createRejectLease({
+    const { reject: rejectLease } = createRejections({
       db,
       clock,
       leasesById: createLeasesById({ runPrepared, clock }),
@@ -237,7 +237,7 @@ t.test('a report that GitLab refused a token', async (t) => {
     const replica = await createReplica(t, stage)
     const saved = Promise.withResolvers<void>()
     const told = Promise.withResolvers<void>()
-    const rejectLease = createRejectLease({
+    const { reject: rejectLease } = createRejections({
       db,
       clock,
       leasesById: createLeasesById({ runPrepared, clock }),
