@@ -1,4 +1,5 @@
 import { hasRole, mayActIn, type Principal } from '../callers/principal.ts'
+import { type Patience, startPatience } from '../clock/patience.ts'
 import { coalesce } from '../coalesce.ts'
 import type { Database } from '../db/database.ts'
 import { notFound, Problem } from '../errors/problem.ts'
@@ -11,7 +12,7 @@ import type { Delivery } from './serving-decision.ts'
 
 type Deps = LeaseDeps & { db: Database }
 
-type Reported = { connectionId: string; tokenVersion: number }
+type Reported = { connectionId: string; tokenVersion: number; patience: Patience }
 
 /**
  * "GitLab refused this token."
@@ -40,8 +41,8 @@ export const createRejections = (deps: Deps): Rejections => {
    * asks anew.
    */
   const settle = coalesce(
-    async ({ connectionId, tokenVersion }: Reported) => {
-      const verdict = await verifier.verify(connectionId)
+    async ({ connectionId, tokenVersion, patience }: Reported) => {
+      const verdict = await verifier.verify(connectionId, patience)
       const isDead = verdict.kind === 'dead' && verdict.tokenVersion === tokenVersion
       const connection = isDead ? await findConnection(db, connectionId) : undefined
       let failure: unknown
@@ -52,7 +53,7 @@ export const createRejections = (deps: Deps): Rejections => {
           onConflict: 'preempt',
           reason: 'refused_by_gitlab',
         } as const
-        await refresher.refresh(connectionId, request).catch((error: unknown) => {
+        await refresher.refresh(connectionId, request, patience).catch((error: unknown) => {
           failure = error
         })
       }
@@ -61,7 +62,7 @@ export const createRejections = (deps: Deps): Rejections => {
     ({ connectionId, tokenVersion }) => `${connectionId} ${tokenVersion}`,
   )
 
-  const report = async (leaseId: string, principal: Principal): Promise<string> => {
+  const report = async (leaseId: string, principal: Principal, patience: Patience): Promise<string> => {
     const lease = await findLease(db, leaseId)
     const may = lease && (isHeldBy(lease, principal) || hasRole(principal, 'manager'))
     if (!may || !mayActIn(principal, lease.organization)) throw notFound('lease')
@@ -72,10 +73,10 @@ export const createRejections = (deps: Deps): Rejections => {
       return connection.id
     }
 
-    const reported = { connectionId: connection.id, tokenVersion: lease.token_version }
+    const reported = { connectionId: connection.id, tokenVersion: lease.token_version, patience }
     const { verdict, failure } = await settle(reported)
     // Another report had the token replaced meanwhile: GitLab's answer is about the newer version.
-    if (verdict.tokenVersion > lease.token_version) {
+    if ((verdict.tokenVersion ?? 0) > lease.token_version) {
       await markLeaseRejected(db, lease.id, new Date(clock()))
       return connection.id
     }
@@ -99,10 +100,13 @@ export const createRejections = (deps: Deps): Rejections => {
   }
 
   return {
-    report,
+    report: (leaseId, principal) => report(leaseId, principal, startPatience()),
     async reject(leaseId, principal, delivery) {
-      const id = await report(leaseId, principal)
-      return leaseTokenOf(deps, id, principal, { minTtl: undefined, onConflict: 'respect', delivery })
+      // For all of it: who reports waits no longer than who looks up.
+      const patience = startPatience()
+      const id = await report(leaseId, principal, patience)
+      const options = { minTtl: undefined, onConflict: 'respect', delivery } as const
+      return leaseTokenOf(deps, id, principal, options, patience)
     },
   }
 }

@@ -111,7 +111,7 @@ const createTokenKeeping = (
     offerAllRetained: tokenSaver.offerAllRetained,
   })
   const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver, attempts, history })
-  const verifier = createStoredTokenVerifier({ ...access, secondLookMs: gitlab?.secondLookMs })
+  const verifier = createStoredTokenVerifier({ ...access, attempts, secondLookMs: gitlab?.secondLookMs })
   return { attempts, history, refresher, spoolFolder, tokenSaver, verifier }
 }
 
@@ -133,11 +133,11 @@ export const createRooms = (deps: AppDeps) => {
     unregistered: config.unregisteredInstances,
   })
   const access = { db, vault, clock, instanceClients }
-  const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
+  const oauthClients = createOAuthClients({ vault, clock, instanceClients, publicUrl })
   const keeping = createTokenKeeping(access, oauthClients, deps)
   const { attempts, history, refresher, spoolFolder, tokenSaver, verifier } = keeping
   const lifecycle = { ...access, logger, attempts, authenticator, refresher, tokenSaver, verifier }
-  const flow = { ...access, oauthClients, logger }
+  const flow = { ...access, attempts, oauthClients, logger }
   const visitors = createVisitors({ ...access, publicUrl })
   const leasing = {
     clock,
