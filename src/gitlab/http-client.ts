@@ -36,6 +36,8 @@ export type GitLabRequest = {
   json?: unknown
   form?: Record<string, string>
   basicAuth?: { username: string; password: string }
+  /** Header Git-Protocol: with version=2 the answer names no branches, and stays short. */
+  gitProtocol?: string
   /** The answer holds a token that exists nowhere else: it is waited for, for minutes. */
   issuesToken?: boolean
 }
@@ -112,11 +114,12 @@ export const createHttpClient = (
     issuingTimeoutMs,
     close: () => agent.destroy(),
 
-    async send({ method = 'GET', path, token, json, form, basicAuth, issuesToken }) {
+    async send({ method = 'GET', path, token, json, form, basicAuth, gitProtocol, issuesToken }) {
       const timeout = issuesToken ? issuingTimeoutMs : timeoutMs
       if (!isSchemeAllowed(profile))
         return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
       const headers: Record<string, string> = { accept: 'application/json', 'user-agent': USER_AGENT }
+      if (gitProtocol !== undefined) headers['git-protocol'] = gitProtocol
       if (token !== undefined) headers.authorization = `Bearer ${token}`
       if (basicAuth) {
         const pair = `${basicAuth.username}:${basicAuth.password}`
