@@ -223,6 +223,7 @@ export type GivenLease = {
   subject: string | null
   token_version: number
   purpose: string | null
+  expires_at: Date
   released_at: Date | null
 }
 
@@ -237,6 +238,7 @@ export const findLease = (db: Database, id: string): Promise<GivenLease | undefi
       'subject',
       'token_version',
       'purpose',
+      'expires_at',
       'released_at',
     ])
     .where('id', '=', id)
