@@ -70,7 +70,7 @@ export type Problem = {
     /** For people. The text may change. */
     detail: string;
     /** Stable: programs branch on the code. */
-    code: "invalid_request" | "organization_required" | "unauthorized" | "forbidden" | "not_found" | "payload_too_large" | "unknown_host" | "unsupported_media_type" | "issuer_unavailable" | "rate_limited" | "instance_exists" | "instance_in_use" | "oauth_app_exists" | "oauth_app_in_use" | "trusted_issuer_exists" | "token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "missing_scopes" | "group_out_of_reach" | "wrong_token_kind" | "different_identity" | "rotation_refused" | "dpop_required" | "instance_not_registered" | "not_a_gitlab" | "tls_not_trusted" | "address_not_allowed" | "gitlab_unavailable" | "no_connection_for_url" | "needs_reauthorization" | "connection_expired" | "connection_revoked" | "token_in_use" | "sealed_answer_required" | "no_encryption_key" | "idempotency_key_reused" | "batch_in_progress" | "deadline_passed" | "already_opened" | "lease_ended" | "handle_expired" | "token_works" | "not_refreshable" | "min_ttl_unattainable" | "oauth_app_rejected" | "session_expired" | "access_denied" | "invalid_state" | "callback_replayed" | "code_refused" | "authorization_failed" | "internal_error" | "database_unavailable" | "draining" | "not_ready" | "overloaded";
+    code: "invalid_request" | "organization_required" | "unauthorized" | "forbidden" | "not_found" | "payload_too_large" | "unknown_host" | "unsupported_media_type" | "issuer_unavailable" | "rate_limited" | "instance_exists" | "instance_in_use" | "oauth_app_exists" | "oauth_app_in_use" | "trusted_issuer_exists" | "token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "user_deactivated" | "user_pending_approval" | "user_terms_not_accepted" | "user_unconfirmed" | "user_password_expired" | "user_internal" | "user_refused" | "sso_required" | "ip_not_allowed" | "fine_grained_required" | "missing_scopes" | "group_out_of_reach" | "group_required" | "wrong_token_kind" | "different_identity" | "rotation_refused" | "dpop_required" | "instance_not_registered" | "host_not_found" | "not_a_gitlab" | "tls_not_trusted" | "address_not_allowed" | "gitlab_unavailable" | "address_banned" | "no_connection_for_url" | "needs_reauthorization" | "connection_expired" | "connection_revoked" | "token_in_use" | "sealed_answer_required" | "no_encryption_key" | "idempotency_key_reused" | "batch_in_progress" | "deadline_passed" | "already_opened" | "lease_ended" | "handle_expired" | "token_works" | "not_refreshable" | "min_ttl_unattainable" | "oauth_app_rejected" | "session_expired" | "access_denied" | "invalid_state" | "callback_replayed" | "code_refused" | "authorization_failed" | "internal_error" | "database_unavailable" | "draining" | "not_ready" | "overloaded";
     /** The log of the service has this id, too. */
     request_id: string;
     /** `invalid_request`: which field is wrong, and how. */
@@ -79,6 +79,8 @@ export type Problem = {
         field: string;
         /** For people. */
         message: string;
+        /** Of a token or secret: what is wrong with the text, for programs. */
+        reason?: "empty" | "too_short" | "quotes" | "has_spaces" | "broken_lines" | "several" | "dash" | "not_ascii" | "control" | "placeholder" | "masked" | "basic" | "base64" | "user_and_token" | "url" | "other_server" | "ssh_key" | "pem" | "session_cookie" | "access_key" | "client_secret" | "not_a_client_secret";
     }[];
     /** `token_in_use`: when the last lease on the token ends (RFC 3339, UTC). */
     leased_until?: string;
@@ -95,10 +97,20 @@ export type Problem = {
         /** Only an `active` connection hands out tokens. */
         status: "active" | "needs_reauthorization" | "revoked" | "expired";
     }[];
+    /** Base URL of the registered instance that may be meant, where `base_url` led to none. Of the codes that are about an address. */
+    did_you_mean?: string;
+    /** `no_connection_for_url`: a connection covers the path on the same host, with another scheme or port. */
+    hint?: {
+        reason: "other_scheme" | "other_port";
+        /** Where the connection is that would cover the URL. */
+        base_url: string;
+    };
     /** Of `needs_reauthorization`, `connection_expired`, `connection_revoked`, `min_ttl_unattainable` and `token_works`: id of the connection. */
     connection_id?: string;
     /** `needs_reauthorization`, `connection_expired`, `connection_revoked`: why the connection is not active. */
-    status_reason?: ("token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "refresh_token_refused" | "refresh_answer_lost" | "rotation_answer_lost" | "database_went_back" | null) | ("token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "refresh_token_refused" | "refresh_answer_lost" | "rotation_answer_lost" | "database_went_back" | null);
+    status_reason?: ("token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "user_deactivated" | "user_pending_approval" | "user_terms_not_accepted" | "user_unconfirmed" | "user_password_expired" | "user_internal" | "user_refused" | "sso_required" | "ip_not_allowed" | "fine_grained_required" | "refresh_token_refused" | "refresh_answer_lost" | "rotation_answer_lost" | "database_went_back" | null) | ("token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "user_deactivated" | "user_pending_approval" | "user_terms_not_accepted" | "user_unconfirmed" | "user_password_expired" | "user_internal" | "user_refused" | "sso_required" | "ip_not_allowed" | "fine_grained_required" | "refresh_token_refused" | "refresh_answer_lost" | "rotation_answer_lost" | "database_went_back" | null);
+    /** `gitlab_unavailable`: a proxy on the way let nothing through, and why. */
+    proxy_fault?: "proxy_unreachable" | "credentials_required" | "target_unreachable" | "refused" | "name_not_resolved";
     /** `tls_not_trusted`: what is wrong with the certificate or with TLS. */
     tls_fault?: "unknown_authority" | "intermediate_missing" | "self_signed" | "certificate_expired" | "certificate_not_yet_valid" | "certificate_revoked" | "wrong_host_name" | "certificate_invalid" | "client_certificate_required" | "tls_too_old" | "no_tls" | "handshake_failed";
     /** `min_ttl_unattainable`: when the token ends; null: never (RFC 3339, UTC). */

@@ -1,17 +1,19 @@
 import type { Principal } from '../callers/principal.ts'
 import { Problem } from '../errors/problem.ts'
 import type { GitLabHttpClient } from '../gitlab/http-client.ts'
-import type { ResourceUrl } from '../gitlab/repository-url.ts'
+import { type Reading, readingsAt } from '../gitlab/repository-url.ts'
 import { hasScope } from '../gitlab/scopes.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
-import { findInstance, findInstanceByBaseUrl } from '../instances/queries.ts'
+import { findInstance } from '../instances/queries.ts'
 import { holderOf } from '../leases/lease.ts'
 import { type LeasedToken, leaseTokenOf } from '../leases/lease-token.ts'
 import { releaseLeases } from '../leases/queries.ts'
 import { type FindByUrlDeps, rankByUrl } from '../lookup/find-by-url.ts'
+import { findInstancesOfHost } from '../lookup/queries.ts'
 import { readUrl } from '../lookup/search.ts'
 import type { RankedCandidate } from '../lookup/url-match.ts'
-import { type ConnectionWithInstance, findConnection, findLeaseEnd } from '../token-lifecycle/queries.ts'
+import { findLeaseEnds } from '../token-lifecycle/batches/queries.ts'
+import { type ConnectionWithInstance, findConnection } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
 import { type ConnectionFacts, type Facts, type Reply, readReply } from './facts.ts'
 
@@ -29,10 +31,11 @@ export const gatherFacts = async (deps: GatherDeps, principal: Principal, asked:
   const { db, clock } = deps
   const resource = readUrl(asked.url)
   const { url, organization } = asked
+  const readings = readingsAt(resource, await findInstancesOfHost(deps.runPrepared, resource))
   const choice = await rankByUrl(deps, principal, { url, organization }, { minTtl: undefined })
   const facts: Facts = {
-    host: new URL(resource.readings.at(-1)?.baseUrl ?? url).host,
-    isKnownInstance: choice.ranked.length > 0 || (await isKnownInstance(deps, resource)),
+    host: resource.hostname,
+    isKnownInstance: readings.length > 0,
     candidates: choice.ranked,
     connection: undefined,
     token: undefined,
@@ -54,17 +57,12 @@ export const gatherFacts = async (deps: GatherDeps, principal: Principal, asked:
   }
   try {
     const token = { kind: 'leased', scopes: leased.row.scopes } as const
-    return { ...facts, connection, token, ...(await askGitLab(deps, row, resource, leased)) }
+    return { ...facts, connection, token, ...(await askGitLab(deps, row, readings, leased)) }
   } finally {
     const lease = { ids: [leased.row.lease_id], holder: holderOf(principal), organizations: undefined }
     // The answer counts, whether or not the lease is given back early.
     await releaseLeases(db, { ...lease, now: new Date(clock()) }).catch(() => undefined)
   }
-}
-
-const isKnownInstance = async ({ db }: GatherDeps, { readings }: ResourceUrl): Promise<boolean> => {
-  for (const { baseUrl } of readings) if (await findInstanceByBaseUrl(db, baseUrl)) return true
-  return false
 }
 
 /** The token does not leave the service, so a caller that takes sealed answers only may have it used. */
@@ -101,23 +99,15 @@ const connectionFacts = async (
     row.token_expires_at === null
       ? Number.POSITIVE_INFINITY
       : Math.round((row.token_expires_at.getTime() - row.token_issued_at.getTime()) / 1000),
-  leasedUntil: await findLeaseEnd(db, {
-    id: row.id,
-    tokenVersion: row.token_version,
-    now: new Date(clock()),
-    except: ownLease,
-  }),
+  leasedUntil:
+    (
+      await findLeaseEnds(
+        db,
+        [{ connectionId: row.id, tokenVersion: row.token_version, except: ownLease }],
+        new Date(clock()),
+      )
+    )[0] ?? null,
 })
-
-/** Path of the repository on its instance. SSH names no port, and maybe no path of the instance. */
-const pathAt = ({ readings }: ResourceUrl, baseUrl: string): string => {
-  const exact = readings.find((reading) => reading.baseUrl === baseUrl)
-  if (exact) return exact.path
-  const { pathname } = new URL(baseUrl)
-  const whole = `/${readings.at(-1)?.path ?? ''}`
-  return (whole.startsWith(`${pathname}/`) ? whole.slice(pathname.length) : whole).replace(/^\/+/, '')
-}
-
 const encodePath = (path: string): string =>
   path
     .split('/')
@@ -127,13 +117,13 @@ const encodePath = (path: string): string =>
 const askGitLab = async (
   { db, instanceClients }: GatherDeps,
   row: Pick<RankedCandidate & ConnectionWithInstance, 'instance_id' | 'base_url'>,
-  resource: ResourceUrl,
+  readings: Reading[],
   { row: { scopes }, token }: LeasedToken,
 ): Promise<Pick<Facts, 'git' | 'project' | 'isPublic'>> => {
   const instance = await findInstance(db, row.instance_id)
   if (!instance) return { git: undefined, project: undefined, isPublic: undefined }
   const client = instanceClients.for(instance)
-  const path = pathAt(resource, row.base_url)
+  const path = readings.find(({ baseUrl }) => baseUrl === row.base_url)?.path ?? ''
   const git = await askGit(client, path, token)
   const mayAskApi = scopes.includes('granular') || hasScope(scopes, 'read_api')
   const { project, visibility } = mayAskApi
