@@ -8,7 +8,8 @@ import {
   type Preflight,
   preflightCredential,
 } from './generated.ts'
-import { createSharedLease, type Lease, releaseShared, type SharedLease, useLease } from './lease.ts'
+import { createSharedLease, type Lease, releaseShared, useLease } from './lease.ts'
+import { createSharing } from './sharing.ts'
 
 export type { Action } from './actions.ts'
 export { ACTIONS, actionFor } from './actions.ts'
@@ -58,9 +59,6 @@ export type BrokerClient = AsyncDisposable & {
   close(): Promise<void>
 }
 
-/** Without a min_ttl a shared lease is good for another user while it lasts this long. */
-const SHARED_SECONDS = 60
-
 const isRefusal = (error: unknown): boolean => (error as { status?: unknown } | undefined)?.status === 401
 
 const withOrganization = <Options extends { organization?: string }>(
@@ -73,45 +71,8 @@ const withOrganization = <Options extends { organization?: string }>(
 
 export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
   const call = createCall(settings)
-  const keepMs = (settings.keepSeconds ?? 0) * 1000
-  const kept = new Map<string, Promise<SharedLease>>()
-
-  const drop = async (name: string, shared: SharedLease): Promise<void> => {
-    clearTimeout(shared.idle)
-    if ((await kept.get(name)) === shared) kept.delete(name)
-    await releaseShared(call, shared)
-  }
-
-  /** Users at the same time share a lease, when it lasts long enough for each. */
-  const lease = async (
-    name: string,
-    minTtl: number | undefined,
-    ask: () => Promise<Credential>,
-  ): Promise<Lease> => {
-    const onLast = async (shared: SharedLease): Promise<void> => {
-      const left = shared.until - performance.now()
-      if (keepMs === 0 || left <= 0 || (await kept.get(name)) !== shared) return drop(name, shared)
-      // Given back by itself; a process that ends first leaves that to the end of the lease.
-      shared.idle = setTimeout(() => void drop(name, shared).catch(() => undefined), Math.min(keepMs, left))
-      shared.idle.unref()
-    }
-    const known = kept.get(name)
-    const shared = await known?.catch(() => undefined)
-    if (shared && shared.until - performance.now() >= (minTtl ?? SHARED_SECONDS) * 1000) {
-      clearTimeout(shared.idle)
-      return useLease(call, shared, onLast)
-    }
-    // Another caller was faster: look again.
-    if (known !== kept.get(name)) return lease(name, minTtl, ask)
-    const asked = ask().then((credential) => createSharedLease(credential, minTtl))
-    kept.set(name, asked)
-    try {
-      return useLease(call, await asked, onLast)
-    } catch (error) {
-      if (kept.get(name) === asked) kept.delete(name)
-      throw error
-    }
-  }
+  const sharing = createSharing(call, settings.keepSeconds)
+  const { lease } = sharing
 
   const client: BrokerClient = {
     lookUp(url, options = {}) {
@@ -123,12 +84,14 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
     lookUpConnection: (id, options = {}) =>
       lease(id, options.minTtl, () => call((request) => getCredential(id, options, request))),
     async withCredential(url, job, options) {
-      await using borrowed = await client.lookUp(url, options)
+      const borrowed = await client.lookUp(url, options)
       try {
-        return await job(borrowed.credential, borrowed)
-      } catch (error) {
-        if (!isRefusal(error)) throw error
-        return job(await borrowed.reject(), borrowed)
+        return await job(borrowed.credential, borrowed).catch(async (error: unknown) => {
+          if (!isRefusal(error)) throw error
+          return job(await borrowed.reject(), borrowed)
+        })
+      } finally {
+        await borrowed.release()
       }
     },
     async batch(requests, { idempotencyKey, waitSeconds } = {}) {
@@ -163,13 +126,7 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
       )
       return results
     },
-    async close() {
-      const all = await Promise.allSettled(kept.values())
-      kept.clear()
-      const leases = all.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
-      for (const shared of leases) clearTimeout(shared.idle)
-      await Promise.allSettled(leases.map((shared) => releaseShared(call, shared)))
-    },
+    close: sharing.close,
     [Symbol.asyncDispose]: () => client.close(),
   }
   return client

@@ -59,8 +59,9 @@ t.test('whether a repository can be scanned', async (t) => {
   })
 
   t.test('a public repository proves nothing about the token', async (t) => {
+    simulator.world.addProject({ fullPath: 'acme/open', visibility: 'public' })
     for (const organization of ['acme', 'git-only']) {
-      const result = await preflight(organization, 'globex/public-docs')
+      const result = await preflight(organization, 'acme/open')
       t.match(
         check(result, 'git'),
         { outcome: 'warn', detail: /public.*proves nothing about the token/ },
