@@ -1,13 +1,15 @@
 import type { InstanceRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
+import { isFineGrained } from '../gitlab/granular.ts'
 import { inspectToken, type TokenFacts } from '../gitlab/inspect-token.ts'
 import { checkReach } from '../gitlab/reach.ts'
-import { refusalProblem } from '../gitlab/refusal.ts'
-import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
+import { type Refusal, refusalProblem, toLegacyToken } from '../gitlab/refusal.ts'
+import { hasScope, mayRotateItself, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
+import { describeLooks, looksLike } from '../gitlab/token-kinds.ts'
 import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { resolveInstance } from '../instances/resolve-instance.ts'
-import type { Place } from '../places/place.ts'
+import { findGranularPlaces, type Places } from './granular-places.ts'
 
 /** The least that a scanner needs: to clone. */
 const REQUIRED_SCOPES = ['read_repository']
@@ -32,8 +34,8 @@ export type CheckedToken = {
   token: string
   instance: InstanceRow
   facts: TokenFacts
-  /** The group or project as GitLab writes it; undefined when none was named. */
-  place: Place | undefined
+  /** What the token covers, as GitLab writes it; undefined when nobody named it and GitLab did not tell. */
+  places: Places | undefined
 }
 
 export type TokenFinding =
@@ -57,27 +59,43 @@ export const checkToken = async (
   const client = instanceClients.for(instance)
   const inspection = await inspectToken(client, token, new Date(clock()))
   if (!inspection.valid)
-    return { accepted: false, problem: refusalProblem(inspection.refusal), facts: undefined }
+    return { accepted: false, problem: explain(inspection.refusal, token), facts: undefined }
   const { facts } = inspection
   const group = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
-  const problem = refuse?.(facts) ?? missingForScanning(facts, group)
+  const isGranular = isFineGrained(facts.scopes)
+  const problem = refuse?.(facts) ?? (isGranular ? undefined : missingForScanning(facts, group))
   if (problem) return { accepted: false, problem, facts }
-  if (group === undefined) return { accepted: true, token, instance, facts, place: undefined }
+  // What an OAuth app may do is a matter of its registration.
+  if (isGranular && facts.kind !== 'oauth_access_token') {
+    const found = await findGranularPlaces({ client, token, facts }, group)
+    return 'problem' in found
+      ? { accepted: false, facts, problem: found.problem }
+      : { accepted: true, token, instance, facts, places: found.places }
+  }
+  if (group === undefined) return { accepted: true, token, instance, facts, places: undefined }
   const reach = await checkReach(client, token, group)
   if (reach.reached) {
     const { kind, id, path } = reach.place
-    return { accepted: true, token, instance, facts, place: { kind, gitlabId: id, path } }
+    return { accepted: true, token, instance, facts, places: [{ kind, gitlabId: id, path }] }
   }
   return {
     accepted: false,
     facts,
     problem: reach.refusal
-      ? refusalProblem(reach.refusal)
+      ? refusalProblem(toLegacyToken(reach.refusal))
       : new Problem(
           'group_out_of_reach',
           'The token does not reach this group: it is misspelt, or the owner of the token is not a member.',
         ),
   }
+}
+
+/** GitLab does not know it: its prefix says what it may be instead. */
+const explain = (refusal: Refusal, token: string): Problem => {
+  const kind = refusal.code === 'token_unknown' ? looksLike(token) : undefined
+  return kind === undefined
+    ? refusalProblem(refusal)
+    : new Problem('wrong_token_kind', describeLooks(kind), { members: { looks_like: kind } })
 }
 
 const missingForScanning = ({ scopes }: TokenFacts, group: string | undefined): Problem | undefined => {
@@ -98,7 +116,13 @@ export const requireAcceptable = async (deps: CheckDeps, token: TokenToCheck): P
 }
 
 /** @throws {Problem} missing_scopes when a token may not rotate itself */
-export const requireSelfRotation = ({ scopes }: { scopes: readonly string[] }): void => {
-  if (!hasScope(scopes, 'self_rotate'))
+export const requireSelfRotation = ({
+  scopes,
+  rights,
+}: {
+  scopes: readonly string[]
+  rights?: TokenFacts['rights']
+}): void => {
+  if (rights?.mayRotate === false || !mayRotateItself(scopes))
     throw missingScopesProblem(['self_rotate'], 'to be rotated automatically')
 }

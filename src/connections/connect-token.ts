@@ -54,7 +54,7 @@ export const connectAccessToken = async (
   alongside?: Alongside,
 ): Promise<SavedConnection> => {
   const checked = await requireAcceptable(access, { baseUrl, token, group, refuse: refuseOAuth })
-  const place = checked.place ?? (await findHomePlace(access, checked))
+  const places = checked.places ?? ([await findHomePlace(access, checked)] as const)
   if (autoRotate) requireSelfRotation(checked.facts)
   return save(
     access,
@@ -64,7 +64,7 @@ export const connectAccessToken = async (
       organization,
       name,
       method: 'token',
-      places: [place],
+      places,
       autoRotate,
       oauthAppId: null,
       accessToken: checked.token,

@@ -1,6 +1,7 @@
 import { type Static, type TSchema, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { addSeconds, startOfSecond } from '../clock/clock.ts'
+import { type GranularRights, readGranularScopes } from './granular.ts'
 import { readEndDate, readLifetime, readScopes } from './issued.ts'
 
 /**
@@ -64,6 +65,8 @@ export type SelfAnswer = {
   issuedAt: Date | null
   isRevoked: boolean
   isInactive: boolean
+  /** Of a fine-grained token, where GitLab tells what it may do. */
+  rights: GranularRights | undefined
 }
 
 /** `GET /api/v4/personal_access_tokens/self`; undefined = no answer of a GitLab. */
@@ -71,7 +74,7 @@ export const readSelf = (body: unknown, now: Date): SelfAnswer | undefined => {
   const self = as(TokenSelf, body)
   const scopes = readScopes(self?.scopes)
   if (!self || !scopes) return undefined
-  const { expires_at, created_at, active, revoked } = self as Members
+  const { expires_at, created_at, active, revoked, granular_scopes } = self as Members
   return {
     userId: String(self.user_id),
     scopes,
@@ -79,6 +82,7 @@ export const readSelf = (body: unknown, now: Date): SelfAnswer | undefined => {
     issuedAt: readPast(created_at, now),
     isRevoked: Value.Check(Flag, revoked),
     isInactive: Value.Check(No, active),
+    rights: readGranularScopes(granular_scopes),
   }
 }
 
@@ -107,18 +111,26 @@ export const readInfo = (body: unknown, now: Date): InfoAnswer | undefined => {
   }
 }
 
-export type UserAnswer = { id: string; username: string | null; name: string | null; isBlocked: boolean }
+export type UserAnswer = {
+  id: string
+  username: string | null
+  name: string | null
+  isBlocked: boolean
+  /** undefined = GitLab does not say. */
+  isBot: boolean | undefined
+}
 
 /** `GET /api/v4/user`; undefined = no answer of a GitLab. */
 export const readUser = (body: unknown): UserAnswer | undefined => {
   const user = as(User, body)
   if (!user) return undefined
-  const { username, name, state } = user as Members
+  const { username, name, state, bot } = user as Members
   return {
     id: String(user.id),
     username: as(Username, username) ?? null,
     name: readText(name, LONGEST_NAME),
     isBlocked: state === 'blocked',
+    isBot: typeof bot === 'boolean' ? bot : undefined,
   }
 }
 

@@ -37,6 +37,8 @@ export type GitLabRequest = {
   json?: unknown
   form?: Record<string, string>
   basicAuth?: { username: string; password: string }
+  /** Besides those that every request has. */
+  headers?: Record<string, string>
   /** The answer holds a token that exists nowhere else: it is waited for, for minutes. */
   issuesToken?: boolean
 }
@@ -113,14 +115,18 @@ export const createHttpClient = (
     issuingTimeoutMs,
     close: () => agent.destroy(),
 
-    async send({ method = 'GET', path, token, json, form, basicAuth, issuesToken }) {
+    async send({ method = 'GET', path, token, json, form, basicAuth, headers: more, issuesToken }) {
       const timeout = issuesToken ? issuingTimeoutMs : timeoutMs
       if (!isSchemeAllowed(profile))
         return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
       // Rows of before may hold anything. Node would throw, and its error would read like a cut connection.
       if (token !== undefined && !isToken(token))
         return { kind: 'failure', reason: 'unsendable', mayHaveActed: false }
-      const headers: Record<string, string> = { accept: 'application/json', 'user-agent': USER_AGENT }
+      const headers: Record<string, string> = {
+        accept: 'application/json',
+        'user-agent': USER_AGENT,
+        ...more,
+      }
       if (token !== undefined) headers.authorization = `Bearer ${token}`
       if (basicAuth) {
         const pair = `${basicAuth.username}:${basicAuth.password}`
