@@ -23,6 +23,8 @@ type TokenDetails = {
 /** A service account is a bot too, and its tokens are personal ones. */
 type NewUser = { username: string; name?: string; email?: string; bot?: boolean }
 
+type NewPlace = { fullPath: string; members?: string[]; visibility?: Visibility }
+
 type WorldOptions = { clock: Clock; accessTokenLifetimeSeconds: number }
 
 /** Everything that this GitLab knows, and the mutators with which a test changes it. */
@@ -63,6 +65,8 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     people,
     grants,
     accessTokens,
+    /** What this version of GitLab has; a test may take it away. */
+    features: { associations: true },
     /** Append only: what happened to every token, without the tokens. */
     events: eventLog.all as readonly WorldEvent[],
     recordEvent: eventLog.record,
@@ -77,12 +81,8 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     setUserState: (username: string, state: UserState): void => people.setState(username, state),
     throttles,
     granular,
-    addGroup(group: { fullPath: string; members?: string[]; visibility?: Visibility }): { id: number } {
-      return { id: people.addGroup(group).id }
-    },
-    addProject(project: { fullPath: string; members?: string[]; visibility?: Visibility }): { id: number } {
-      return { id: people.addProject(project).id }
-    },
+    addGroup: (group: NewPlace): { id: number } => ({ id: people.addGroup(group).id }),
+    addProject: (project: NewPlace): { id: number } => ({ id: people.addProject(project).id }),
     createAccessToken(wanted: NewAccessToken): { token: string; id: number } {
       const { token, id } = accessTokens.create(wanted)
       return { token, id }

@@ -350,6 +350,7 @@ export const texts = {
       'token_expired',
       'missing_scopes',
       'group_out_of_reach',
+      'group_required',
       'not_a_gitlab',
       'tls_not_trusted',
       'address_not_allowed',
@@ -637,6 +638,12 @@ export const texts = {
         'GitLab does not tell whether this fine-grained token may clone. A public project opens for everybody and proves nothing.',
       remedy:
         'Enter the path of a private project or group that the token is for: the right is proven there.',
+    }),
+    group_required: () => ({
+      title: 'GitLab does not say what this token reaches',
+      explanation:
+        'The token can clone only, and this version of GitLab does not list the groups and projects of such a token.',
+      remedy: 'Enter the path of its project in the field Group, or create a token with read_api as well.',
     }),
     group_out_of_reach: ({ group }) => ({
       title: group ? `The token does not reach ${group}` : 'The token does not reach the group',

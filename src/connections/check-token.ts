@@ -1,15 +1,15 @@
-import type { InstanceRow } from '../db/tables.ts'
+import type { InstanceRow, TokenKind } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { isFineGrained } from '../gitlab/granular.ts'
 import { inspectToken, type TokenFacts } from '../gitlab/inspect-token.ts'
-import { checkReach } from '../gitlab/reach.ts'
-import { type Refusal, refusalProblem, toLegacyToken } from '../gitlab/refusal.ts'
-import { hasScope, mayRotateItself, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
+import { type Refusal, refusalProblem } from '../gitlab/refusal.ts'
+import { mayRotateItself, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
 import { describeLooks, looksLike } from '../gitlab/token-kinds.ts'
 import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { resolveInstance } from '../instances/resolve-instance.ts'
-import { findGranularPlaces, type Places } from './granular-places.ts'
+import { findPlaces, type Places } from './find-places.ts'
+import { findGranularPlaces } from './granular-places.ts'
 
 /** The least that a scanner needs: to clone. */
 const REQUIRED_SCOPES = ['read_repository']
@@ -34,7 +34,7 @@ export type CheckedToken = {
   token: string
   instance: InstanceRow
   facts: TokenFacts
-  /** What the token covers, as GitLab writes it; undefined when nobody named it and GitLab did not tell. */
+  /** What the token covers; undefined = GitLab does not tell, and nobody has named it. */
   places: Places | undefined
 }
 
@@ -61,34 +61,25 @@ export const checkToken = async (
   if (!inspection.valid)
     return { accepted: false, problem: explain(inspection.refusal, token), facts: undefined }
   const { facts } = inspection
-  const group = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
+  const named = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
   const isGranular = isFineGrained(facts.scopes)
-  const problem = refuse?.(facts) ?? (isGranular ? undefined : missingForScanning(facts, group))
+  const problem = refuse?.(facts) ?? (isGranular ? undefined : missingForScanning(facts))
   if (problem) return { accepted: false, problem, facts }
   // What an OAuth app may do is a matter of its registration.
-  if (isGranular && facts.kind !== 'oauth_access_token') {
-    const found = await findGranularPlaces({ client, token, facts }, group)
-    return 'problem' in found
-      ? { accepted: false, facts, problem: found.problem }
-      : { accepted: true, token, instance, facts, places: found.places }
-  }
-  if (group === undefined) return { accepted: true, token, instance, facts, places: undefined }
-  const reach = await checkReach(client, token, group)
-  if (reach.reached) {
-    const { kind, id, path } = reach.place
-    return { accepted: true, token, instance, facts, places: [{ kind, gitlabId: id, path }] }
-  }
-  return {
-    accepted: false,
-    facts,
-    problem: reach.refusal
-      ? refusalProblem(toLegacyToken(reach.refusal))
-      : new Problem(
-          'group_out_of_reach',
-          'The token does not reach this group: it is misspelt, or the owner of the token is not a member.',
-        ),
-  }
+  const found =
+    isGranular && facts.kind !== 'oauth_access_token'
+      ? await findGranularPlaces({ client, token, facts }, named)
+      : await findPlaces(client, token, facts, named)
+  if ('refused' in found) return { accepted: false, facts, problem: found.refused }
+  return { accepted: true, token, instance, facts: ofKind(facts, found.kind), places: found.found }
 }
+
+/** Where the scopes do not let GitLab say whose a token is, what it reaches has told its kind. */
+const ofKind = (facts: TokenFacts, kind: TokenKind): TokenFacts => ({
+  ...facts,
+  kind,
+  accountKind: kind === 'group_access_token' || kind === 'project_access_token' ? 'bot' : facts.accountKind,
+})
 
 /** GitLab does not know it: its prefix says what it may be instead. */
 const explain = (refusal: Refusal, token: string): Problem => {
@@ -98,14 +89,9 @@ const explain = (refusal: Refusal, token: string): Problem => {
     : new Problem('wrong_token_kind', describeLooks(kind), { members: { looks_like: kind } })
 }
 
-const missingForScanning = ({ scopes }: TokenFacts, group: string | undefined): Problem | undefined => {
+const missingForScanning = ({ scopes }: TokenFacts): Problem | undefined => {
   const missing = missingScopes(scopes, REQUIRED_SCOPES)
-  const purposes = missing.length > 0 ? ['to clone a repository'] : []
-  if (group !== undefined && !hasScope(scopes, 'read_api')) {
-    missing.push('read_api')
-    purposes.push('so that its reach can be checked')
-  }
-  return missing.length > 0 ? missingScopesProblem(missing, purposes.join(' and ')) : undefined
+  return missing.length > 0 ? missingScopesProblem(missing, 'to clone a repository') : undefined
 }
 
 /** @throws {Problem} why the token may not be connected here */

@@ -134,7 +134,8 @@ const accessToken = {
       group: Type.Optional(
         Type.String({
           maxLength: 1000,
-          description: 'Limits the connection to a group or project. The token must reach it.',
+          description:
+            'Limits the connection to a group or project. The token must reach it. Group and project access tokens cover their own group or project without it; `group_required` asks for it where GitLab does not tell what a token reaches.',
           examples: ['acme/platform'],
         }),
       ),
@@ -145,7 +146,13 @@ const accessToken = {
   response: {
     200: refTo(Connection),
     201: refTo(Connection),
-    ...problemsWithBody('not_found', 'group_out_of_reach', 'instance_not_registered', ...TOKEN_REFUSALS),
+    ...problemsWithBody(
+      'not_found',
+      'group_out_of_reach',
+      'group_required',
+      'instance_not_registered',
+      ...TOKEN_REFUSALS,
+    ),
   },
 }
 

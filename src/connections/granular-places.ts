@@ -6,10 +6,13 @@ import type { GitLabHttpClient } from '../gitlab/http-client.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
 import { type Refusal, refusalOf, refusalProblem } from '../gitlab/refusal.ts'
 import { type Place, WHOLE_INSTANCE } from '../places/place.ts'
+import type { Places } from './find-places.ts'
 
-/** One at least. */
-export type Places = readonly [Place, ...Place[]]
-type Found = { places: Places } | { problem: Problem }
+/** Fine-grained tokens are those of accounts, never those of a group or project. */
+const KIND = 'personal_access_token'
+type Found = { found: Places; kind: typeof KIND } | { refused: Problem }
+
+const covering = (...places: Places): Found => ({ found: places, kind: KIND })
 
 type Asked = { client: GitLabHttpClient; token: string; facts: TokenFacts }
 
@@ -26,18 +29,18 @@ const MOST_PROJECTS_TRIED = 3
  */
 export const findGranularPlaces = async (asked: Asked, named: string | undefined): Promise<Found> => {
   const { rights } = asked.facts
-  if (rights?.mayDownload === false) return { problem: lacksDownload() }
+  if (rights?.mayDownload === false) return { refused: lacksDownload() }
   if (named !== undefined) return proveNamed(asked, named)
-  if (!rights) return { problem: unproven('GitLab does not tell what this fine-grained token may do.') }
-  if (rights.downloads === 'everywhere') return { places: [WHOLE_INSTANCE] }
+  if (!rights) return { refused: unproven('GitLab does not tell what this fine-grained token may do.') }
+  if (rights.downloads === 'everywhere') return covering(WHOLE_INSTANCE)
   return rights.downloads.length === 0 ? ownProjects(asked) : findAll(asked, rights.downloads)
 }
 
 /** The namespace of a person has the name of the person. */
 const ownProjects = ({ facts: { user } }: Asked): Found =>
   user.username === null
-    ? { problem: unproven('The token is for the projects of its owner, and may not tell who that is.') }
-    : { places: [{ kind: null, gitlabId: null, path: user.username }] }
+    ? { refused: unproven('The token is for the projects of its owner, and may not tell who that is.') }
+    : covering({ kind: null, gitlabId: null, path: user.username })
 
 const findAll = async (asked: Asked, places: GranularPlace[]): Promise<Found> => {
   const found: Place[] = []
@@ -46,12 +49,12 @@ const findAll = async (asked: Asked, places: GranularPlace[]): Promise<Found> =>
     const place = answer.kind === 'answer' && answer.status === 200 ? readPlace(answer.body) : undefined
     if (place) found.push({ kind, gitlabId: id, path: place.path })
     const refusal = outage(refusalOf(answer, asked.client.baseUrl))
-    if (refusal) return { problem: refusalProblem(refusal) }
+    if (refusal) return { refused: refusalProblem(refusal) }
   }
   const [first, ...others] = found
   return first && found.length === places.length
-    ? { places: [first, ...others] }
-    : { problem: unproven('The token may not read the names of the groups and projects that it is for.') }
+    ? covering(first, ...others)
+    : { refused: unproven('The token may not read the names of the groups and projects that it is for.') }
 }
 
 const proveNamed = async (asked: Asked, named: string): Promise<Found> => {
@@ -59,13 +62,13 @@ const proveNamed = async (asked: Asked, named: string): Promise<Found> => {
   const proof = await proveClone(client, token, named)
   switch (proof.kind) {
     case 'proven':
-      return { places: [await describe(asked, 'project', named)] }
+      return covering(await describe(asked, 'project', named))
     case 'public':
-      return { problem: unproven('This project is public: cloning it proves nothing about the token.') }
+      return { refused: unproven('This project is public: cloning it proves nothing about the token.') }
     case 'no_permission':
-      return { problem: lacksDownload() }
+      return { refused: lacksDownload() }
     case 'unavailable':
-      return { problem: refusalProblem(proof.refusal) }
+      return { refused: refusalProblem(proof.refusal) }
     case 'closed':
       return proveGroup(asked, named)
   }
@@ -82,18 +85,18 @@ const proveGroup = async (asked: Asked, named: string): Promise<Found> => {
   })
   const refusal = refusalOf(answer, client.baseUrl)
   if (refusal?.lacksPermission)
-    return { problem: unproven('The token may not list the projects of this group (Project: Read).') }
-  if (refusal) return { problem: refusalProblem(refusal) }
-  if (answer.kind !== 'answer' || answer.status !== 200) return { problem: outOfReach() }
+    return { refused: unproven('The token may not list the projects of this group (Project: Read).') }
+  if (refusal) return { refused: refusalProblem(refusal) }
+  if (answer.kind !== 'answer' || answer.status !== 200) return { refused: outOfReach() }
   const projects = readProjects(answer.body)
   const secret = projects.filter(({ isPublic }) => !isPublic).slice(0, MOST_PROJECTS_TRIED)
   for (const { path } of secret) {
     const proof = await proveClone(client, token, path)
-    if (proof.kind === 'proven') return { places: [await describe(asked, 'group', named)] }
-    if (proof.kind === 'no_permission') return { problem: lacksDownload() }
-    if (proof.kind === 'unavailable') return { problem: refusalProblem(proof.refusal) }
+    if (proof.kind === 'proven') return covering(await describe(asked, 'group', named))
+    if (proof.kind === 'no_permission') return { refused: lacksDownload() }
+    if (proof.kind === 'unavailable') return { refused: refusalProblem(proof.refusal) }
   }
-  return { problem: unproven('There is no private project in this group that the token opens.') }
+  return { refused: unproven('There is no private project in this group that the token opens.') }
 }
 
 const readProjects = (body: unknown): Listed[] =>

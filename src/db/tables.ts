@@ -20,6 +20,7 @@ type Instances = {
   name: string
   allow_private_network: boolean
   ca_certificate: string | null
+  proxy_url: string | null
   /** Counts up with every change. Id and version name a client in the caches of a process. */
   version: number
   created_at: Date

@@ -40,6 +40,7 @@ export const CATALOGUE = {
   missing_scopes: [422, 'The token lacks scopes'],
   clone_right_unproven: [422, 'It is not proven that the token may clone'],
   group_out_of_reach: [422, 'The token does not reach the group'],
+  group_required: [422, 'The group or project has to be named'],
   wrong_token_kind: [422, 'This operation does not take this kind of token'],
   different_identity: [409, 'The token belongs to another account'],
   rotation_refused: [422, 'GitLab did not rotate the token'],

@@ -9,10 +9,15 @@ import { deathOf } from './token-words.ts'
 
 export type GitLabUser = { id: string; username: string | null; name: string | null }
 
+/** The group or project of a bot user, by its number in the user name. */
+export type BotHome = { kind: 'group' | 'project'; id: string }
+
 /** A token as GitLab describes it. */
 export type TokenFacts = {
   kind: TokenKind
   user: GitLabUser
+  /** The group or project to whose bot a token belongs; undefined = to none, or GitLab does not say. */
+  home?: BotHome | undefined
   scopes: string[]
   /** null = it does not expire. */
   expiresAt: Date | null
@@ -29,8 +34,14 @@ export type AccountKind = 'person' | 'service_account' | 'bot'
 
 export type Inspection = { valid: true; facts: TokenFacts } | { valid: false; refusal: Refusal }
 
+/** `group_12_bot_4fd1…`, and of older servers `project_12_bot1`. */
+const BOT_USERNAME = /^(group|project)_([1-9]\d{0,14})_bot(?:\d*|_[0-9a-z]+)$/
+
+const homeOf = (username: string | null): BotHome | undefined => {
+  const [, kind, id] = BOT_USERNAME.exec(username ?? '') ?? []
+  return id === undefined || (kind !== 'group' && kind !== 'project') ? undefined : { kind, id }
+}
 const SELF = '/api/v4/personal_access_tokens/self'
-const BOT_USERNAME = /^(group|project)_\d+_bot/
 
 const refused = (refusal: Refusal): Inspection => ({ valid: false, refusal })
 
@@ -128,14 +139,15 @@ const readAccessToken = async (
 
   const owner = await findUser(client, token, scopes, userId)
   if (!owner.found) return refused(owner.refusal)
-  const botOf = owner.accountKind === 'bot' ? BOT_USERNAME.exec(owner.user.username ?? '')?.[1] : undefined
+  const home = owner.accountKind === 'bot' ? homeOf(owner.user.username) : undefined
   return {
     valid: true,
     facts: {
-      kind: botOf === 'group' || botOf === 'project' ? `${botOf}_access_token` : 'personal_access_token',
+      kind: home ? `${home.kind}_access_token` : 'personal_access_token',
       user: owner.user,
       accountKind: owner.accountKind,
       rights,
+      home,
       scopes,
       expiresAt,
       issuedAt,

@@ -9,6 +9,8 @@ export type ResourceUrl = {
 const SCP_LIKE = /^(?:[^@/\s:]+@)?([^@/\s:]+):(?!\/\/)(.+)$/
 /** Segments after which GitLab's own pages begin: /group/project/-/merge_requests/1. */
 const PAGE_SEPARATOR = /\/-(\/.*)?$/
+/** Where Git and Git LFS talk about a repository: /group/project.git/info/lfs. */
+const GIT_SERVICE = /\.git\/(info\/(lfs|refs)|git-(upload|receive)-pack)(\/.*)?$/i
 const CONTROL_CHARACTERS = /\p{Cc}/u
 const LONGEST_URL = 2048
 /** GitLab allows 20 levels of groups above a project (docs, subgroups), and is installed a few folders deep at most.
@@ -57,6 +59,7 @@ export const parseResourceUrl = (text: string): ResourceUrl | undefined => {
   if (parsed === undefined || path === undefined || CONTROL_CHARACTERS.test(path)) return undefined
   const segments = path
     .replace(PAGE_SEPARATOR, '')
+    .replace(GIT_SERVICE, '')
     .replace(/\/+$/, '')
     .replace(/\.git$/i, '')
     .split('/')

@@ -1,5 +1,6 @@
 import { type TSchema, Type } from 'typebox'
 import { CATALOGUE, type ProblemCode, statusOf, titleOf } from '../errors/catalogue.ts'
+import { PROXY_FAULTS } from '../errors/proxy-faults.ts'
 import { TLS_FAULTS } from '../errors/tls-faults.ts'
 import { PASTED_FAULT_NAMES } from '../pasted/faults.ts'
 import {
@@ -78,6 +79,12 @@ export const problemSchema = Type.Object(
         STATUS_REASONS,
         '`needs_reauthorization`, `connection_expired`, `connection_revoked`: why the connection is not active.',
       ),
+    ),
+    proxy_fault: Type.Optional(
+      Type.String({
+        enum: [...PROXY_FAULTS],
+        description: '`gitlab_unavailable`: a proxy on the way let nothing through, and why.',
+      }),
     ),
     tls_fault: Type.Optional(
       Type.String({

@@ -8,6 +8,7 @@ import type { InstanceRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { requireCertificates } from './ca-certificate.ts'
 import { auditDetails, requireAllowedScheme, requireBaseUrl } from './instance.ts'
+import { requireProxyUrl } from './proxy-url.ts'
 import { insertInstance } from './queries.ts'
 
 export type NewInstance = {
@@ -15,12 +16,19 @@ export type NewInstance = {
   name?: string
   allow_private_network?: boolean
   ca_certificate?: string | null
+  proxy_url?: string | null
 }
 
 /** @throws {Problem} invalid_request, instance_exists */
 export const createInstance = (
   deps: { db: Database; clock: Clock },
-  { base_url, name, allow_private_network = false, ca_certificate: written = null }: NewInstance,
+  {
+    base_url,
+    name,
+    allow_private_network = false,
+    ca_certificate: written = null,
+    proxy_url = null,
+  }: NewInstance,
   actor: Actor,
 ): Promise<InstanceRow> => {
   const baseUrl = requireBaseUrl(base_url)
@@ -35,6 +43,7 @@ export const createInstance = (
         name: name ?? new URL(baseUrl).host,
         allow_private_network,
         ca_certificate,
+        proxy_url: proxy_url && requireProxyUrl(proxy_url, baseUrl),
         created_at: now,
         updated_at: now,
       }),

@@ -19,6 +19,9 @@ export const Instance = Type.Object(
     ca_certificate: NullableText(
       'Certificates that are trusted beside the public authorities (PEM). null: the public authorities only.',
     ),
+    proxy_url: NullableText(
+      'Proxy through which the service calls the instance. null: that of the environment (`HTTPS_PROXY`), if there is one.',
+    ),
     ca_certificate_expires_at: NullableTime(
       'When the first of the certificates in ca_certificate ends; null: there is none',
     ),
@@ -36,15 +39,17 @@ export const toInstance = (row: InstanceRow): Static<typeof Instance> => ({
   name: row.name,
   allow_private_network: row.allow_private_network,
   ca_certificate: row.ca_certificate && onlyCertificates(row.ca_certificate),
+  proxy_url: row.proxy_url,
   ca_certificate_expires_at: isoTimeOrNull(certificatesExpireAt(row.ca_certificate)),
   created_at: isoTime(row.created_at),
   updated_at: isoTime(row.updated_at),
 })
 
 /** What the record tells of an instance. */
-export const auditDetails = ({ base_url, allow_private_network }: InstanceRow) => ({
+export const auditDetails = ({ base_url, allow_private_network, proxy_url }: InstanceRow) => ({
   base_url,
   allow_private_network,
+  ...(proxy_url === null ? {} : { proxy_url }),
 })
 
 /** @throws {Problem} invalid_request */

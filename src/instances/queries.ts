@@ -73,7 +73,7 @@ export const updateInstance = (
   id: string,
   changes: Pick<
     Updateable<Tables['instances']>,
-    'name' | 'allow_private_network' | 'ca_certificate' | 'updated_at'
+    'name' | 'allow_private_network' | 'ca_certificate' | 'proxy_url' | 'updated_at'
   >,
 ): Promise<InstanceRow | undefined> =>
   db

@@ -27,6 +27,7 @@ export const resolveInstance = async (
     name: new URL(baseUrl).host,
     allow_private_network: false,
     ca_certificate: null,
+    proxy_url: null,
     version: 0,
     created_at: now,
     updated_at: now,

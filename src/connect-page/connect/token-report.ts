@@ -78,10 +78,6 @@ export const reportOn = (
     scopes: facts.scopes.map((name) => ({ name, broad: isTooBroad(name) })),
     hints: hintsFor(facts, texts),
     expiry: expiresAt ? showTime(expiresAt, now, texts) : undefined,
-    group:
-      places
-        ?.map(({ path }) => path)
-        .filter(Boolean)
-        .join(texts.and) || undefined,
+    group: places?.map(({ path }) => path).join(texts.and) || undefined,
   }
 }
