@@ -83,7 +83,6 @@ t.test(
       ['a group below', platform, 'acme/platform', { valid: true }],
       ['no right to clone', reading, 'acme/web-shop', { reason: 'missing_scopes', missing_scopes: DOWNLOAD }],
       ['no right to clone in a group', reading, 'acme', { reason: 'missing_scopes' }],
-      ['no path', SHOP, '../acme', { reason: 'group_out_of_reach' }],
     ]
     for (const [what, scope, group, expected] of TABLE) {
       const token = make(stage, [scope])
