@@ -39,6 +39,7 @@ export const ACTIONS: Record<string, Action> = {
   ip_not_allowed: 'ask',
   fine_grained_required: 'ask',
   missing_scopes: 'ask',
+  clone_right_unproven: 'ask',
   group_out_of_reach: 'ask',
   group_required: 'ask',
   wrong_token_kind: 'ask',
