@@ -64,9 +64,7 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     addApp: (app: NewApp): void => grants.addApp(app),
     removeApp: (clientId: string): void => grants.removeApp(clientId),
     changeAppSecret: (clientId: string, secret: string): void => grants.changeAppSecret(clientId, secret),
-    addUser(user: { username: string; name?: string; email?: string }): { id: number } {
-      return { id: people.addUser(user).id }
-    },
+    addUser: (user: { username: string; name?: string; email?: string }) => ({ id: people.addUser(user).id }),
     blockUser: (username: string): void => people.setState(username, 'blocked'),
     unblockUser: (username: string): void => people.setState(username, 'active'),
     addGroup(group: { fullPath: string; members?: string[]; visibility?: Visibility }): { id: number } {

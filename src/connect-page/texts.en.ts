@@ -371,6 +371,11 @@ export const texts = {
       explanation: 'A connect link works for a short time only.',
       remedy: 'Ask the person who sent you this link for a new one.',
     },
+    ended: {
+      title: 'This link was ended',
+      explanation: 'The platform that made this link has ended it.',
+      remedy: 'If you still want to connect, ask the person who sent you this link for a new one.',
+    },
     withdrawn: {
       title: 'This link was withdrawn',
       explanation:

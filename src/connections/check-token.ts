@@ -5,7 +5,8 @@ import { refusalProblem } from '../gitlab/refusal.ts'
 import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { resolveInstance } from '../instances/resolve-instance.ts'
-import { findPlaces, type Places } from './find-places.ts'
+import type { Place } from '../places/place.ts'
+import { findAllPlaces, findPlaces, type Places } from './find-places.ts'
 
 /** The least that a scanner needs: to clone. */
 const REQUIRED_SCOPES = ['read_repository']
@@ -18,6 +19,8 @@ export type TokenToCheck = {
   token: string
   /** Path of the group or project that the token must reach, as a person wrote it; undefined = any. */
   group?: string | undefined
+  /** What the token must reach to take the place of another; [] = as a new one. */
+  covers?: readonly Place[]
   /** Checks what else the caller demands, such as the kind of token. @returns why not; undefined = accepted. */
   refuse?: (facts: TokenFacts) => Problem | undefined
 }
@@ -42,7 +45,7 @@ export type TokenFinding =
  */
 export const checkToken = async (
   { db, clock, instanceClients }: CheckDeps,
-  { baseUrl, token, group: written, refuse }: TokenToCheck,
+  { baseUrl, token, group: written, covers = [], refuse }: TokenToCheck,
 ): Promise<TokenFinding> => {
   const instance = await resolveInstance(db, baseUrl, clock)
   const client = instanceClients.for(instance)
@@ -52,8 +55,10 @@ export const checkToken = async (
   const { facts } = inspection
   const problem = refuse?.(facts) ?? missingForScanning(facts)
   if (problem) return { accepted: false, problem, facts }
-  const named = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
-  const found = await findPlaces(client, token, facts, named)
+  const path = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
+  const found = await (path === undefined
+    ? findAllPlaces(client, token, facts, covers)
+    : findPlaces(client, token, facts, { path }))
   if ('refused' in found) return { accepted: false, facts, problem: found.refused }
   return { accepted: true, instance, facts: { ...facts, kind: found.kind }, places: found.found }
 }
