@@ -19,7 +19,11 @@ export type ServerProcess = {
 }
 
 /** As `npm start` and the container run the broker. */
-const NODE_OPTIONS = ['--max-semi-space-size=16', '--max-old-space-size=192']
+const NODE_OPTIONS = [
+  '--no-allocation-site-pretenuring',
+  '--max-semi-space-size=16',
+  '--max-old-space-size=192',
+]
 const READY_LIMIT_MS = 60_000
 
 /** Starts one of the servers under measurement as a process of its own, in a folder of its own, its log in a file. */

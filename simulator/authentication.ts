@@ -4,6 +4,7 @@ import type { TokenPair } from './grants.ts'
 import type { User } from './people.ts'
 import { apiRefusal, Refusal } from './refusal.ts'
 import { includesAny } from './scopes.ts'
+import { refusedBecause } from './user-states.ts'
 import type { World } from './world.ts'
 
 export type Caller = { user: User; scopes: readonly string[] } & (
@@ -64,6 +65,7 @@ export const authenticate = (
 ): Caller => {
   const caller = findCaller(world, request)
   if (!caller) throw apiRefusal(401, '401 Unauthorized')
+  world.throttles.count(caller.user.username)
   const token = caller.by === 'oauth' ? caller.pair : caller.accessToken
   if (
     caller.by === 'oauth'
@@ -77,7 +79,8 @@ export const authenticate = (
     throw revoked()
   }
   if (accepted && !includesAny(caller.scopes, accepted)) throw insufficientScope(accepted)
-  if (caller.user.state === 'blocked') throw apiRefusal(403, '403 Forbidden - Your account has been blocked.')
+  const because = refusedBecause(caller.user)
+  if (because !== undefined) throw apiRefusal(403, `403 Forbidden - ${because}`)
   if (caller.by === 'access-token') world.accessTokens.touch(caller.accessToken)
   return caller
 }

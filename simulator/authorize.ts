@@ -130,7 +130,7 @@ export const authorizeRoutes = (app: FastifyInstance, world: World, basePath: st
     const { username = '', return_to } = (request.body ?? {}) as Parameters
     const user = world.people.findUser(username)
     if (!user || user.bot) return showSignIn(reply, ownPath(return_to), 'Invalid login or password.')
-    if (user.state === 'blocked')
+    if (user.state !== 'active')
       return showSignIn(reply, ownPath(return_to), 'Your account has been blocked.')
     const session = randomBytes(16).toString('hex')
     sessions.set(session, user)

@@ -54,7 +54,7 @@ export const checkAccess = (
     throw accessDenied(baseUrl)
   }
   const identity = identify(world, credentials)
-  if (!identity || identity.user.state === 'blocked') throw accessDenied(baseUrl)
+  if (identity?.user.state !== 'active') throw accessDenied(baseUrl)
   const visible = project !== undefined && canSee(identity.user, project)
   if (!visible && project && identity.user.bot) throw accessDenied(baseUrl)
   if (!visible) throw notFound()

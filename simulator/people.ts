@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import type { UserState } from './user-states.ts'
 
 export type User = {
   id: number
   username: string
   name: string
   email: string
-  state: 'active' | 'blocked'
+  state: UserState
   bot: boolean
 }
 

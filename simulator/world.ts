@@ -3,6 +3,8 @@ import type { Clock } from './clock.ts'
 import { createEventLog, type TokenKind, type WorldEvent } from './events.ts'
 import { createGrants, type NewApp, type TokenPair } from './grants.ts'
 import { createPeople, type Visibility } from './people.ts'
+import { createThrottles } from './throttles.ts'
+import type { UserState } from './user-states.ts'
 
 type TokenState = 'active' | 'expired' | 'revoked' | 'unknown'
 
@@ -25,6 +27,7 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
   const people = createPeople(clock.now)
   const grants = createGrants(clock, eventLog, accessTokenLifetimeSeconds)
   const accessTokens = createAccessTokenStore(clock, eventLog, people)
+  const throttles = createThrottles(clock)
 
   const stateOf = (token: { revoked: boolean }, expired: boolean): TokenState =>
     token.revoked ? 'revoked' : expired ? 'expired' : 'active'
@@ -67,6 +70,9 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     addUser: (user: { username: string; name?: string; email?: string }) => ({ id: people.addUser(user).id }),
     blockUser: (username: string): void => people.setState(username, 'blocked'),
     unblockUser: (username: string): void => people.setState(username, 'active'),
+    /** As when an administrator, or GitLab by itself, refuses an account for one of its seven reasons. */
+    setUserState: (username: string, state: UserState): void => people.setState(username, state),
+    throttles,
     addGroup(group: { fullPath: string; members?: string[]; visibility?: Visibility }): { id: number } {
       return { id: people.addGroup(group).id }
     },

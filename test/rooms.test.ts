@@ -158,7 +158,11 @@ const FAULTS_IN_SOURCE: [rule: string, path: string, text: string][] = [
     'src/leases/queries.ts',
     update('{ name: 1 }'),
   ],
-  ['connections changes only who holds a connection and its settings: status', IN_CONNECTIONS, update('{ name: 1, status: 2 }')],
+  [
+    'connections changes only who holds a connection and its settings: status',
+    IN_CONNECTIONS,
+    update('{ name: 1, status: 2 }'),
+  ],
   [
     'connections changes only who holds a connection and its settings: scopes',
     IN_CONNECTIONS,

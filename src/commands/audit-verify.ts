@@ -8,6 +8,7 @@ import { createLeaseDigests } from '../leases/record/digest.ts'
 import { openKeyRing } from '../vault/key-ring.ts'
 import { createNamedKeys } from '../vault/named-keys.ts'
 import { createVault } from '../vault/vault.ts'
+import { requireDatabase } from './require-database.ts'
 
 const NOTED_SEAL = /^(\d{1,15}):([0-9a-f]{64})$/
 
@@ -27,6 +28,7 @@ export const auditVerify = async (args: string[]): Promise<void> => {
   const { values } = parseArgs({ args, options: { seal: { type: 'string' } } })
   const expected = readNotedSeal(values.seal)
   const config = readConfig(process.env)
+  requireDatabase(config)
   // Without time limits: the whole record is read.
   const { patientDb: db, close } = openDatabase({ ...config, poolSize: 1 })
   try {

@@ -4,6 +4,7 @@ import { masterKeysOf } from '../config/master-key.ts'
 import { openDatabase } from '../db/open.ts'
 import { sealedTables } from '../sealed-tables.ts'
 import { type DataKeyStatus, describeDataKeys } from '../vault/rotate-keys.ts'
+import { requireDatabase } from './require-database.ts'
 
 /** What `keys status` prints, line by line; pure. */
 export const describeKeys = (
@@ -37,6 +38,7 @@ export const describeKeys = (
 export const keysStatus = async (args: string[]): Promise<void> => {
   parseArgs({ args, options: {} })
   const config = readConfig(process.env)
+  requireDatabase(config)
   const masterKeys = masterKeysOf(config)
   const { db, close } = openDatabase({ ...config, poolSize: 1 })
   try {

@@ -10,6 +10,7 @@ import { resealAll } from '../vault/reseal.ts'
 import { isDataKeyDue, makeDataKey, retireUnusedDataKeys, rewrapDataKeys } from '../vault/rotate-keys.ts'
 import { createVault } from '../vault/vault.ts'
 import { createProgressBar } from './progress.ts'
+import { requireDatabase } from './require-database.ts'
 
 const POOL_SIZE = 4
 
@@ -22,6 +23,7 @@ const say = (text: string) => process.stdout.write(`${text}\n`)
 export const rotateKeys = async (args: string[]): Promise<void> => {
   const { values } = parseArgs({ args, options: { 'new-data-key': { type: 'boolean', default: false } } })
   const config = readConfig(process.env)
+  requireDatabase(config)
   const clock = systemClock
   const masterKeys = masterKeysOf(config)
   const { db, close } = openDatabase({ ...config, poolSize: POOL_SIZE })

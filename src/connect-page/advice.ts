@@ -95,6 +95,9 @@ export const adviceForProblem = (problem: Problem, context: AdviceContext, texts
   if (members?.page === 'outdated') return shownAs(texts.problem.outdated, problem.code)
   const end = endOf(members?.link_end, texts)
   if (end) return shownAs(end, problem.code)
+  const reason = errors?.[0]?.reason
+  if (reason !== undefined && Object.hasOwn(texts.pasted, reason))
+    return shownAs(texts.pasted[reason as keyof Texts['pasted']], problem.code)
   const missing = members?.missing_scopes
   // A field has advice of its own: invalid_base_url, invalid_token, ...
   const byField = `invalid_${errors?.[0]?.field}`

@@ -1,52 +1,50 @@
-import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { basename, dirname, join } from 'node:path'
-import fastifyStatic from '@fastify/static'
+import { basename, join } from 'node:path'
+import { sendText, toServedText } from '../http/served-text.ts'
 import type { App } from '../http/server.ts'
 
 const OWN = join(import.meta.dirname, 'assets')
 const require = createRequire(import.meta.url)
 
-/** Served from our own origin, straight from where they are installed. */
+const CSS = 'text/css; charset=utf-8'
+const SCRIPT = 'text/javascript; charset=utf-8'
+
+/** Served from our own origin; each is read once, from where it is installed. */
 const FILES = {
-  pico: require.resolve('@picocss/pico/css/pico.min.css'),
-  htmx: require.resolve('htmx.org/dist/htmx.min.js'),
-  style: join(OWN, 'page.css'),
-  script: join(OWN, 'page.js'),
-  icon: join(OWN, 'icon.svg'),
-}
+  pico: [CSS, require.resolve('@picocss/pico/css/pico.min.css')],
+  htmx: [SCRIPT, require.resolve('htmx.org/dist/htmx.min.js')],
+  style: [CSS, join(OWN, 'page.css')],
+  script: [SCRIPT, join(OWN, 'page.js')],
+  icon: ['image/svg+xml', join(OWN, 'icon.svg')],
+} as const
 
 export type AssetName = keyof typeof FILES
 export type Assets = Record<AssetName, string>
 
-const A_YEAR_MS = 365 * 86_400_000
+const FOR_EVER = 'public, max-age=31536000, immutable'
+const HASH_LENGTH = 12
 
 /** @returns the path of each asset; it holds a hash of the content, so that it may be cached for ever. */
-export const registerAssets = async (app: App, prefix: string): Promise<Assets> => {
-  const entries = Object.entries(FILES).map(([name, file]) => {
-    const hash = createHash('sha256').update(readFileSync(file)).digest('base64url').slice(0, 12)
-    return { name: name as AssetName, file, hash }
+export const registerAssets = (app: App, prefix: string): Assets => {
+  const assets = Object.entries(FILES).map(([name, [type, file]]) => {
+    const text = toServedText(type, readFileSync(file))
+    return { name: name as AssetName, file: basename(file), text, hash: text.hash.slice(0, HASH_LENGTH) }
   })
-  const byName = new Map(entries.map((entry) => [basename(entry.file), entry]))
+  const byFile = new Map(assets.map((asset) => [asset.file, asset]))
 
-  await app.register(fastifyStatic, { root: OWN, serve: false })
   app.get<{ Params: { hash: string; file: string } }>(
     '/assets/:hash/:file',
     { exposeHeadRoute: true, schema: { hide: true } },
     async (request, reply) => {
-      const entry = byName.get(request.params.file)
-      if (!entry) return reply.callNotFound()
+      const asset = byFile.get(request.params.file)
+      if (!asset) return reply.callNotFound()
       // While replicas of two versions run, a page of one may ask the other: it gets what there is, uncached.
-      const isThis = entry.hash === request.params.hash
-      return reply.sendFile(basename(entry.file), dirname(entry.file), {
-        cacheControl: isThis,
-        immutable: isThis,
-        maxAge: isThis ? A_YEAR_MS : 0,
-      })
+      const isThis = asset.hash === request.params.hash
+      return sendText(request, reply, asset.text, isThis ? FOR_EVER : 'no-cache')
     },
   )
   return Object.fromEntries(
-    entries.map(({ name, file, hash }) => [name, `${prefix}/assets/${hash}/${basename(file)}`]),
+    assets.map(({ name, file, hash }) => [name, `${prefix}/assets/${hash}/${file}`]),
   ) as Assets
 }

@@ -28,7 +28,7 @@ const isSubmission = ({ method }: FastifyRequest): boolean => method !== 'GET' &
 export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Promise<void> => {
   const prefix = new URL(deps.publicUrl).pathname.replace(/\/$/, '')
   const at = (path: string): string => prefix + path
-  const assets = await registerAssets(app, prefix)
+  const assets = registerAssets(app, prefix)
   const forms = createSealedForms(deps)
   const pages = createPages({ ...deps, forms, texts, assets, at })
   const context: PageContext = {

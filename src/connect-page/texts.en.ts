@@ -1,3 +1,5 @@
+import type { PastedFault } from '../pasted/faults.ts'
+
 /** What a sentence may need to know. */
 export type AdviceFacts = {
   /** Host and path of the instance, as people write it. */
@@ -26,6 +28,8 @@ export const texts = {
     member: (name: string, role: string) => `Signed in as ${name} (${role})`,
     signOut: 'Sign out',
     guestLead: (organization: string) => `You are connecting GitLab for ${organization}.`,
+    reconnectLead: (who: string, organization: string) =>
+      `You are reconnecting the GitLab account of ${who} for ${organization}.`,
     guestAsker: (name: string) => `The access key “${name}” asks for this.`,
     guestHint: (until: string) => `This link works once, until ${until}.`,
     leave: 'Leave this link',
@@ -54,6 +58,14 @@ export const texts = {
       `Without an answer by ${time}, nothing is connected and GitLab revokes the access.`,
     yes: (organization: string) => `Connect to ${organization}`,
     no: 'Do not connect',
+    takeover: {
+      heading: (who: string, before: string) => `Let GitLab user ${who} take the place of ${before}?`,
+      explanation: (before: string, organization: string) =>
+        `The connection that you reconnect for ${organization} belonged to GitLab user ${before}. If you continue, scans use the new account instead, and what only ${before} could read is no longer scanned.`,
+      doubt: (who: string) => `Continue only if ${who} is the right account. Nothing is changed yet.`,
+      yes: (who: string) => `Reconnect as ${who}`,
+      again: 'The token was not kept: paste the token again, then press this button.',
+    },
   },
 
   signIn: {
@@ -241,6 +253,7 @@ export const texts = {
     ending: 'Nothing renews this token. Replace the token before it ends, or scans will fail.',
   } as Record<string, string>,
   remedies: {
+    owner: 'Do at GitLab what it asks for. The token is checked again automatically, or press Verify.',
     reconnect: 'Press Reconnect, and sign in at GitLab as the same user.',
     replace: 'Create a new token at GitLab, then press Replace token.',
   },
@@ -410,6 +423,120 @@ export const texts = {
     },
   },
 
+  /** What is wrong with the text in a token field, by the reason of src/pasted/faults.ts. */
+  pasted: {
+    empty: {
+      title: 'The field is empty',
+      explanation: 'What was pasted has no visible character.',
+      remedy: 'Copy the token again.',
+    },
+    too_short: {
+      title: 'That is not a whole token',
+      explanation: 'A token has 8 characters or more.',
+      remedy: 'Copy the whole token again.',
+    },
+    quotes: {
+      title: 'There is a quotation mark in the token',
+      explanation: 'No token has one: the quotes came along from where the token was copied.',
+      remedy: 'Remove the quotes.',
+    },
+    has_spaces: {
+      title: 'There are spaces in the token',
+      explanation: 'A token is one word. This looks like the name of a token, or like a sentence.',
+      remedy: 'Paste the token alone.',
+    },
+    broken_lines: {
+      title: 'The token is broken over several lines',
+      explanation: 'The program from which the token was copied has wrapped it.',
+      remedy: 'Copy the token again in one piece.',
+    },
+    several: {
+      title: 'There is more than one token',
+      explanation: 'The field takes one token.',
+      remedy: 'Paste one of them.',
+    },
+    dash: {
+      title: 'A dash in the token is no hyphen',
+      explanation: 'A program for documents or chats has replaced the hyphen by a longer dash.',
+      remedy: 'Copy the token again, from GitLab or from a program for plain text.',
+    },
+    not_ascii: {
+      title: 'The token has a letter that no token has',
+      explanation: 'One of the characters only looks like a letter or digit of a token.',
+      remedy: 'Copy the token again from GitLab.',
+    },
+    control: {
+      title: 'The token has a character that cannot be sent',
+      explanation: 'A control character came along from where the token was copied.',
+      remedy: 'Copy the token again.',
+    },
+    placeholder: {
+      title: 'That is a placeholder',
+      explanation: 'The text stands for a token: an example from a manual, or the name of a variable.',
+      remedy: 'Paste the token itself.',
+    },
+    masked: {
+      title: 'The token is masked',
+      explanation: 'Most of its characters are hidden. GitLab shows a token once, when it is created.',
+      remedy: 'Create a new token if nobody has kept this one.',
+    },
+    basic: {
+      title: 'That is HTTP Basic authentication',
+      explanation: 'The header holds a user name and a token in Base64.',
+      remedy: 'Paste the token alone.',
+    },
+    base64: {
+      title: 'That is Base64 of a user name and a token',
+      explanation: 'Configuration files hold both in this form.',
+      remedy: 'Paste the token alone.',
+    },
+    user_and_token: {
+      title: 'That is a user name and a token',
+      explanation: 'Only the part behind the colon is the token.',
+      remedy: 'Paste what stands behind the colon.',
+    },
+    url: {
+      title: 'That is a web address',
+      explanation: 'There is no token in the address.',
+      remedy: 'Paste the token here. The address of GitLab belongs into the field for the base URL.',
+    },
+    other_server: {
+      title: 'The token belongs to another server',
+      explanation: 'The text names another server than the base URL. The token was not sent.',
+      remedy: 'Enter the base URL of the server that issued the token.',
+    },
+    ssh_key: {
+      title: 'That is an SSH key',
+      explanation: 'An SSH key opens no API, and this service does not use SSH.',
+      remedy: 'Create an access token.',
+    },
+    pem: {
+      title: 'That is a key or a certificate',
+      explanation: 'A private key belongs nowhere but on your own machine.',
+      remedy: 'Create an access token.',
+    },
+    session_cookie: {
+      title: 'That is the cookie of a browser session',
+      explanation: 'A session opens no API, and ends when you sign out.',
+      remedy: 'Create an access token.',
+    },
+    access_key: {
+      title: 'That is an access key of this service',
+      explanation: 'GitLab does not know access keys. The key was sent nowhere.',
+      remedy: 'Paste a token of GitLab here.',
+    },
+    client_secret: {
+      title: 'That is the secret of an OAuth app',
+      explanation: 'An admin enters the secret of an app where the app is registered.',
+      remedy: 'Paste an access token here.',
+    },
+    not_a_client_secret: {
+      title: 'That is an access token',
+      explanation: 'The secret of an app stands beside its id at GitLab.',
+      remedy: 'Copy the secret of the app.',
+    },
+  } satisfies Record<PastedFault, Advice>,
+
   /** Each refusal that a person may meet, by problem code: what it means, and what to do. */
   advice: {
     token_unknown: ({ instance }) => ({
@@ -429,7 +556,7 @@ export const texts = {
     }),
     user_blocked: ({ instance }) => ({
       title: 'The account is blocked',
-      explanation: 'GitLab refuses the owner of the token. The account is blocked or deactivated.',
+      explanation: 'GitLab refuses the owner of the token, because the account is blocked.',
       remedy: `Ask an administrator of ${instance} to unblock the account, or use another account.`,
     }),
     missing_scopes: ({ missing }) => ({
@@ -485,6 +612,11 @@ export const texts = {
       title: 'That is not the address of a server',
       explanation: 'The GitLab base URL is the address in the address bar when you open GitLab.',
       remedy: 'Enter the whole address, such as https://gitlab.com.',
+    }),
+    invalid_settled_server: () => ({
+      title: 'This link is for another GitLab',
+      explanation: 'The link works for one GitLab alone, and the token was meant for another one.',
+      remedy: 'Open the page of the link again, and leave the base URL as it is.',
     }),
     invalid_named_server: () => ({
       title: 'The form names two servers',
@@ -564,7 +696,7 @@ export const texts = {
       title: 'That token belongs to somebody else',
       explanation: 'The new token must belong to the same GitLab user and be of the same kind.',
       remedy:
-        'Sign in to GitLab as that user and create the token there. To add another user, connect that account.',
+        'Sign in to GitLab as that user and create the token there. To let another user take over, ask for a link that reconnects this account.',
     }),
     rotation_refused: () => ({
       title: 'GitLab did not rotate the token',

@@ -3,6 +3,7 @@ import type { Problem } from '../errors/problem.ts'
 import { inspectToken, type TokenFacts } from '../gitlab/inspect-token.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
 import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
+import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { resolveInstance } from '../instances/resolve-instance.ts'
 import type { Place } from '../places/place.ts'
@@ -16,7 +17,10 @@ export type CheckDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'>
 export type TokenToCheck = {
   /** undefined = gitlab.com */
   baseUrl: string | undefined
+  /** As somebody pasted it. */
   token: string
+  /** The field that it stands in, for what is wrong with the text; `token` when left out. */
+  field?: string
   /** Path of the group or project that the token must reach, as a person wrote it; undefined = any. */
   group?: string | undefined
   /** What the token must reach to take the place of another; [] = as a new one. */
@@ -26,6 +30,8 @@ export type TokenToCheck = {
 }
 
 export type CheckedToken = {
+  /** Without what came along when it was pasted. */
+  token: string
   instance: InstanceRow
   facts: TokenFacts
   /** What the token covers; undefined = GitLab does not tell, and nobody has named it. */
@@ -40,14 +46,16 @@ export type TokenFinding =
 /**
  * Whether a token may be connected here, and as what. Asks GitLab what the token is, then checks in this order:
  * `refuse`, the scopes, and that the token reaches the group. Stores nothing.
- * @throws {Problem} invalid_request when baseUrl is not the URL of a server; instance_not_registered where the
- *   configuration refuses a server that nobody has registered: the token is not sent
+ * @throws {Problem} invalid_request when baseUrl is not the URL of a server, or the text holds no whole token;
+ *   instance_not_registered where the configuration refuses a server that nobody has registered: the token is not sent
  */
 export const checkToken = async (
   { db, clock, instanceClients }: CheckDeps,
-  { baseUrl, token, group: written, covers = [], refuse }: TokenToCheck,
+  { baseUrl, token: pasted, field = 'token', group: written, covers = [], refuse }: TokenToCheck,
 ): Promise<TokenFinding> => {
+  const { value: token, requireServer } = requirePasted(field, pasted)
   const instance = await resolveInstance(db, baseUrl, clock)
+  requireServer(instance.base_url)
   const client = instanceClients.for(instance)
   const inspection = await inspectToken(client, token, new Date(clock()))
   if (!inspection.valid)
@@ -60,7 +68,7 @@ export const checkToken = async (
     ? findAllPlaces(client, token, facts, covers)
     : findPlaces(client, token, facts, { path }))
   if ('refused' in found) return { accepted: false, facts, problem: found.refused }
-  return { accepted: true, instance, facts: { ...facts, kind: found.kind }, places: found.found }
+  return { accepted: true, token, instance, facts: { ...facts, kind: found.kind }, places: found.found }
 }
 
 const missingForScanning = ({ scopes }: TokenFacts): Problem | undefined => {

@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { actorOf, requireOrganization } from '../callers/principal.ts'
+import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
 import { missingScopesOf } from '../gitlab/scopes.ts'
 import { NullableProblemCode, problemsWithBody } from '../http/problem-schema.ts'
 import {
@@ -33,13 +34,14 @@ export const TOKEN_REFUSALS = [
   'token_unknown',
   'token_expired',
   'token_revoked',
-  'user_blocked',
+  ...WAITING_CODES,
   'missing_scopes',
   'dpop_required',
   'wrong_token_kind',
   'not_a_gitlab',
   'tls_not_trusted',
   'address_not_allowed',
+  'address_banned',
   'gitlab_unavailable',
 ] as const
 

@@ -3,6 +3,7 @@ import type { Database } from '../db/database.ts'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { invalidField, notFound, Problem } from '../errors/problem.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
+import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
@@ -79,7 +80,7 @@ export const connectAccessToken = async (
     method: 'token',
     autoRotate,
     oauthAppId: null,
-    accessToken: token,
+    accessToken: checked.token,
     refreshToken: null,
   } as const
   return save(access, { checked, pasted, target, given, alongside }, actor)
@@ -123,10 +124,12 @@ export const connectOAuthToken = async (
       'is needed too: a refresh takes both',
     )
   }
+  const readRefreshToken = refreshToken && requirePasted('refresh_token', refreshToken).value
   const target = await findOwnTarget(access.db, pasted)
   const checked = await requireAcceptable(access, {
     baseUrl: target?.row.base_url ?? pasted.baseUrl,
     token: accessToken,
+    field: 'access_token',
     ...(target ? { covers: target.places } : { group }),
     refuse: (facts) => refuseAllButOAuth(facts) ?? (target && refuseStranger(target, target.accepts)(facts)),
   })
@@ -135,8 +138,8 @@ export const connectOAuthToken = async (
     method: 'oauth',
     autoRotate: false,
     oauthAppId: app?.id ?? null,
-    accessToken,
-    refreshToken: refreshToken ?? null,
+    accessToken: checked.token,
+    refreshToken: readRefreshToken ?? null,
   } as const
   return save(access, { checked, pasted, target, given, alongside }, actor)
 }

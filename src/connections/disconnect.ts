@@ -6,6 +6,7 @@ import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
 import { revokeToken } from '../oauth-apps/revoke-token.ts'
+import { findPlaces } from '../places/queries.ts'
 import { claimForPerson } from '../token-lifecycle/claim.ts'
 import type { TokenSaver } from '../token-lifecycle/token-saver.ts'
 import { VaultError } from '../vault/vault.ts'
@@ -33,6 +34,7 @@ export const disconnect = async (
   const instance = await findInstance(db, row.instance_id)
   const failure = revoke && instance ? await whatIsLeft(deps, row, instance) : undefined
   const { tokenHash } = await findTokenOrigin(db, { connectionId: row.id, tokenVersion: row.token_version })
+  const [place] = (await findPlaces(db, [row.id])).get(row.id) ?? []
   await db.transaction().execute(async (transaction) => {
     await deleteConnection(transaction, row.id)
     await recordAuditEvent(transaction, {
@@ -47,14 +49,14 @@ export const disconnect = async (
   })
   await deps.tokenSaver.forget(row.id)
   if (!instance || failure === undefined) return { leftToRevoke: undefined }
-  return { leftToRevoke: { reason: failure, where: pageFor(row, instance) } }
+  return { leftToRevoke: { reason: failure, where: pageFor(row, place?.path ?? '', instance) } }
 }
 
 /** The page of GitLab on which a person revokes the token. */
-const pageFor = ({ method, token_kind, group_path }: ConnectionRow, { base_url }: InstanceRow): string => {
+const pageFor = ({ method, token_kind }: ConnectionRow, path: string, { base_url }: InstanceRow): string => {
   if (method === 'oauth') return `${base_url}/-/user_settings/applications`
-  if (token_kind === 'group_access_token') return `${base_url}/groups/${group_path}/-/settings/access_tokens`
-  if (token_kind === 'project_access_token') return `${base_url}/${group_path}/-/settings/access_tokens`
+  if (token_kind === 'group_access_token') return `${base_url}/groups/${path}/-/settings/access_tokens`
+  if (token_kind === 'project_access_token') return `${base_url}/${path}/-/settings/access_tokens`
   return `${base_url}/-/user_settings/personal_access_tokens`
 }
 

@@ -12,7 +12,7 @@ import { type Acceptance, findTarget, refuseStranger, requirePlaces, takeOver } 
 export const replaceToken = async (
   access: GitLabAccess,
   connectionId: string,
-  token: string,
+  pasted: string,
   actor: Actor,
   accepts: Acceptance = false,
 ): Promise<void> => {
@@ -21,7 +21,7 @@ export const replaceToken = async (
   const { row } = target
   const checked = await requireAcceptable(access, {
     baseUrl: row.base_url,
-    token,
+    token: pasted,
     covers: target.places,
     // Before anything else is asked about the token: what is not wanted is told first.
     refuse: (facts) => {
@@ -41,7 +41,7 @@ export const replaceToken = async (
     places: requirePlaces(checked, target),
     oauthAppId: null,
     autoRotate: undefined,
-    accessToken: token,
+    accessToken: checked.token,
     refreshToken: null,
     scopes,
     issuedAt: issuedAt ?? now,

@@ -2,6 +2,7 @@ import { type Static, Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { actorOf } from '../callers/principal.ts'
 import { Problem } from '../errors/problem.ts'
+import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
 import { NullableProblemCode, problems, problemsWithBody } from '../http/problem-schema.ts'
 import { NullableText, refTo, Token } from '../http/schemas.ts'
@@ -37,7 +38,13 @@ const verify = {
   params: ConnectionParams,
   response: {
     200: refTo(ConnectionVerification),
-    ...problems('not_found', 'gitlab_unavailable', 'tls_not_trusted', 'address_not_allowed', 'not_a_gitlab'),
+    ...problems(
+      'not_found',
+      'gitlab_unavailable',
+      'address_banned',
+      'tls_not_trusted',
+      'address_not_allowed',
+    ),
   },
 }
 
@@ -106,7 +113,8 @@ const rotation = {
       'token_unknown',
       'token_expired',
       'token_revoked',
-      'user_blocked',
+      ...WAITING_CODES,
+      'address_banned',
       'gitlab_unavailable',
     ),
   },

@@ -1,8 +1,10 @@
 import type { TokenKind } from '../db/tables.ts'
 import { readError, readInfo, readSelf, readUser } from './answers.ts'
 import type { GitLabHttpClient, GitLabResult } from './http-client.ts'
+import { isIamToken, readIamClaims } from './iam-token.ts'
 import { type Refusal, refusalOf } from './refusal.ts'
 import { hasScope } from './scopes.ts'
+import { deathOf } from './token-words.ts'
 
 export type GitLabUser = { id: string; username: string | null; name: string | null }
 
@@ -32,6 +34,7 @@ const homeOf = (username: string | null): BotHome | undefined => {
   const [, kind, id] = BOT_USERNAME.exec(username ?? '') ?? []
   return id === undefined || (kind !== 'group' && kind !== 'project') ? undefined : { kind, id }
 }
+const SELF = '/api/v4/personal_access_tokens/self'
 
 const refused = (refusal: Refusal): Inspection => ({ valid: false, refusal })
 
@@ -55,7 +58,7 @@ export const inspectToken = async (
   now: Date,
 ): Promise<Inspection> => {
   const { baseUrl } = client
-  const self = await client.send({ path: '/api/v4/personal_access_tokens/self', token })
+  const self = await client.send({ path: SELF, token })
   const isOAuthToken = self.kind === 'answer' && self.status === 400
   const refusal = refusalOf(self, baseUrl)
   // Older servers do not know an OAuth token here: /oauth/token/info decides about it.
@@ -66,8 +69,33 @@ export const inspectToken = async (
       : inspection
   }
   if (refusal) return refused(refusal)
+  return readAccessToken(client, token, self, now)
+}
+
+/**
+ * Asks GitLab about a stored token. Its kind is known: a refused access token is not tried as an OAuth token, because
+ * each refusal counts against us.
+ */
+export const inspectStoredToken = async (
+  client: GitLabHttpClient,
+  token: string,
+  kind: TokenKind,
+  now: Date,
+): Promise<Inspection> => {
+  if (kind === 'oauth_access_token') return inspectToken(client, token, now)
+  const self = await client.send({ path: SELF, token })
+  const refusal = refusalOf(self, client.baseUrl)
+  return refusal ? refused(refusal) : readAccessToken(client, token, self, now)
+}
+
+const readAccessToken = async (
+  client: GitLabHttpClient,
+  token: string,
+  self: GitLabResult,
+  now: Date,
+): Promise<Inspection> => {
   const answer = readSelf(bodyOf(self), now)
-  if (!answer) return notAGitLab(baseUrl)
+  if (!answer) return notAGitLab(client.baseUrl)
   const { userId, scopes, expiresAt, issuedAt } = answer
   if (answer.isRevoked)
     return refused({ code: 'token_revoked', detail: 'The token was revoked at GitLab. Create a new one.' })
@@ -101,9 +129,13 @@ export const inspectOAuthToken = async (
   now: Date,
 ): Promise<Inspection> => {
   const info = await client.send({ path: '/oauth/token/info', token })
-  if (info.kind === 'answer' && [400, 401].includes(info.status) && readError(info.body)?.error) {
+  const death = deathInfo(info)
+  if (death !== undefined) {
+    // The newer auth service fails closed: for its tokens this is no last word.
+    const second = isIamToken(token) ? await inspectIamToken(client, token, now) : undefined
+    if (second) return second
     return refused({
-      code: 'token_unknown',
+      code: death,
       detail: `GitLab at ${client.baseUrl} does not know this token, or it is no longer valid.`,
     })
   }
@@ -125,6 +157,31 @@ export const inspectOAuthToken = async (
       clientId,
     },
   }
+}
+
+/** Older servers answer 400 here. Which of its words it is says little: an expired token is `invalid` too. */
+const deathInfo = (info: GitLabResult): 'token_unknown' | undefined => {
+  if (info.kind !== 'answer' || ![400, 401].includes(info.status)) return undefined
+  const error = readError(info.body)
+  return error && deathOf(error) !== undefined ? 'token_unknown' : undefined
+}
+
+/** @returns undefined when `/user` does not know the token either. */
+const inspectIamToken = async (
+  client: GitLabHttpClient,
+  token: string,
+  now: Date,
+): Promise<Inspection | undefined> => {
+  const answer = await client.send({ path: '/api/v4/user', token })
+  const refusal = refusalOf(answer, client.baseUrl)
+  if (refusal?.code === 'token_unknown' || refusal?.code === 'missing_scopes') return undefined
+  if (refusal) return refused(refusal)
+  const user = readUser(bodyOf(answer))
+  if (!user) return notAGitLab(client.baseUrl)
+  const { id, username, name } = user
+  const { scopes, expiresAt } = readIamClaims(token, now)
+  const facts = { kind: 'oauth_access_token', user: { id, username, name }, scopes, expiresAt } as const
+  return { valid: true, facts: { ...facts, issuedAt: null, clientId: null } }
 }
 
 /** @property isBot undefined = GitLab does not say. */

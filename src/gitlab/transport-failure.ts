@@ -12,10 +12,14 @@ export type TransportFailure = {
     | 'timeout'
     | 'cut'
     | 'answer_too_large'
+    /** Not sent: the stored token has characters that no header can carry. */
+    | 'unsendable'
     /** Not sent: too many calls at once, or GitLab failed too often in a row (guard.ts). */
     | 'overloaded'
     /** Not sent: GitLab asked for a pause. */
     | 'rate_limited'
+    /** Not sent: GitLab has banned our address for a while. */
+    | 'address_banned'
   /** Whether the request may have reached GitLab, which may then have acted on it. */
   mayHaveActed: boolean
   /** `tls_not_trusted`: why. */

@@ -25,6 +25,16 @@ export const STATUS_REASONS = [
   'token_expired',
   'token_revoked',
   'user_blocked',
+  'user_deactivated',
+  'user_pending_approval',
+  'user_terms_not_accepted',
+  'user_unconfirmed',
+  'user_password_expired',
+  'user_internal',
+  'user_refused',
+  'sso_required',
+  'ip_not_allowed',
+  'fine_grained_required',
   'refresh_token_refused',
   'refresh_answer_lost',
   'rotation_answer_lost',
@@ -69,12 +79,14 @@ export const Labels = Type.Record(
 export const Name = Type.String({ minLength: 1, maxLength: 200, pattern: '\\S' })
 
 /** Long enough for every token of GitLab (routable ones have up to 320 characters), short enough to refuse a file. */
+export const LONGEST_PASTED = 4096
+
+/** A token as somebody pastes it; src/pasted reads it. */
 export const Token = (description: string, example: string) =>
   Type.String({
-    minLength: 8,
-    maxLength: 4096,
-    pattern: '^[\\x21-\\x7e]+$',
-    description,
+    minLength: 1,
+    maxLength: LONGEST_PASTED,
+    description: `${description} The service takes off what comes along when a token is copied: spaces, quotes, a header name, a variable name, a URL around it. Where that leaves the token open, errors[] names the reason.`,
     examples: [example],
   })
 

@@ -1,3 +1,4 @@
+import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import addFormatsModule from 'ajv-formats'
 import type { FastifySchemaCompiler, FastifyServerOptions } from 'fastify'
@@ -52,8 +53,18 @@ const toInputFault = (error: ErrorObject): InputFault => {
   return { ...fault, params: {}, known: Object.keys(parentSchema?.properties ?? {}) }
 }
 
-const withoutInput = (validate: ValidateFunction) => {
+/** Compiled with the first request that needs it: compiling all at the start would double the time that a start takes. */
+const onFirstUse = <Result>(compile: () => Result): (() => Result) => {
+  let compiled: { result: Result } | undefined
+  return () => {
+    compiled ??= { result: compile() }
+    return compiled.result
+  }
+}
+
+const withoutInput = (compiled: () => ValidateFunction) => {
   const check = (value: unknown): boolean => {
+    const validate = compiled()
     const isValid = validate(value) as boolean
     check.errors = isValid ? null : (validate.errors ?? []).map(toInputFault)
     return isValid
@@ -73,7 +84,17 @@ export const createCompilersFactory = (): CompilersFactory => {
   const bodies = createAjv(false)
   const texts = createAjv(true)
   const compile: FastifySchemaCompiler<object> = ({ schema, httpPart }) =>
-    withoutInput((httpPart === 'body' ? bodies : texts).compile(schema))
-  // The type describes Ajv's own compile; what Fastify calls is this.
-  return { buildValidator: (() => compile) as unknown as NonNullable<CompilersFactory['buildValidator']> }
+    withoutInput(onFirstUse(() => (httpPart === 'body' ? bodies : texts).compile(schema)))
+  const selectSerializers = SerializerSelector()
+  return {
+    // The type describes Ajv's own compile; what Fastify calls is this.
+    buildValidator: (() => compile) as unknown as NonNullable<CompilersFactory['buildValidator']>,
+    buildSerializer:
+      (...args) =>
+      (route) => {
+        // A compiler of its own for each: one that compiled a schema with an `$id` no longer finds it for the next.
+        const serializer = onFirstUse(() => selectSerializers(...args)(route))
+        return (answer) => serializer()(answer)
+      },
+  }
 }

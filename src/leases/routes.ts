@@ -90,10 +90,9 @@ const releaseMany = {
         minItems: 1,
         maxItems: MOST_LEASES,
         description: 'Up to 1,000 ids.',
-        examples: [['019ab1c0-5a2e-7c3b-9b1e-0d4c1f2a3b4c']],
       }),
     },
-    { additionalProperties: false },
+    { additionalProperties: false, examples: [{ ids: ['019ab1c0-5a2e-7c3b-9b1e-0d4c1f2a3b4c'] }] },
   ),
   response: { 200: refTo(ReleasedLeases), ...problemsWithBody() },
 }
@@ -105,7 +104,7 @@ const extend = {
   description:
     'For a scan that takes longer than it expected. The answer has the same `lease_id` and `token_version` while the token lives `min_ttl` seconds more. Otherwise the service refreshes the token, and the answer has the next version under a new lease; from then on the old token does not work. The service never refreshes a token on which others hold leases: the answer is 409 `token_in_use`, and your lease stays. Only the key that got the lease may extend it.',
   params: leaseParams,
-  body: Type.Object({ min_ttl: MinTtl }, { additionalProperties: false }),
+  body: Type.Object({ min_ttl: MinTtl }, { additionalProperties: false, examples: [{ min_ttl: 1800 }] }),
   response: { 200: CredentialRef, ...problemsWithBody(...CREDENTIAL_PROBLEMS, 'lease_ended') },
   described: describeAnswers(),
 }

@@ -101,6 +101,19 @@ const guardSignIn = (route: RouteOptions, guesses: Guesses): void => {
   })
 }
 
+/** @throws {Problem} rate_limited */
+const createRequestLimit = ({ requestsPerKey }: LimitSettings, clock: Clock) => {
+  const counter = createRequestCounter(requestsPerKey)
+  return (request: FastifyRequest): void => {
+    const caller = callerOf(request)
+    const waitMs = caller === undefined || requestsPerKey === 0 ? undefined : counter.count(caller, clock())
+    if (waitMs !== undefined)
+      throw new Problem('rate_limited', 'This access key asks too often.', {
+        retryAfterSeconds: waitMs / 1000,
+      })
+  }
+}
+
 const limitRoute = (route: RouteOptions, settings: LimitSettings, guesses: Guesses): void => {
   const limit = [route.method]
     .flat()
@@ -170,17 +183,18 @@ export const registerLimits = async (app: App, deps: Deps): Promise<void> => {
 
   guardKeys(app, deps, guesses)
 
-  const counter = createRequestCounter(settings.requestsPerKey)
+  const countRequest = createRequestLimit(settings, clock)
   app.addHook('preValidation', (request, _reply, done) => {
-    const caller = callerOf(request)
-    if (caller === undefined || settings.requestsPerKey === 0) return done()
-    const waitMs = counter.count(caller, clock())
-    done(
-      waitMs === undefined
-        ? undefined
-        : new Problem('rate_limited', 'This access key asks too often.', {
-            retryAfterSeconds: waitMs / 1000,
-          }),
-    )
+    try {
+      countRequest(request)
+      done()
+    } catch (error) {
+      done(error as Problem)
+    }
+  })
+  // Who exchanges a token is known with the form alone.
+  app.addHook('onRoute', (route) => {
+    if (route.url === TOKEN_EXCHANGE)
+      append(route as RouteOptions, 'preHandler', async (request) => countRequest(request))
   })
 }

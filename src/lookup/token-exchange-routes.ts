@@ -3,16 +3,19 @@ import type { FastifyError, FastifyReply, FastifyRequest, preValidationHookHandl
 import { Type } from 'typebox'
 import { refusedRequest } from '../audit/note-refusals.ts'
 import type { Refusals } from '../audit/refusals.ts'
+import { principalOf } from '../callers/authenticator.ts'
+import type { Principal } from '../callers/principal.ts'
 import { Problem } from '../errors/problem.ts'
 import { toProblem } from '../http/errors.ts'
 import { publicProblems } from '../http/problem-schema.ts'
 import { Id, Organization, refTo } from '../http/schemas.ts'
-import type { App } from '../http/server.ts'
+import { type App, CALLER } from '../http/server.ts'
 import { Url } from './routes.ts'
 import {
   ACCESS_TOKEN,
   type ExchangeDeps,
   exchangeToken,
+  identifyWorkload,
   OAuthError,
   SUBJECT_TOKEN_TYPES,
   TOKEN_EXCHANGE,
@@ -21,7 +24,7 @@ import {
 
 const tags = ['Credentials']
 const FORM = 'application/x-www-form-urlencoded'
-const ANSWERED_STATUSES = [400, 401, 413, 415, 500, 503]
+const ANSWERED_STATUSES = [400, 401, 413, 415, 429, 500, 503]
 
 /** All parameters are text. Parameters that are not known are ignored (RFC 6749, section 3.2). */
 const Form = Type.Object(
@@ -168,10 +171,21 @@ export const registerTokenExchange = async (scope: App, deps: RouteDeps): Promis
     deps.refusals.noteError(error, refusedRequest(request))
     return answerOAuthError(error, request, reply)
   })
-  scope.post('/v1/token', { schema: exchange, preValidation: requireForm }, async (request, reply) => {
-    const answer = await exchangeToken(deps, request.body)
-    return reply.header('cache-control', 'no-store').header('pragma', 'no-cache').send(answer)
-  })
+  scope.post(
+    '/v1/token',
+    {
+      schema: exchange,
+      preValidation: requireForm,
+      // Before the handler, so that the limit of the rule counts.
+      preHandler: async (request) => {
+        request.setDecorator<Principal>(CALLER, await identifyWorkload(deps, request.body))
+      },
+    },
+    async (request, reply) => {
+      const answer = await exchangeToken(deps, principalOf(request), request.body)
+      return reply.header('cache-control', 'no-store').header('pragma', 'no-cache').send(answer)
+    },
+  )
 }
 
 export const registerOAuthMetadata = (app: App, { publicUrl }: { publicUrl: string }): void => {

@@ -1,4 +1,5 @@
 import type { WayToIdentify } from '../callers/authenticator.ts'
+import type { Principal } from '../callers/principal.ts'
 import { secondsUntil } from '../clock/clock.ts'
 import { statusOf } from '../errors/catalogue.ts'
 import type { Problem } from '../errors/problem.ts'
@@ -72,14 +73,14 @@ const requireSupported = (request: ExchangeRequest): void => {
 }
 
 /**
- * Exchanges the token of a workload for a GitLab token of the repository that `resource` names, with its lease.
+ * Whose token a request exchanges.
  * @throws {OAuthError}
- * @throws {Problem} those of leaseTokenByUrl, and of identifying: see toOAuthError
+ * @throws {Problem} those of identifying: see toOAuthError
  */
-export const exchangeToken = async (
-  deps: ExchangeDeps,
+export const identifyWorkload = async (
+  deps: Pick<ExchangeDeps, 'workloads'>,
   request: ExchangeRequest,
-): Promise<ExchangeAnswer> => {
+): Promise<Principal> => {
   requireSupported(request)
   const principal = await deps.workloads.identify(request.subject_token)
   if (!principal) throw new OAuthError('invalid_request', 'subject_token is no JWT')
@@ -88,6 +89,18 @@ export const exchangeToken = async (
       'unauthorized_client',
       'The rule for this workload is read-only: it gets no credential',
     )
+  return principal
+}
+
+/**
+ * Exchanges the token of a workload for a GitLab token of the repository that `resource` names, with its lease.
+ * @throws {Problem} those of leaseTokenByUrl: see toOAuthError
+ */
+export const exchangeToken = async (
+  deps: ExchangeDeps,
+  principal: Principal,
+  request: ExchangeRequest,
+): Promise<ExchangeAnswer> => {
   const { row, token } = await leaseTokenByUrl(
     deps,
     principal,
@@ -111,12 +124,14 @@ export const exchangeToken = async (
 }
 
 const UNAVAILABLE = 503
+const TOO_MANY = 429
 
 /** A problem in the words of OAuth, and the status that belongs to it there. */
 export const toOAuthError = ({ code }: Problem): { error: OAuthErrorCode; status: number } => {
   const status = statusOf(code)
   if (status === UNAVAILABLE || code === 'token_in_use')
     return { error: 'temporarily_unavailable', status: UNAVAILABLE }
+  if (status === TOO_MANY) return { error: 'temporarily_unavailable', status }
   if (status >= 500) return { error: 'server_error', status }
   if (status === 413 || status === 415) return { error: 'invalid_request', status }
   switch (code) {

@@ -75,7 +75,9 @@ export const classifyTokenError = (
   const body = Buffer.isBuffer(payload) ? parseJson(payload.toString('utf8')) : payload
   if (status < 300) return readTokenSet(body)
   const { error: code } = (body ?? {}) as { error?: unknown }
-  return typeof code === 'string' && ERROR_CODES.has(code)
+  // Death needs proof: GitLab says this with 400 (RFC 6749, section 5.2), and a gateway in front of it need not.
+  const isOutOfPlace = code === 'invalid_grant' && status !== 400
+  return typeof code === 'string' && ERROR_CODES.has(code) && !isOutOfPlace
     ? { kind: 'refused', error: code }
     : { kind: 'unreadable', status }
 }

@@ -1,3 +1,4 @@
+import { recordAuditEvent } from '../audit/queries.ts'
 import { addSeconds, startOfSecond } from '../clock/clock.ts'
 import type { AuthorizationRequestRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
@@ -65,7 +66,18 @@ const revokeGrant = async (deps: FlowDeps, request: AuthorizationRequestRow): Pr
     logger.warn({ authorization_request: id, reason: refusal.code }, 'a dropped grant was not revoked')
   const mayTryAgain = addSeconds(created_at, REVOKING_SECONDS) > new Date(clock())
   if (refusal?.code === 'gitlab_unavailable' && mayTryAgain) throw refusalProblem(refusal)
-  await forgetGrant(db, id)
+  await db.transaction().execute(async (transaction) => {
+    const forgotten = await forgetGrant(transaction, id)
+    if (!forgotten) return
+    await recordAuditEvent(transaction, {
+      at: new Date(clock()),
+      action: 'grant.dropped',
+      outcome: refusal ? 'failed' : 'success',
+      organization: forgotten.organization,
+      subjectId: id,
+      details: { reason: refusal?.code ?? null },
+    })
+  })
 }
 
 /** @returns why GitLab did not revoke it. undefined = revoked, or there is nothing that could be revoked. */

@@ -85,8 +85,21 @@ export const takeGrant = async (transaction: Database, id: string, now: Date): P
   return result.numUpdatedRows > 0n
 }
 
-export const forgetGrant = async (db: Database, id: string): Promise<void> => {
-  await db.updateTable('authorization_requests').set({ grant_jwe: null }).where('id', '=', id).execute()
+/** @returns whom the grant was for; undefined when another process was first. */
+export const forgetGrant = async (
+  db: Database,
+  id: string,
+): Promise<{ organization: string } | undefined> => {
+  const forgotten = await db
+    .updateTable('authorization_requests')
+    .from('connect_sessions')
+    .set({ grant_jwe: null })
+    .where('authorization_requests.id', '=', id)
+    .where('authorization_requests.grant_jwe', 'is not', null)
+    .whereRef('connect_sessions.id', '=', 'authorization_requests.connect_session_id')
+    .returning('connect_sessions.organization')
+    .executeTakeFirst()
+  return forgotten
 }
 
 /** Grants that GitLab issued and that no connection has yet: GitLab did not say whose they are. */

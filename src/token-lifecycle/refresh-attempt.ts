@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { addSeconds, startOfSecond } from '../clock/clock.ts'
-import type { ConnectionRow, InstanceRow } from '../db/tables.ts'
+import type { Database } from '../db/database.ts'
+import type { ConnectionRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { inspectOAuthToken } from '../gitlab/inspect-token.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
@@ -8,11 +9,12 @@ import { findInstance } from '../instances/queries.ts'
 import type { OAuthClient, OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
 import type { TokenSet } from '../oauth-apps/token-answer.ts'
+import type { ClaimableRow, Sending } from './batches/queries.ts'
 import type { Claim } from './claim.ts'
 import { afterDoubtCleared, decideSettlement, detectsReuse } from './doubt.ts'
 import type { DatabaseHistory } from './history/watch-history.ts'
 import { withKeptClaim } from './kept-claim.ts'
-import { endAttempt, findConnection, markAttemptSent, releaseClaim, saveFailure } from './queries.ts'
+import { endAttempt, findConnection, releaseClaim, saveFailure } from './queries.ts'
 import {
   afterFailure,
   asksAboutToken,
@@ -32,7 +34,12 @@ export type RefreshAttemptDeps = GitLabAccess & {
   history: Pick<DatabaseHistory, 'wentBackAt'>
 }
 
-type Prepared = { instance: InstanceRow; oauthClient: OAuthClient; refreshToken: string }
+type Deps = RefreshAttemptDeps & { markSent: MarkSent }
+
+/** Writes down that a refresh is about to be sent. @returns false when another writer has the claim by now. */
+type MarkSent = (sending: Sending) => Promise<boolean>
+
+type Prepared = { oauthClient: OAuthClient; refreshToken: string }
 
 /**
  * One attempt to refresh, under a claim:
@@ -43,24 +50,24 @@ type Prepared = { instance: InstanceRow; oauthClient: OAuthClient; refreshToken:
  * 4. A token is saved before anything else happens. A failure is written down with what it tells.
  */
 export const attemptRefresh = async (
-  deps: RefreshAttemptDeps,
+  deps: Deps,
   claim: Claim,
   reason: RefreshReason,
 ): Promise<RefreshOutcome> => {
-  const { db, clock, logger, tokenSaver } = deps
+  const { db, clock, logger, tokenSaver, markSent } = deps
   const { row, attemptId } = claim
   const log = logger.child({ connection_id: row.id, attempt_id: attemptId, token_version: row.token_version })
   let prepared: Prepared
   let sentAt: Date
   try {
-    if (await tokenSaver.offerSuccessor(row)) return { kind: 'newer_version' }
+    if (!tokenSaver.savedLast(row) && (await tokenSaver.offerSuccessor(row))) return { kind: 'newer_version' }
     const ready = await prepare(deps, row)
     // It may ask GitLab, which may be slow.
     const settled = await withKeptClaim(deps, claim, () => settleDoubt(deps, claim, ready))
     if (settled) return settled
     prepared = ready
     sentAt = new Date(clock())
-    if (!(await markAttemptSent(db, row.id, attemptId, sentAt))) return { kind: 'newer_version' }
+    if (!(await markSent({ connectionId: row.id, attemptId, sentAt }))) return { kind: 'newer_version' }
   } catch (error) {
     // Nothing was sent: give the claim back, so that no other writer waits for its end.
     await releaseClaim(db, row.id, attemptId).catch(() => undefined)
@@ -77,32 +84,43 @@ export const attemptRefresh = async (
     return { kind: 'newer_version' }
   }
   const failure = toFailure(answer)
-  const outcome = await writeFailure(deps, claim, prepared, failure, sentAt)
+  const outcome = await writeFailure(deps, claim, failure, sentAt)
   log.warn({ reason, code: failure.code, answer: answer.kind, outcome: outcome.kind }, 'refresh failed')
   return outcome
 }
 
+/** The client is kept in memory for as long as app and instance have the versions that the claim read. */
 const prepare = async (
   { db, vault, oauthClients }: RefreshAttemptDeps,
-  row: ConnectionRow,
+  row: ClaimableRow,
 ): Promise<Prepared> => {
-  const app = await findOAuthApp(db, row.oauth_app_id!)
-  const instance = await findInstance(db, row.instance_id)
-  if (!app || !instance) throw new Error('The OAuth app or the instance of the connection is gone')
-  const oauthClient = await oauthClients.for(app, instance)
+  const { oauth_app_id, oauth_app_version, instance_version } = row
+  const known = await oauthClients.known(oauth_app_id!, oauth_app_version!, instance_version)
+  const oauthClient = known ?? (await loadClient(db, oauthClients, row))
   const refreshToken = await vault.open(row.refresh_token!, {
     ownerId: row.id,
     version: row.token_version,
     use: 'refresh',
   })
-  return { instance, oauthClient, refreshToken }
+  return { oauthClient, refreshToken }
+}
+
+const loadClient = async (
+  db: Database,
+  oauthClients: OAuthClients,
+  { oauth_app_id, instance_id }: ConnectionRow,
+): Promise<OAuthClient> => {
+  const app = await findOAuthApp(db, oauth_app_id!)
+  const instance = await findInstance(db, instance_id)
+  if (!app || !instance) throw new Error('The OAuth app or the instance of the connection is gone')
+  return oauthClients.for(app, instance)
 }
 
 /** @returns the outcome when nothing may be sent now; undefined when the refresh may be sent. */
 const settleDoubt = async (
   deps: RefreshAttemptDeps,
   { row, attemptId }: Claim,
-  { instance, refreshToken }: Prepared,
+  { refreshToken }: Prepared,
 ): Promise<RefreshOutcome | undefined> => {
   const { db, clock } = deps
   const now = new Date(clock())
@@ -112,7 +130,7 @@ const settleDoubt = async (
     await endAttempt(db, row.id, attemptId, { retry_after: settlement.until, updated_at: now })
     return { kind: 'failing', code: 'refresh_answer_lost', until: settlement.until }
   }
-  if ((await isTokenAlive(deps, row, instance)) !== true) return undefined
+  if ((await isTokenAlive(deps, row)) !== true) return undefined
   const until = addSeconds(now, backoffSeconds(row.failure_count))
   await endAttempt(db, row.id, attemptId, { ...afterDoubtCleared(row), retry_after: until, updated_at: now })
   return { kind: 'failing', code: 'gitlab_unavailable', until }
@@ -121,12 +139,11 @@ const settleDoubt = async (
 const writeFailure = async (
   deps: RefreshAttemptDeps,
   { row, attemptId }: Claim,
-  { instance }: Prepared,
   failure: RefreshFailure,
   sentAt: Date,
 ): Promise<RefreshOutcome> => {
   const { db, clock, tokenSaver } = deps
-  const tokenAlive = asksAboutToken(failure) ? await isTokenAlive(deps, row, instance) : undefined
+  const tokenAlive = asksAboutToken(failure) ? await isTokenAlive(deps, row) : undefined
   // Another process may have had the successor, and saved or offered it meanwhile.
   if (failure.code === 'refresh_token_refused' && (await tokenSaver.offerSuccessor(row)))
     return { kind: 'newer_version' }
@@ -161,10 +178,11 @@ const toIssued = (
 
 /** undefined = GitLab did not say. */
 const isTokenAlive = async (
-  { vault, instanceClients, clock }: RefreshAttemptDeps,
+  { db, vault, instanceClients, clock }: RefreshAttemptDeps,
   row: ConnectionRow,
-  instance: InstanceRow,
 ): Promise<boolean | undefined> => {
+  const instance = await findInstance(db, row.instance_id)
+  if (!instance) return undefined
   const token = await vault.open(row.access_token, {
     ownerId: row.id,
     version: row.token_version,

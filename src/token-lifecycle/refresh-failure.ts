@@ -16,7 +16,7 @@ export const toFailure = (answer: Exclude<TokenAnswer, { kind: 'issued' }>): Ref
     case 'unreadable':
       return unavailable(
         'GitLab answered a refresh with something that is no token.',
-        (answer.status ?? 200) < 400,
+        (answer.status ?? 200) < 300,
       )
     case 'failure':
       return unavailable(

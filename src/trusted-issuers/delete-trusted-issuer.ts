@@ -1,3 +1,5 @@
+import { onlyOrganization } from '../access-keys/organizations.ts'
+import { findIssuerRules } from '../access-keys/queries.ts'
 import { recordAuditEvent } from '../audit/queries.ts'
 import { type Origin, organizationsOf, type Principal } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
@@ -14,11 +16,13 @@ export const deleteTrustedIssuer = async (
 ): Promise<void> => {
   const row = await findTrustedIssuer(db, id, organizationsOf(principal))
   if (!row) throw notFound('trusted issuer')
+  const rules = await findIssuerRules(db, [row.id])
   await db.transaction().execute(async (transaction) => {
     if (!(await deleteRow(transaction, row.id))) throw notFound('trusted issuer')
     await recordAuditEvent(transaction, {
       at: new Date(clock()),
       action: 'trusted_issuer.deleted',
+      organization: onlyOrganization([...new Set(rules.flatMap(({ organizations }) => organizations))]),
       accessKeyId: principal.id,
       subjectId: row.id,
       ...origin,

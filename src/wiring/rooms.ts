@@ -62,7 +62,7 @@ export type AppDeps = {
     limits?: LimitSettings
   }
   /** How patient to be with GitLab; the defaults are what production has. */
-  gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
+  gitlab?: (Omit<GitLabClientOptions, 'clock'> & { secondLookMs?: number | undefined }) | undefined
 }
 
 const HOUR_SECONDS = 3_600
@@ -81,7 +81,7 @@ const createIdentification = ({ db, clock, logger, gitlab }: AppDeps) => {
 const createTokenKeeping = (
   access: GitLabAccess,
   oauthClients: OAuthClients,
-  { logger, config }: AppDeps,
+  { logger, config, gitlab }: AppDeps,
 ) => {
   const { db, vault, clock } = access
   const spoolFolder = join(config.dataDir, 'spool')
@@ -103,7 +103,7 @@ const createTokenKeeping = (
     offerAllRetained: tokenSaver.offerAllRetained,
   })
   const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver, attempts, history })
-  const verifier = createStoredTokenVerifier(access)
+  const verifier = createStoredTokenVerifier({ ...access, secondLookMs: gitlab?.secondLookMs })
   return { attempts, history, refresher, spoolFolder, tokenSaver, verifier }
 }
 

@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { MASTER_KEY, setStage } from '../support/broker.ts'
@@ -52,4 +54,21 @@ t.test('audit verify says whether the record is whole, and ends with 1 when it i
   t.match(output, /^FAULT: Seal 1, which was noted elsewhere, is missing: the chain ends at 0\.$/m)
   t.match(output, /^FAULT: Event .* is in no seal and waits for none/m)
   t.match(output, /^The record is NOT whole: 0 seals/m)
+})
+
+t.test('a command about what is stored makes no database where there is none', async (t) => {
+  const folder = join(t.testdir(), 'mistyped')
+  for (const command of [['keys', 'status'], ['audit', 'verify'], ['rotate-keys']]) {
+    const child = spawn(process.execPath, [CLI, ...command], {
+      env: { PATH: process.env.PATH ?? '', DATA_DIR: folder },
+    })
+    let output = ''
+    child.stderr.on('data', (chunk) => {
+      output += chunk
+    })
+    const [code] = await once(child, 'close')
+    t.equal(code, 1, command.join(' '))
+    t.equal(output, `There is no database in ${folder}: set DATA_DIR or DATABASE_URL.\n`)
+    t.notOk(existsSync(folder))
+  }
 })

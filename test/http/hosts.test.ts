@@ -1,4 +1,5 @@
 import { request as httpRequest } from 'node:http'
+import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import t from 'tap'
 import { ADMIN_KEY, type BrokerOptions, startTestBroker } from '../support/broker.ts'
 
@@ -110,4 +111,49 @@ t.test('the description is sent once to whoever keeps it', async (t) => {
     t.match(other, { status: 200, text: first.text })
   }
   t.equal((await broker.get('/docs/yaml', { key: null })).headers.get('location'), '../openapi.yaml')
+})
+
+/** As the bytes come, with nothing unpacked. */
+const askRaw = (
+  url: string,
+  headers: Record<string, string>,
+): Promise<{ headers: Record<string, string | string[] | undefined>; body: Buffer }> =>
+  new Promise((resolve, reject) => {
+    httpRequest(url, { headers }, (answer) => {
+      const chunks: Buffer[] = []
+      answer.on('data', (chunk: Buffer) => chunks.push(chunk))
+      answer.on('end', () => resolve({ headers: answer.headers, body: Buffer.concat(chunks) }))
+    })
+      .once('error', reject)
+      .end()
+  })
+
+t.test('what never changes is sent compressed to whoever takes that', async (t) => {
+  const broker = await start({})
+  const { text } = await broker.get('/connect', { key: null })
+  const [, style] = /href="(\/assets\/[^"]+page\.css)"/.exec(text) ?? []
+  const unpack: Record<string, (body: Buffer) => Buffer> = { br: brotliDecompressSync, gzip: gunzipSync }
+  for (const path of ['/openapi.yaml', '/docs/json', style as string]) {
+    const plain = await askRaw(broker.url + path, {})
+    t.equal(plain.headers['content-encoding'], undefined, path)
+    const tags = new Set([plain.headers.etag])
+    for (const [accepted, encoding] of [
+      ['gzip, deflate, br, zstd', 'br'],
+      ['br;q=0, GZIP;q=0.5', 'gzip'],
+      ['gzip', 'gzip'],
+    ] as const) {
+      const { headers, body } = await askRaw(broker.url + path, { 'accept-encoding': accepted })
+      t.match(headers, { 'content-encoding': encoding, vary: 'accept-encoding' }, `${path} ${accepted}`)
+      t.ok(unpack[encoding]?.(body).equals(plain.body), `${path} ${accepted}`)
+      t.ok(body.length < plain.body.length / 2, `${path} ${accepted}`)
+      tags.add(headers.etag)
+    }
+    t.equal(tags.size, 3, 'other bytes have another tag')
+    for (const accepted of ['identity', 'gzip;q=0, br;q=0', 'brotli', 'x-gzip-not'])
+      t.equal(
+        (await askRaw(broker.url + path, { 'accept-encoding': accepted })).headers['content-encoding'],
+        undefined,
+        accepted,
+      )
+  }
 })

@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
-import { connectByOAuth, setStage } from '../support/broker.ts'
+import { DEFAULT_LIMITS } from '../../src/config/limits.ts'
+import { type BrokerOptions, connectByOAuth, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { ACME_RULE, startIssuer, trustIssuer } from '../support/issuer.ts'
 
@@ -10,11 +11,11 @@ const FORM = 'application/x-www-form-urlencoded'
 
 type Parameters = Record<string, string | string[] | undefined>
 
-const setExchangeStage = async (t: Test, more: object = {}) => {
-  const stage = await setStage(t)
-  const { broker, simulator, clock } = stage
+const setExchangeStage = async (t: Test, more: object = {}, broker: BrokerOptions = {}) => {
+  const stage = await setStage(t, { broker })
+  const { simulator, clock } = stage
   const issuer = await startIssuer(t, clock)
-  const trusted = await trustIssuer(broker, issuer, more)
+  const trusted = await trustIssuer(stage.broker, issuer, more)
   if (trusted.status !== 201) throw new Error(trusted.text)
   const exchange = async (parameters: Parameters = {}) => {
     const all: Parameters = {
@@ -29,7 +30,7 @@ const setExchangeStage = async (t: Test, more: object = {}) => {
         [values ?? []].flat().map((value): [string, string] => [name, value]),
       ),
     )
-    return broker.request('POST', '/v1/token', {
+    return stage.broker.request('POST', '/v1/token', {
       key: null,
       rawBody: form.toString(),
       headers: { 'content-type': FORM },
@@ -162,4 +163,13 @@ t.test('what cannot be exchanged is refused in the words of OAuth', async (t) =>
     t.match(later, { status: 503, body: { error: 'temporarily_unavailable', code: 'issuer_unavailable' } })
     t.ok(Number(later.headers.get('retry-after')) >= 1)
   })
+})
+
+t.test('the requests of a rule are counted as those of a key', async (t) => {
+  const limits = { ...DEFAULT_LIMITS, requestsPerKey: 6 }
+  const { exchange } = await setExchangeStage(t, {}, { config: { limits } })
+  for (let turn = 0; turn < 6; turn += 1) t.equal((await exchange()).body.error, 'invalid_target')
+  const limited = await exchange()
+  t.match(limited, { status: 429, body: { error: 'temporarily_unavailable' } })
+  t.ok(Number(limited.headers.get('retry-after')) >= 1)
 })

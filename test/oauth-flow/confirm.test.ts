@@ -126,6 +126,8 @@ t.test('without an answer the grant is dropped after a quarter of an hour, or wi
     t.equal(revocations(stage), before + 1)
     t.same(await grantsOf(stage), [])
     t.equal(await countIn(stage, 'acme'), 0)
+    const { body } = await broker.get('/v1/audit-events?action=grant.dropped')
+    t.match(body.items[0], { outcome: 'success', organization: 'acme', details: { reason: null } })
   }
 })
 

@@ -24,7 +24,8 @@ export const FLOORS = [
   ['limits'],
   ['gitlab', 'vault', 'http'],
   ['db'],
-  ['config', 'errors', 'clock', 'log.ts', 'coalesce.ts', 'lanes.ts'],
+  ['config', 'errors', 'clock', 'log.ts', 'coalesce.ts', 'lanes.ts', 'share.ts'],
+  ['pasted'],
 ]
 
 /** Where code of ours is; what is not there is not looked at. */

@@ -36,14 +36,14 @@ t.test('trusted issuers', async (t) => {
       t.equal((await broker.request(method, `/v1/trusted-issuers/${made.body.id}`)).status, 404)
     const actions = await broker.db
       .selectFrom('audit_events')
-      .select('action')
+      .select(['action', 'organization'])
       .where('subject_id', '=', made.body.id)
       .orderBy('id')
       .execute()
-    t.same(
-      actions.map(({ action }) => action),
-      ['trusted_issuer.created', 'trusted_issuer.deleted'],
-    )
+    t.same(actions, [
+      { action: 'trusted_issuer.created', organization: 'acme' },
+      { action: 'trusted_issuer.deleted', organization: 'acme' },
+    ])
   })
 
   t.test('take an admin, and grant no more than the admin holds', async (t) => {

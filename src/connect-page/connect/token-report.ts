@@ -7,6 +7,7 @@ import type { Texts } from '../texts.en.ts'
 import { endsSoon, type ShownTime, showTime } from '../times.ts'
 
 import type { HostQuestion } from './named-server.ts'
+import type { StrangerQuestion } from './question.ts'
 
 /** Pure: what is said below a token field. */
 
@@ -38,6 +39,8 @@ export type TokenReport = (
 ) & {
   /** The server that was asked. */
   asked?: string
+  /** Whether the account may take the place of another. */
+  stranger?: StrangerQuestion | undefined
 }
 
 const isTooBroad = (scope: string): boolean => BROAD_SCOPES.includes(scope)

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import { recordAuditEvents } from '../../audit/queries.ts'
 import type { Database } from '../../db/database.ts'
+import { WAITING_CODES } from '../../gitlab/owner-refusal.ts'
 import { END_OF_EARLY_PAUSE, IS_REFRESHABLE } from '../queries.ts'
 import { TOKEN_REACHED_ITS_END } from '../refresh-decision.ts'
 
@@ -38,6 +39,19 @@ export const findConnectionsToMend = async (
   `.execute(db)
   return rows
 }
+
+/** Connections whose owner GitLab refused, and that are due for another look. */
+export const findConnectionsToCheck = (db: Database, now: Date, limit: number): Promise<ConnectionToMend[]> =>
+  db
+    .selectFrom('connections')
+    .select(['id', 'token_version', sql<boolean>`${refreshable}`.as('refreshable')])
+    .where('status', '=', 'needs_reauthorization')
+    .where('status_reason', 'in', [...WAITING_CODES])
+    .where((where) => where.or([where('retry_after', 'is', null), where('retry_after', '<=', now)]))
+    .where((where) => where.or([where('attempt_id', 'is', null), where('attempt_deadline', '<=', now)]))
+    .orderBy('retry_after', (order) => order.asc().nullsFirst())
+    .limit(limit)
+    .execute()
 
 /** @returns how many tokens that cannot be refreshed have reached their end. */
 export const markExpired = (db: Database, now: Date): Promise<number> =>
