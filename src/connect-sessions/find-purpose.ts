@@ -1,7 +1,8 @@
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { invalidField, notFound } from '../errors/problem.ts'
-import { resolveInstance } from '../instances/resolve-instance.ts'
+import { readGroup } from '../gitlab/urls/pasted-group.ts'
+import { resolveAddress } from '../instances/resolve-instance.ts'
 import { findConnection } from '../token-lifecycle/queries.ts'
 
 type Asked = {
@@ -21,8 +22,15 @@ export const findPurpose = async (
   { db, clock }: { db: Database; clock: Clock },
   { organization, connection_id, base_url, group }: Asked,
 ): Promise<Purpose> => {
-  const baseUrl = base_url === undefined ? null : (await resolveInstance(db, base_url, clock)).base_url
-  if (connection_id === undefined) return { connectionId: null, baseUrl, group: group?.trim() ?? null }
+  const instance = base_url === undefined ? undefined : (await resolveAddress(db, base_url, clock)).instance
+  const baseUrl = instance?.base_url ?? null
+  if (connection_id === undefined) {
+    const read = group !== undefined && instance ? readGroup(group, instance) : undefined
+    if (read && 'fault' in read)
+      throw invalidField('group', 'is not the path or URL of a group or project at base_url')
+    // Without an instance its URL cannot be told from a path: read when the person has connected somewhere.
+    return { connectionId: null, baseUrl, group: read?.path ?? group?.trim() ?? null }
+  }
   const row = await findConnection(db, connection_id)
   if (row?.organization !== organization) throw notFound('connection')
   if (baseUrl !== null && baseUrl !== row.base_url)

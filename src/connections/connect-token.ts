@@ -71,6 +71,7 @@ export const connectAccessToken = async (
   const target = await findOwnTarget(access.db, pasted)
   const checked = await requireAcceptable(access, {
     baseUrl: target?.row.base_url ?? pasted.baseUrl,
+    organizations: [pasted.organization],
     token,
     ...(target ? { covers: target.places } : { group }),
     refuse: (facts) => refuseOAuth(facts) ?? (target && refuseStranger(target, target.accepts)(facts)),
@@ -128,6 +129,7 @@ export const connectOAuthToken = async (
   const target = await findOwnTarget(access.db, pasted)
   const checked = await requireAcceptable(access, {
     baseUrl: target?.row.base_url ?? pasted.baseUrl,
+    organizations: [pasted.organization],
     token: accessToken,
     field: 'access_token',
     ...(target ? { covers: target.places } : { group }),

@@ -21,6 +21,7 @@ export const replaceToken = async (
   const { row } = target
   const checked = await requireAcceptable(access, {
     baseUrl: row.base_url,
+    organizations: [row.organization],
     token: pasted,
     covers: target.places,
     // Before anything else is asked about the token: what is not wanted is told first.

@@ -13,6 +13,7 @@ import type { AuthorizationRequestRow, ConnectSessionRow } from '../db/tables.ts
 import { Problem } from '../errors/problem.ts'
 import { inspectOAuthToken, type TokenFacts } from '../gitlab/inspect-token.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
+import { readGroup } from '../gitlab/urls/pasted-group.ts'
 import { type AppAndInstance, requireApp } from './authorization-app.ts'
 import type { FlowDeps } from './flow-deps.ts'
 import { giveUpGrant, openGrant, type StoredGrant, sealGrant } from './kept-grant.ts'
@@ -143,10 +144,12 @@ const findGrantedPlaces = async (
   const client = instanceClients.for(found.instance)
   const scopes = grant.scopes.length > 0 ? grant.scopes : facts.scopes
   const granted = { ...facts, scopes }
+  const named = session.group_path === null ? undefined : readGroup(session.group_path, found.instance)
+  if (named && 'fault' in named) throw new Problem('group_out_of_reach')
   const places =
-    target || session.group_path === null
+    target || !named
       ? await findAllPlaces(client, grant.accessToken, granted, target?.places ?? [])
-      : await findPlaces(client, grant.accessToken, granted, { path: session.group_path })
+      : await findPlaces(client, grant.accessToken, granted, { path: named.path })
   if ('refused' in places) throw places.refused
   return requirePlaces({ facts, places: places.found }, target)
 }

@@ -64,12 +64,14 @@ const report = async (
   const target = await findTargetOf(context, sender)
   const finding = await checkToken(context, {
     ...pasted,
+    organizations: sender.organization === null ? [] : [sender.organization],
     ...(target ? { group: undefined, covers: target.places } : {}),
     refuse: refuseOtherForm(place),
   })
+  const offered = place === 'oauth' || target || pasted.group !== undefined ? undefined : server.group
   const stranger = target && strangerIn(finding, target, texts)
   // The next check, and the form itself, go to the server that the person has named here.
-  return { ...reportOn(finding, pasted, new Date(clock()), texts), asked: baseUrl, stranger }
+  return { ...reportOn(finding, pasted, new Date(clock()), texts), asked: baseUrl, offered, stranger }
 }
 
 /** The connection that the token would take over; undefined = it makes one of its own. */

@@ -41,6 +41,8 @@ export type TokenReport = (
   asked?: string
   /** Whether the account may take the place of another. */
   stranger?: StrangerQuestion | undefined
+  /** The group or project that the address names, while none is entered. */
+  offered?: string | undefined
 }
 
 const isTooBroad = (scope: string): boolean => BROAD_SCOPES.includes(scope)
