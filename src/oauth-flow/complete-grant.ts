@@ -4,7 +4,7 @@ import { labelsFor } from '../connect-sessions/connect-session.ts'
 import { findLink } from '../connect-sessions/find-link.ts'
 import { markSessionUsed } from '../connect-sessions/queries.ts'
 import { RECEIPT_SECONDS } from '../connect-sessions/receipt.ts'
-import { findAllPlaces, findPlaces, type Places } from '../connections/find-places.ts'
+import { findAllPlaces, findPlaces, type NamedPlace, type Places } from '../connections/find-places.ts'
 import { isConnectedElsewhere } from '../connections/queries.ts'
 import { type SavedConnection, saveConnection } from '../connections/save-connection.ts'
 import { findTarget, OtherIdentity, requirePlaces, type Target, takeOver } from '../connections/take-over.ts'
@@ -144,12 +144,11 @@ const findGrantedPlaces = async (
   const client = instanceClients.for(found.instance)
   const scopes = grant.scopes.length > 0 ? grant.scopes : facts.scopes
   const granted = { ...facts, scopes }
+  const find = (wanted: NamedPlace | undefined) => findPlaces(client, grant.accessToken, granted, wanted)
   const named = session.group_path === null ? undefined : readGroup(session.group_path, found.instance)
   if (named && 'fault' in named) throw new Problem('group_out_of_reach')
   const places =
-    target || !named
-      ? await findAllPlaces(client, grant.accessToken, granted, target?.places ?? [])
-      : await findPlaces(client, grant.accessToken, granted, { path: named.path })
+    target || !named ? await findAllPlaces(find, target?.places ?? []) : await find({ path: named.path })
   if ('refused' in places) throw places.refused
   return requirePlaces({ facts, places: places.found }, target)
 }
