@@ -207,7 +207,6 @@ type WrappedLeases = {
   opened_at: Date | null
 }
 
-/** Requests for many credentials with an Idempotency-Key, and which leases each got. */
 type LeaseBatches = {
   access_key_id: string
   subject: string
