@@ -164,7 +164,10 @@ const createMoves = ({ groups, projects }: Maps) => {
     move(from: string, to: string): void {
       const group = groups.get(from.toLowerCase())
       const project = projects.get(from.toLowerCase())
-      if (project) return rename(projects, project, to)
+      if (project) {
+        rename(projects, project, to)
+        return
+      }
       if (!group) throw new Error(`there is nothing at ${from}`)
       const below = ({ fullPath }: Place) => fullPath.toLowerCase().startsWith(`${from.toLowerCase()}/`)
       for (const place of [...groups.values()].filter(below))
