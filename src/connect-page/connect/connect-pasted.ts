@@ -66,12 +66,14 @@ const submit = async (
 ): Promise<FastifyReply> => {
   const { db, clock, texts, pages, receipts, at } = context
   const { visitor, organization } = connector
+  let asked: string | undefined
   try {
     const app = await findChosenApp(db, request.body)
     const server = await findNamedServer(context, request.body, app)
     if (server.kind === 'unnamed') throw invalidField('base_url', 'is missing')
     if (server.kind === 'asks')
       return await askForHost(context, { connector, request, reply }, filledIn, server)
+    asked = server.baseUrl
     const actor = actorFor(connector, request)
     const saved = await connect(server.baseUrl, actor, checkAlongside(context, connector))
     const receipt = {
@@ -85,7 +87,7 @@ const submit = async (
   } catch (error) {
     if (!(error instanceof Problem) || ENDS_THE_VISIT.has(error.code)) throw error
     const { baseUrl, group } = filledIn
-    const advice = adviceForProblem(error, { baseUrl: baseUrl || undefined, group }, texts)
+    const advice = adviceForProblem(error, { baseUrl: asked ?? (baseUrl || undefined), group }, texts)
     const refused = { ...filledIn, answer: { advice } }
     return pages.home(reply, visitor, { refused, organization, status: statusOf(error.code) })
   }
