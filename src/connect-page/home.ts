@@ -1,5 +1,6 @@
 import { organizationsOf } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
+import { METHODS } from '../connect-sessions/connect-session.ts'
 import type { Database } from '../db/database.ts'
 import { DEFAULT_BASE_URL } from '../instances/resolve-instance.ts'
 import { listAccounts } from './accounts/list-accounts.ts'
@@ -100,9 +101,7 @@ const memberHome = async (deps: HomeDeps, visitor: Member, { organization, befor
       firstHref: before === undefined ? undefined : hrefOf(undefined),
     },
     connect:
-      chosen === undefined
-        ? undefined
-        : await connectForms(deps, visitor, chosen, ['oauth', 'token'], principal.name),
+      chosen === undefined ? undefined : await connectForms(deps, visitor, chosen, METHODS, principal.name),
   }
 }
 
@@ -119,12 +118,17 @@ const connectForms = async (
   /** The name of the access key that asks. */
   asker: string,
 ) => {
-  const apps = methods.includes('oauth') ? await listOfferedApps(db, OFFERED_APPS) : []
+  const apps =
+    methods.includes('oauth') || methods.includes('device') ? await listOfferedApps(db, OFFERED_APPS) : []
   return {
     organization,
     asker,
     form: await forms.sealFor(visitor, { organization }),
-    allows: { oauth: methods.includes('oauth'), token: methods.includes('token') },
+    allows: {
+      oauth: methods.includes('oauth'),
+      device: methods.includes('device'),
+      token: methods.includes('token'),
+    },
     apps: apps.map((app) => ({ ...app, permissions: inWords(app, texts) })),
     suggestedBaseUrls: [...new Set([...apps.map(({ base_url }) => base_url), DEFAULT_BASE_URL])],
   }

@@ -28,6 +28,7 @@ export const registerRoutes = async (
   {
     access,
     authenticator,
+    deviceTimers,
     finding,
     flow,
     leasing,
@@ -71,7 +72,7 @@ export const registerRoutes = async (
         publicUrl,
         refusals,
         visitors,
-        oauthFlow: createOAuthFlow(flow),
+        oauthFlow: createOAuthFlow(flow, deviceTimers),
       }),
     )
   })
