@@ -1,12 +1,12 @@
 import type { InstanceRow } from '../db/tables.ts'
 import type { Problem } from '../errors/problem.ts'
 import { inspectToken, type TokenFacts } from '../gitlab/inspect-token.ts'
-import { refusalProblem } from '../gitlab/refusal.ts'
 import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
 import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
-import { resolveInstance } from '../instances/resolve-instance.ts'
+import { type Addressed, resolveAddress } from '../instances/resolve-instance.ts'
 import { findPlaces, type Places } from './find-places.ts'
+import { clientOf, problemAt, requireGroup } from './pasted-address.ts'
 
 /** The least that a scanner needs: to clone. */
 const REQUIRED_SCOPES = ['read_repository']
@@ -14,13 +14,15 @@ const REQUIRED_SCOPES = ['read_repository']
 export type CheckDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'>
 
 export type TokenToCheck = {
-  /** undefined = gitlab.com */
+  /** The address of the instance as somebody wrote it; undefined = gitlab.com */
   baseUrl: string | undefined
+  /** Whose instances may be suggested where the address leads to none; undefined = those of all organizations. */
+  organizations: string[] | undefined
   /** As somebody pasted it. */
   token: string
   /** The field that it stands in, for what is wrong with the text; `token` when left out. */
   field?: string
-  /** Path of the group or project that the token must reach, as a person wrote it; undefined = any. */
+  /** The group or project that the token must reach, as somebody wrote it; undefined = any. */
   group?: string | undefined
   /** Checks what else the caller demands, such as the kind of token. @returns why not; undefined = accepted. */
   refuse?: (facts: TokenFacts) => Problem | undefined
@@ -35,10 +37,14 @@ export type CheckedToken = {
   places: Places | undefined
 }
 
-export type TokenFinding =
+export type TokenFinding = {
+  /** The instance that was asked, and the group that its address names. */
+  addressed: Addressed
+} & (
   | ({ accepted: true } & CheckedToken)
   /** @property facts undefined when GitLab did not say what the token is. */
   | { accepted: false; problem: Problem; facts: TokenFacts | undefined }
+)
 
 /**
  * Whether a token may be connected here, and as what. Asks GitLab what the token is, then checks in this order:
@@ -48,22 +54,26 @@ export type TokenFinding =
  */
 export const checkToken = async (
   { db, clock, instanceClients }: CheckDeps,
-  { baseUrl, token: pasted, field = 'token', group: written, refuse }: TokenToCheck,
+  { baseUrl, organizations, token: pasted, field = 'token', group: written, refuse }: TokenToCheck,
 ): Promise<TokenFinding> => {
   const { value: token, requireServer } = requirePasted(field, pasted)
-  const instance = await resolveInstance(db, baseUrl, clock)
+  const addressed = await resolveAddress(db, baseUrl, clock)
+  const { instance } = addressed
   requireServer(instance.base_url)
-  const client = instanceClients.for(instance)
+  const group = requireGroup(written, instance)
+  const client = await clientOf({ db, instanceClients }, instance, organizations)
   const inspection = await inspectToken(client, token, new Date(clock()))
-  if (!inspection.valid)
-    return { accepted: false, problem: refusalProblem(inspection.refusal), facts: undefined }
+  if (!inspection.valid) {
+    const problem = await problemAt(db, instance, inspection.refusal, organizations)
+    return { addressed, accepted: false, problem, facts: undefined }
+  }
   const { facts } = inspection
   const problem = refuse?.(facts) ?? missingForScanning(facts)
-  if (problem) return { accepted: false, problem, facts }
-  const named = written?.trim().replace(/^\/+|\/+$/g, '') || undefined
-  const found = await findPlaces(client, token, facts, named)
-  if ('refused' in found) return { accepted: false, facts, problem: found.refused }
-  return { accepted: true, token, instance, facts: { ...facts, kind: found.kind }, places: found.found }
+  if (problem) return { addressed, accepted: false, problem, facts }
+  const found = await findPlaces(client, token, facts, group)
+  if ('refused' in found) return { addressed, accepted: false, facts, problem: found.refused }
+  const { kind, found: places } = found
+  return { addressed, accepted: true, token, instance, facts: { ...facts, kind }, places }
 }
 
 const missingForScanning = ({ scopes }: TokenFacts): Problem | undefined => {

@@ -1,4 +1,4 @@
-import type { Agent, IncomingMessage } from 'node:http'
+import type { Agent, IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
 import Wreck from '@hapi/wreck'
@@ -59,7 +59,7 @@ export type GitLabHttpClient = {
 }
 
 export type GitLabClientOptions = GuardOptions & {
-  /** How long an answer may take to begin, and then how long it may take to end. */
+  /** How long an answer may take, from the request to its last byte. */
   timeoutMs?: number | undefined
   /** The same for an answer that holds a token which exists nowhere else. */
   issuingTimeoutMs?: number | undefined
@@ -119,6 +119,7 @@ export const createHttpClient = (profile: TrustProfile, options: GitLabClientOpt
   const { timeoutMs = TIMEOUT_MS, issuingTimeoutMs = ISSUING_TIMEOUT_MS } = options
   const agent = createAgent(profile, options)
   const guard = createGuard(options)
+  const { clock } = options
 
   return {
     baseUrl: profile.baseUrl,
@@ -169,7 +170,7 @@ export const createHttpClient = (profile: TrustProfile, options: GitLabClientOpt
             maxBytes: MAX_ANSWER_BYTES,
             timeout: Math.max(1, Math.ceil(end - performance.now())),
           })
-          return toAnswer(response, bytes.toString('utf8'))
+          return toAnswer(response, bytes.toString('utf8'), clock())
         } catch (error) {
           // Wreck stops reading when the time is up, and leaves the socket in use for as long as the answer trickles.
           response?.destroy()
@@ -183,12 +184,12 @@ export const createHttpClient = (profile: TrustProfile, options: GitLabClientOpt
   }
 }
 
-const toAnswer = (response: IncomingMessage, text: string): GitLabAnswer => ({
+const toAnswer = (response: IncomingMessage, text: string, now: number): GitLabAnswer => ({
   kind: 'answer',
   status: response.statusCode ?? 0,
   body: parseJson(text),
   text,
-  retryAfterSeconds: readRetryAfter(response.headers['retry-after']),
+  retryAfterSeconds: readRetryAfter(response.headers, now),
   headers: response.headers,
 })
 
@@ -201,9 +202,18 @@ export const parseJson = (text: string): unknown => {
   }
 }
 
-/** Retry-After in seconds (RFC 9110, section 10.2.3); the form with a date is taken relative to now. */
-export const readRetryAfter = (value: string | undefined): number | undefined => {
+/**
+ * Retry-After in seconds (RFC 9110, section 10.2.3). The form with a date is counted from the Date of the same answer:
+ * the clock of GitLab may differ from ours.
+ * @param now for an answer that has no Date.
+ */
+export const readRetryAfter = (
+  { 'retry-after': value, date }: Pick<IncomingHttpHeaders, 'retry-after' | 'date'>,
+  now: number,
+): number | undefined => {
   if (value === undefined) return undefined
-  const seconds = /^\d+$/.test(value) ? Number(value) : Math.ceil((Date.parse(value) - Date.now()) / 1000)
+  const answeredAt = Date.parse(date ?? '')
+  const from = Number.isNaN(answeredAt) ? now : answeredAt
+  const seconds = /^\d+$/.test(value) ? Number(value) : Math.ceil((Date.parse(value) - from) / 1000)
   return Number.isNaN(seconds) ? undefined : Math.min(LONGEST_RETRY_SECONDS, Math.max(0, seconds))
 }

@@ -38,6 +38,8 @@ export type Refusal = {
   detail: string
   /** Of `tls_not_trusted`. */
   tlsFault?: TlsFault | undefined
+  /** `gitlab_unavailable`: DNS knows no host of this name, for now at least. */
+  isHostUnknown?: true
   /** Of `gitlab_unavailable`: the proxy is why. */
   proxyFault?: ProxyFault | undefined
   retryAfterSeconds?: number
@@ -97,7 +99,12 @@ export const refusalOf = (
           retryAfterSeconds: DEFAULT_RETRY_SECONDS,
         }
       case 'unreachable':
-        return unavailable(`at ${baseUrl} cannot be reached`)
+        return result.isHostUnknown
+          ? {
+              ...unavailable(`at ${baseUrl} cannot be reached: DNS knows no host of this name`),
+              isHostUnknown: true,
+            }
+          : unavailable(`at ${baseUrl} cannot be reached`)
       case 'timeout':
         return unavailable(`at ${baseUrl} took too long to answer`)
       case 'cut':

@@ -15,6 +15,7 @@ import type { ProcessState } from '../http/readiness.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { createInstanceClients } from '../instances/instance-clients.ts'
 import { createOpenedTokens } from '../leases/opened-tokens.ts'
+import { createRejections } from '../leases/reject-lease.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
 import { createLeasesById } from '../leases/shared-statements.ts'
 import { createKnownMatches } from '../lookup/known-matches.ts'
@@ -111,7 +112,7 @@ const createTokenKeeping = (
     offerAllRetained: tokenSaver.offerAllRetained,
   })
   const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver, attempts, history })
-  const verifier = createStoredTokenVerifier({ ...access, secondLookMs: gitlab?.secondLookMs })
+  const verifier = createStoredTokenVerifier({ ...access, attempts, secondLookMs: gitlab?.secondLookMs })
   return { attempts, history, refresher, spoolFolder, tokenSaver, verifier }
 }
 
@@ -133,11 +134,11 @@ export const createRooms = (deps: AppDeps) => {
     unregistered: config.unregisteredInstances,
   })
   const access = { db, vault, clock, instanceClients }
-  const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
+  const oauthClients = createOAuthClients({ vault, clock, instanceClients, publicUrl })
   const keeping = createTokenKeeping(access, oauthClients, deps)
   const { attempts, history, refresher, spoolFolder, tokenSaver, verifier } = keeping
   const lifecycle = { ...access, logger, attempts, authenticator, refresher, tokenSaver, verifier }
-  const flow = { ...access, oauthClients, logger }
+  const flow = { ...access, attempts, oauthClients, logger }
   const deviceTimers = createDeviceTimers(flow)
   const visitors = createVisitors({ ...access, publicUrl })
   const leasing = {
@@ -154,6 +155,7 @@ export const createRooms = (deps: AppDeps) => {
     knownMatches: createKnownMatches({ runPrepared, clock }),
     leasesByUrl: createLeasesByUrl({ runPrepared, clock }),
   }
+  const rejections = createRejections({ ...leasing, db })
   const sendCredential = createCredentialSender({ db, clock })
 
   /** In this order: what is under way needs what comes after it. */
@@ -181,6 +183,7 @@ export const createRooms = (deps: AppDeps) => {
     lifecycle,
     namedKeys,
     refusals,
+    rejections,
     sendCredential,
     spoolFolder,
     tokenSaver,

@@ -17,7 +17,7 @@ const enterAtGitLab = async (page: Page, address: string, code: string, button: 
 const begin = async ({ link }: ConnectStage, page: Page): Promise<{ code: string; address: string }> => {
   await page.goto(await link())
   await page.getByRole('button', { name: /with a code$/ }).click()
-  const code = (await page.locator('.device-code').textContent()).trim()
+  const code = ((await page.locator('.device-code').textContent()) ?? '').trim()
   const address = await page.getByRole('link', { name: /^Open 127/ }).getAttribute('href')
   return { code, address: address ?? '' }
 }

@@ -1,4 +1,5 @@
 import type { Origin } from '../../callers/principal.ts'
+import { startPatience } from '../../clock/patience.ts'
 import { findSession } from '../../connect-sessions/queries.ts'
 import type { ProblemCode } from '../../errors/catalogue.ts'
 import { Problem } from '../../errors/problem.ts'
@@ -8,6 +9,8 @@ import { type EndedFlow, type FlowEnd, failed } from '../flow-end.ts'
 import { findAuthorizationRequest } from '../queries.ts'
 import { openCodes } from './codes.ts'
 import { pollDevice } from './poll-device.ts'
+
+const BROWSER_PATIENCE_MS = 4_000
 
 /** A person is to enter a code at GitLab. */
 export type WaitingDevice = {
@@ -32,7 +35,9 @@ export type DeviceState =
  */
 export const readDevice = async (deps: FlowDeps, id: string, origin: Origin): Promise<DeviceState> => {
   const { db, vault } = deps
-  await pollDevice(deps, id, origin)
+  // Goes on when the browser has gone away, as GitLab may be issuing the tokens.
+  const attempt = () => pollDevice(deps, id, origin)
+  await deps.attempts.run(`device ${id}`, attempt, startPatience(BROWSER_PATIENCE_MS))
   const request = await findAuthorizationRequest(db, id)
   const session = request && (await findSession(db, request.connect_session_id))
   if (!request || !session) throw new Problem('session_expired')
