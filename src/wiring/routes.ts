@@ -31,6 +31,7 @@ export const registerRoutes = async (
   {
     access,
     authenticator,
+    deviceTimers,
     finding,
     flow,
     leasing,
@@ -80,7 +81,7 @@ export const registerRoutes = async (
         publicUrl,
         refusals,
         visitors,
-        oauthFlow: createOAuthFlow(flow),
+        oauthFlow: createOAuthFlow(flow, deviceTimers),
       }),
     )
   })
