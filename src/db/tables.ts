@@ -146,6 +146,11 @@ type Connections = {
   failure_code: string | null
   failure_detail: string | null
   last_verified_at: Date | null
+  /** GitLab does not rotate the token: it is not asked again before this time. */
+  rotate_after: Generated<Date | null>
+  rotation_failures: Generated<number>
+  rotation_failure_code: Generated<string | null>
+  rotation_failure_detail: Generated<string | null>
   created_at: Date
   updated_at: Date
 }
@@ -233,6 +238,37 @@ type Guesses = {
   ends_at: Date
 }
 
+/** What we caused of 400, 401 and 403 in a minute; all replicas together. */
+type InstanceRefusals = {
+  instance_id: string
+  minute: Date
+  refusals: number
+}
+
+type InstanceBans = {
+  instance_id: string
+  banned_until: Date
+}
+
+/** Many connections that GitLab refuses at once. */
+type IncidentsTable = {
+  id: string
+  instance_id: string
+  /** null = pasted tokens. */
+  oauth_app_id: string | null
+  oauth_app_version: number | null
+  cause: string
+  connections: number
+  /** The connection that is tried for all, and when it was last. */
+  canary_id: string
+  canary_at: Date
+  opened_at: Date
+  last_refused_at: Date
+  /** GitLab has refused the canary for good. */
+  told_at: Date | null
+  closed_at: Date | null
+}
+
 export type Tables = {
   instances: Instances
   oauth_apps: OAuthApps
@@ -254,6 +290,9 @@ export type Tables = {
   heartbeats: Heartbeats
   database_history: DatabaseHistory
   guesses: Guesses
+  instance_refusals: InstanceRefusals
+  instance_bans: InstanceBans
+  incidents: IncidentsTable
 }
 
 export type InstanceRow = Selectable<Instances>

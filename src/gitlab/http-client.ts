@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import type { Agent, IncomingMessage } from 'node:http'
 import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
@@ -5,7 +6,7 @@ import Wreck from '@hapi/wreck'
 import { isLoopback } from './base-url.ts'
 import { needsNoRoot } from './certificates.ts'
 import { createFilteringAgent } from './filtering-agent.ts'
-import { CALLS_AT_ONCE, createGuard, type Guard, type GuardOptions } from './guard.ts'
+import { type AboutCall, CALLS_AT_ONCE, createGuard, type Guard, type GuardOptions } from './guard.ts'
 import { classifyTransportError, type TransportFailure } from './transport-failure.ts'
 
 /** How far an instance is trusted, set by an admin. */
@@ -38,6 +39,8 @@ export type GitLabRequest = {
   basicAuth?: { username: string; password: string }
   /** The answer holds a token that exists nowhere else: it is waited for, for minutes. */
   issuesToken?: boolean
+  /** Asked when it is the turn of the call. @returns why it is not to be sent after all. */
+  turnAway?: AboutCall['turnAway']
 }
 
 export type GitLabHttpClient = {
@@ -112,7 +115,7 @@ export const createHttpClient = (
     issuingTimeoutMs,
     close: () => agent.destroy(),
 
-    async send({ method = 'GET', path, token, json, form, basicAuth, issuesToken }) {
+    async send({ method = 'GET', path, token, json, form, basicAuth, issuesToken, turnAway }) {
       const timeout = issuesToken ? issuingTimeoutMs : timeoutMs
       if (!isSchemeAllowed(profile))
         return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
@@ -129,6 +132,7 @@ export const createHttpClient = (
         : json === undefined
           ? undefined
           : JSON.stringify(json)
+      const about = { account: token && accountName(token), turnAway }
       return guard<GitLabResult>(async () => {
         let received = 0
         const end = performance.now() + timeout
@@ -156,10 +160,13 @@ export const createHttpClient = (
             return { kind: 'failure', reason: 'answer_too_large', mayHaveActed: true }
           return classifyTransportError(error)
         }
-      })
+      }, about)
     },
   }
 }
+
+/** A token by a name that tells nothing of it. */
+const accountName = (token: string): string => hash('sha256', token, 'base64url').slice(0, 22)
 
 const toAnswer = (response: IncomingMessage, text: string): GitLabAnswer => ({
   kind: 'answer',

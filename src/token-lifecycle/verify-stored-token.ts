@@ -3,12 +3,13 @@ import { addSeconds } from '../clock/clock.ts'
 import { coalesce } from '../coalesce.ts'
 import type { ConnectionRow, ConnectionStatus } from '../db/tables.ts'
 import { notFound } from '../errors/problem.ts'
-import type { GitLabHttpClient } from '../gitlab/http-client.ts'
 import { type Inspection, inspectStoredToken } from '../gitlab/inspect-token.ts'
 import { isWaitingCode } from '../gitlab/owner-refusal.ts'
 import { atKnownGitLab, type Refusal } from '../gitlab/refusal.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
+import type { Forecast } from '../weather/forecast.ts'
+import { withinBudget } from '../weather/within-budget.ts'
 import { afterAbandonedAttempt, DOUBT_SECONDS, mayStillAct } from './doubt.ts'
 import { findConnection, NO_ATTEMPT, saveVerification } from './queries.ts'
 import { isRefreshable } from './refresh-decision.ts'
@@ -40,6 +41,7 @@ export type StoredTokenVerifier = {
 }
 
 type VerifierDeps = GitLabAccess & {
+  forecast: Pick<Forecast, 'budget' | 'incidents'>
   /** SECOND_LOOK_MS when left out. */
   secondLookMs?: number | undefined
 }
@@ -55,7 +57,7 @@ export const createStoredTokenVerifier = (deps: VerifierDeps): StoredTokenVerifi
  * connection waits for the owner and is checked again.
  */
 const verifyStoredToken = async (
-  { db, vault, clock, instanceClients, secondLookMs = SECOND_LOOK_MS }: VerifierDeps,
+  { db, vault, clock, instanceClients, forecast, secondLookMs = SECOND_LOOK_MS }: VerifierDeps,
   connectionId: string,
 ): Promise<StoredTokenVerdict> => {
   const found = await findConnection(db, connectionId)
@@ -67,22 +69,39 @@ const verifyStoredToken = async (
     version: row.token_version,
     use: 'access',
   })
-  const inspect = (client: GitLabHttpClient) =>
-    inspectStoredToken(client, token, row.token_kind, new Date(clock()))
-  let inspection = await inspect(instanceClients.for(instance))
+  const client = withinBudget(instanceClients.for(instance), instance.id, forecast.budget)
+  const inspect = () => inspectStoredToken(client, token, row.token_kind, new Date(clock()))
+  let inspection = await inspect()
   if (wantsSecondLook(row, inspection, new Date(clock()))) {
     await pause(secondLookMs, undefined, { ref: false })
-    inspection = await inspect(instanceClients.for(instance))
+    inspection = await inspect()
   }
   const now = new Date(clock())
   const verdict = toVerdict(inspection, row, now)
-  const changes = toChanges(row, inspection, verdict, now)
+  const isSpent = verdict.kind === 'unknown' && !forecast.budget.hasRoom(instance.id)
+  const changes = toChanges(row, inspection, verdict, now) ?? (isSpent ? askLater(row, now) : undefined)
+  if (verdict.kind === 'dead' && row.method === 'token' && DEAD.has(verdict.refusal.code)) {
+    const refused = { instanceId: instance.id, app: undefined, connectionId: row.id }
+    await forecast.incidents.noteRefused({ ...refused, cause: 'token_refused' })
+  }
   const isOurs = changes === undefined || (await saveVerification(db, found, changes, now))
   return {
     tokenVersion: row.token_version,
     ...(isOurs ? verdict : { kind: 'unknown', refusal: undefined }),
   }
 }
+
+const NOT_NOW_SECONDS = 60
+
+/** Somebody doubts the token, and GitLab cannot be asked now: upkeep asks later. */
+const askLater = (row: ConnectionRow, now: Date) =>
+  row.status !== 'active' || isRefreshable(row)
+    ? undefined
+    : {
+        failing_since: row.failing_since ?? now,
+        retry_after: addSeconds(now, NOT_NOW_SECONDS),
+        updated_at: now,
+      }
 
 /** One 401 proves nothing of an OAuth token, unless its time is over. */
 const wantsSecondLook = (row: ConnectionRow, inspection: Inspection, now: Date): boolean =>

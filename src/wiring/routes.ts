@@ -19,6 +19,7 @@ import { registerOAuthAppRoutes } from '../oauth-apps/routes.ts'
 import { createOAuthFlow } from '../oauth-flow/oauth-flow.ts'
 import { registerOAuthFlowRoutes } from '../oauth-flow/routes.ts'
 import { registerTrustedIssuerRoutes } from '../trusted-issuers/routes.ts'
+import { registerWeatherRoutes } from '../weather/routes.ts'
 
 import type { AppDeps, Rooms } from './rooms.ts'
 
@@ -30,6 +31,7 @@ export const registerRoutes = async (
     authenticator,
     finding,
     flow,
+    forecast,
     leasing,
     lifecycle,
     namedKeys,
@@ -43,6 +45,7 @@ export const registerRoutes = async (
 ): Promise<void> => {
   const { publicUrl, returnOrigins } = config
   registerInstanceRoutes(routes, { db, clock, authenticator })
+  registerWeatherRoutes(routes, { ...access, forecast, authenticator })
   registerOAuthAppRoutes(routes, { db, clock, vault, publicUrl, authenticator })
   registerAccessKeyRoutes(routes, { db, clock, authenticator })
   registerWhoamiRoute(routes, { authenticator })
@@ -52,7 +55,7 @@ export const registerRoutes = async (
   registerConnectRoutes(routes, { ...access, authenticator })
   registerTokenRoutes(routes, lifecycle)
   registerLeaseRoutes(routes, { ...leasing, db, authenticator, sendCredential })
-  registerLookupRoutes(routes, { ...finding, authenticator, sendCredential })
+  registerLookupRoutes(routes, { ...finding, ...access, forecast, authenticator, sendCredential })
   await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads, refusals }))
   registerOAuthMetadata(routes, { publicUrl })
   registerAuditRoutes(routes, { db, authenticator })

@@ -3,9 +3,11 @@ import { createInstanceClients } from '../../src/instances/instance-clients.ts'
 import { createOpenedTokens } from '../../src/leases/opened-tokens.ts'
 import { createRejectLease } from '../../src/leases/reject-lease.ts'
 import { createLeasesById } from '../../src/leases/shared-statements.ts'
+import { createLogger } from '../../src/log.ts'
 import { createStoredTokenVerifier } from '../../src/token-lifecycle/verify-stored-token.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createVault } from '../../src/vault/vault.ts'
+import { createForecast } from '../../src/weather/forecast.ts'
 import { type Answer, MASTER_KEY, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { connect, createReplica, lookUp, NO_TROUBLE, REFRESH, rowOf } from '../support/lifecycle.ts'
@@ -214,7 +216,10 @@ t.test('a report that GitLab refused a token', async (t) => {
         async verify(connectionId) {
           const request = { knownVersion: 1, onConflict: 'preempt', reason: 'asked_by_manager' } as const
           await refresher.refresh(connectionId, request)
-          return createStoredTokenVerifier({ db, vault, clock, instanceClients }).verify(connectionId)
+          return createStoredTokenVerifier({
+            ...{ db, vault, clock, instanceClients },
+            forecast: createForecast({ db: broker.db, clock, logger: createLogger('silent') }),
+          }).verify(connectionId)
         },
       },
     })
@@ -237,7 +242,10 @@ t.test('a report that GitLab refused a token', async (t) => {
       clock,
       leasesById: createLeasesById({ runPrepared, clock }),
       openedTokens: createOpenedTokens(vault),
-      verifier: createStoredTokenVerifier({ db, vault, clock, instanceClients }),
+      verifier: createStoredTokenVerifier({
+        ...{ db, vault, clock, instanceClients },
+        forecast: createForecast({ db: broker.db, clock, logger: createLogger('silent') }),
+      }),
       refresher: {
         ...replica,
         async refresh(connectionId, request) {
