@@ -31,6 +31,8 @@ export type NewAccessToken = {
   /** Missing = 365 days from now, which is also GitLab's limit. */
   expiresAt?: string | null
   name?: string
+  /** The bot is named as by an older GitLab. */
+  oldBotName?: boolean
 }
 
 export const MAXIMUM_LIFETIME_IN_DAYS = 365
@@ -38,14 +40,17 @@ export const MAXIMUM_LIFETIME_IN_DAYS = 365
 // The form of a classic GitLab token (20 characters after the prefix), with a word that shows it opens nothing.
 const newSecret = () => `glpat-FAKE-${randomBytes(12).toString('base64url').slice(0, 15)}`
 
-const ownerOf = (people: People, { kind, username, path, name = 'simulator' }: NewAccessToken): User => {
+const ownerOf = (
+  people: People,
+  { kind, username, path, name = 'simulator', oldBotName = false }: NewAccessToken,
+): User => {
   if (kind === 'personal') {
     if (username === undefined) throw new Error('a personal access token needs a username')
     return people.user(username)
   }
   const place = kind === 'group' ? people.findGroup(path ?? '') : people.findProject(path ?? '')
   if (!place) throw new Error(`there is no ${kind} ${path}`)
-  return people.addBot(place, name)
+  return people.addBot(place, name, { isOld: oldBotName })
 }
 
 export const createAccessTokenStore = (clock: Clock, events: EventLog, people: People) => {

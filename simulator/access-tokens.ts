@@ -3,7 +3,7 @@ import { type AccessToken, MAXIMUM_LIFETIME_IN_DAYS } from './access-token-store
 import { type ApiContext, pagerOf } from './api.ts'
 import { authenticate } from './authentication.ts'
 import { pageByOffset } from './paging.ts'
-import { apiRefusal } from './refusal.ts'
+import { apiRefusal, Refusal } from './refusal.ts'
 import type { World } from './world.ts'
 
 const MAY_ROTATE = ['api', 'self_rotate']
@@ -72,6 +72,7 @@ export const accessTokenRoutes = (app: FastifyInstance, context: ApiContext): vo
   })
 
   app.get('/api/v4/personal_access_tokens/self/associations', async (request, reply) => {
+    if (!world.features.associations) throw new Refusal(404, { error: '404 Not Found' })
     const { user } = ownToken(world, request)
     const level = Number((request.query as Record<string, string>).min_access_level ?? 0)
     const reaches = (place: Parameters<typeof people.canSee>[1]) =>

@@ -168,6 +168,7 @@ export const createGrants = (clock: Clock, events: EventLog, accessTokenLifetime
       for (const pair of byAccessToken.values()) this.revoke(pair, reason)
     },
     isExpired,
+    all: () => byAccessToken.values(),
     findByAccessToken: (token: string) => byAccessToken.get(token),
     findByRefreshToken: (token: string) => byRefreshToken.get(token),
     holdsLiveToken(user: User, clientId: string, scopes: string[]): boolean {

@@ -58,6 +58,8 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     people,
     grants,
     accessTokens,
+    /** What this version of GitLab has; a test may take it away. */
+    features: { associations: true },
     /** Append only: what happened to every token, without the tokens. */
     events: eventLog.all as readonly WorldEvent[],
     recordEvent: eventLog.record,
@@ -65,9 +67,7 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     addApp: (app: NewApp): void => grants.addApp(app),
     removeApp: (clientId: string): void => grants.removeApp(clientId),
     changeAppSecret: (clientId: string, secret: string): void => grants.changeAppSecret(clientId, secret),
-    addUser(user: { username: string; name?: string; email?: string }): { id: number } {
-      return { id: people.addUser(user).id }
-    },
+    addUser: (user: { username: string; name?: string; email?: string }) => ({ id: people.addUser(user).id }),
     blockUser: (username: string): void => people.setState(username, 'blocked'),
     unblockUser: (username: string): void => people.setState(username, 'active'),
     /** As when an administrator, or GitLab by itself, refuses an account for one of its seven reasons. */

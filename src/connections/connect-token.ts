@@ -3,13 +3,13 @@ import type { Database } from '../db/database.ts'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { invalidField, Problem } from '../errors/problem.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
-import { findHome } from '../gitlab/reach.ts'
-import { refusalProblem } from '../gitlab/refusal.ts'
+import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
-import { type Place, WHOLE_INSTANCE } from '../places/place.ts'
+import { WHOLE_INSTANCE } from '../places/place.ts'
 import { type CheckedToken, requireAcceptable, requireSelfRotation } from './check-token.ts'
+import { groupRequired } from './find-places.ts'
 import {
   type Alongside,
   type ConnectedToken,
@@ -52,8 +52,14 @@ export const connectAccessToken = async (
   actor: Actor,
   alongside?: Alongside,
 ): Promise<SavedConnection> => {
-  const checked = await requireAcceptable(access, { baseUrl, token, group, refuse: refuseOAuth })
-  const place = checked.place ?? (await findHomePlace(access, checked, token))
+  const checked = await requireAcceptable(access, {
+    baseUrl,
+    organizations: [organization],
+    token,
+    group,
+    refuse: refuseOAuth,
+  })
+  if (!checked.places) throw groupRequired()
   if (autoRotate) requireSelfRotation(checked.facts)
   return save(
     access,
@@ -63,28 +69,14 @@ export const connectAccessToken = async (
       organization,
       name,
       method: 'token',
-      places: [place],
+      places: checked.places,
       autoRotate,
       oauthAppId: null,
-      accessToken: token,
+      accessToken: checked.token,
       refreshToken: null,
     },
     alongside,
   )
-}
-
-/** The group or project that a token belongs to. The whole instance = it belongs to none, or GitLab does not tell. */
-const findHomePlace = async (
-  { instanceClients }: GitLabAccess,
-  { instance, facts }: CheckedToken,
-  token: string,
-): Promise<Place> => {
-  const home = await findHome(instanceClients.for(instance), token, facts.kind)
-  // A connection without its home would cover the whole instance. So the person has to try again later.
-  if (home.refusal) throw refusalProblem(home.refusal)
-  if (!home.place) return WHOLE_INSTANCE
-  const { kind, id, path } = home.place
-  return { kind, gitlabId: id, path }
 }
 
 export type PastedOAuthToken = {
@@ -112,7 +104,14 @@ export const connectOAuthToken = async (
       'is needed too: a refresh takes both',
     )
   }
-  const checked = await requireAcceptable(access, { baseUrl, token: accessToken, refuse: refuseAllButOAuth })
+  const readRefreshToken = refreshToken && requirePasted('refresh_token', refreshToken).value
+  const checked = await requireAcceptable(access, {
+    baseUrl,
+    organizations: [organization],
+    token: accessToken,
+    field: 'access_token',
+    refuse: refuseAllButOAuth,
+  })
   const app = oauthApp === undefined ? undefined : await requireApp(access.db, checked, oauthApp)
   return save(
     access,
@@ -125,8 +124,8 @@ export const connectOAuthToken = async (
       places: [WHOLE_INSTANCE],
       autoRotate: false,
       oauthAppId: app?.id ?? null,
-      accessToken,
-      refreshToken: refreshToken ?? null,
+      accessToken: checked.token,
+      refreshToken: readRefreshToken ?? null,
     },
     alongside,
   )

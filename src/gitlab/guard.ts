@@ -54,7 +54,8 @@ const overloaded = (): TransportFailure => ({
 
 const isOutage = (result: unknown): boolean => {
   const { kind, reason, status } = result as CallResult
-  if (kind === 'failure') return reason === 'unreachable' || reason === 'timeout' || reason === 'cut'
+  if (kind === 'failure')
+    return reason === 'unreachable' || reason === 'proxy_failed' || reason === 'timeout' || reason === 'cut'
   return typeof status === 'number' && status >= 500
 }
 

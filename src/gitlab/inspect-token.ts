@@ -8,10 +8,15 @@ import { deathOf } from './token-words.ts'
 
 export type GitLabUser = { id: string; username: string | null; name: string | null }
 
+/** The group or project of a bot user, by its number in the user name. */
+export type BotHome = { kind: 'group' | 'project'; id: string }
+
 /** A token as GitLab describes it. */
 export type TokenFacts = {
   kind: TokenKind
   user: GitLabUser
+  /** The group or project to whose bot a token belongs; undefined = to none, or GitLab does not say. */
+  home?: BotHome | undefined
   scopes: string[]
   /** null = it does not expire. */
   expiresAt: Date | null
@@ -22,8 +27,14 @@ export type TokenFacts = {
 
 export type Inspection = { valid: true; facts: TokenFacts } | { valid: false; refusal: Refusal }
 
+/** `group_12_bot_4fd1…`, and of older servers `project_12_bot1`. */
+const BOT_USERNAME = /^(group|project)_([1-9]\d{0,14})_bot(?:\d*|_[0-9a-z]+)$/
+
+const homeOf = (username: string | null): BotHome | undefined => {
+  const [, kind, id] = BOT_USERNAME.exec(username ?? '') ?? []
+  return id === undefined || (kind !== 'group' && kind !== 'project') ? undefined : { kind, id }
+}
 const SELF = '/api/v4/personal_access_tokens/self'
-const BOT_USERNAME = /^(group|project)_\d+_bot/
 
 const refused = (refusal: Refusal): Inspection => ({ valid: false, refusal })
 
@@ -93,12 +104,13 @@ const readAccessToken = async (
 
   const owner = await findUser(client, token, scopes, userId)
   if (!owner.found) return refused(owner.refusal)
-  const [, botOf] = BOT_USERNAME.exec(owner.user.username ?? '') ?? []
+  const home = owner.isBot === false ? undefined : homeOf(owner.user.username)
   return {
     valid: true,
     facts: {
-      kind: botOf === 'group' || botOf === 'project' ? `${botOf}_access_token` : 'personal_access_token',
+      kind: home ? `${home.kind}_access_token` : 'personal_access_token',
       user: owner.user,
+      home,
       scopes,
       expiresAt,
       issuedAt,
@@ -172,7 +184,10 @@ const inspectIamToken = async (
   return { valid: true, facts: { ...facts, issuedAt: null, clientId: null } }
 }
 
-type Owner = { found: true; user: GitLabUser } | { found: false; refusal: Refusal }
+/** @property isBot undefined = GitLab does not say. */
+type Owner =
+  | { found: true; user: GitLabUser; isBot: boolean | undefined }
+  | { found: false; refusal: Refusal }
 
 const findUser = async (
   client: GitLabHttpClient,
@@ -180,7 +195,7 @@ const findUser = async (
   scopes: string[],
   id: string,
 ): Promise<Owner> => {
-  const unnamed: Owner = { found: true, user: { id, username: null, name: null } }
+  const unnamed: Owner = { found: true, user: { id, username: null, name: null }, isBot: undefined }
   if (!hasScope(scopes, 'read_user')) return unnamed
   const answer = await client.send({ path: '/api/v4/user', token })
   const refusal = refusalOf(answer, client.baseUrl)
@@ -189,12 +204,12 @@ const findUser = async (
   const user = readUser(bodyOf(answer))
   // An answer about nobody, or about somebody else than the token's owner, tells nothing.
   if (user?.id !== id) return unnamed
-  const { username, name, isBlocked } = user
+  const { username, name, isBlocked, isBot } = user
   if (isBlocked) {
     return {
       found: false,
       refusal: { code: 'user_blocked', detail: `The account ${username ?? id} is blocked at GitLab.` },
     }
   }
-  return { found: true, user: { id, username, name } }
+  return { found: true, user: { id, username, name }, isBot }
 }

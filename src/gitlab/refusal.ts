@@ -1,5 +1,6 @@
 import type { ProblemCode } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
+import type { ProxyFault } from '../errors/proxy-faults.ts'
 import type { TlsFault } from '../errors/tls-faults.ts'
 import { type ErrorAnswer, readError } from './answers.ts'
 import type { GitLabAnswer, GitLabResult } from './http-client.ts'
@@ -12,6 +13,7 @@ import {
   policyOf,
   shownSentence,
 } from './owner-refusal.ts'
+import { proxySentence } from './proxy-fault.ts'
 import { banSeconds, isAddressBan } from './throttle.ts'
 import { tlsSentence } from './tls-fault.ts'
 import { deathOf, isGitLabError } from './token-words.ts'
@@ -36,6 +38,10 @@ export type Refusal = {
   detail: string
   /** Of `tls_not_trusted`. */
   tlsFault?: TlsFault | undefined
+  /** `gitlab_unavailable`: DNS knows no host of this name, for now at least. */
+  isHostUnknown?: true
+  /** Of `gitlab_unavailable`: the proxy is why. */
+  proxyFault?: ProxyFault | undefined
   retryAfterSeconds?: number
 }
 
@@ -43,6 +49,11 @@ const DEFAULT_RETRY_SECONDS = 30
 const LONGEST_GIT_TEXT = 300
 /** GitLab's own sentence of a 403 (lib/api/api_guard.rb), in our words: what a server writes there is not passed on. */
 const MISSING_SCOPES = 'The request requires higher privileges than the scopes of the token give.'
+
+const UNSENDABLE: Refusal = {
+  code: 'token_unknown',
+  detail: 'The stored token has characters that no token has. Enter it anew.',
+}
 
 const unavailable = (what: string, retryAfterSeconds = DEFAULT_RETRY_SECONDS): Refusal => ({
   code: 'gitlab_unavailable',
@@ -80,8 +91,20 @@ export const refusalOf = (
           detail: tlsSentence(result.tlsFault ?? 'handshake_failed', baseUrl),
           tlsFault: result.tlsFault,
         }
+      case 'proxy_failed':
+        return {
+          code: 'gitlab_unavailable',
+          detail: proxySentence(result, baseUrl),
+          proxyFault: result.proxyFault,
+          retryAfterSeconds: DEFAULT_RETRY_SECONDS,
+        }
       case 'unreachable':
-        return unavailable(`at ${baseUrl} cannot be reached`)
+        return result.isHostUnknown
+          ? {
+              ...unavailable(`at ${baseUrl} cannot be reached: DNS knows no host of this name`),
+              isHostUnknown: true,
+            }
+          : unavailable(`at ${baseUrl} cannot be reached`)
       case 'timeout':
         return unavailable(`at ${baseUrl} took too long to answer`)
       case 'cut':
@@ -90,6 +113,8 @@ export const refusalOf = (
         return unavailable(`at ${baseUrl} failed too often just now`, result.retryAfterSeconds)
       case 'rate_limited':
         return unavailable('limits how often it may be asked right now', result.retryAfterSeconds)
+      case 'unsendable':
+        return UNSENDABLE
       case 'address_banned':
         return banned(baseUrl, result.retryAfterSeconds ?? DEFAULT_RETRY_SECONDS)
       case 'answer_too_large':
@@ -202,12 +227,13 @@ export const atKnownGitLab = (refusal: Refusal): Refusal =>
     : refusal
 
 /** The refusal as the problem that we answer with. */
-export const refusalProblem = ({ code, detail, tlsFault, retryAfterSeconds }: Refusal): Problem =>
+export const refusalProblem = ({ code, detail, tlsFault, proxyFault, retryAfterSeconds }: Refusal): Problem =>
   new Problem(
     code,
     code === 'gitlab_unavailable' ? `${detail} Nothing was changed; try again later.` : detail,
     {
       ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
       ...(tlsFault === undefined ? {} : { members: { tls_fault: tlsFault } }),
+      ...(proxyFault === undefined ? {} : { members: { proxy_fault: proxyFault } }),
     },
   )

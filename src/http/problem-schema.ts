@@ -1,6 +1,8 @@
 import { type TSchema, Type } from 'typebox'
 import { CATALOGUE, type ProblemCode, statusOf, titleOf } from '../errors/catalogue.ts'
+import { PROXY_FAULTS } from '../errors/proxy-faults.ts'
 import { TLS_FAULTS } from '../errors/tls-faults.ts'
+import { PASTED_FAULT_NAMES } from '../pasted/faults.ts'
 import {
   Id,
   isoTime,
@@ -25,6 +27,12 @@ const FieldFault = Type.Object({
     description: 'Path of the field. It ends where the path would repeat what you sent.',
   }),
   message: Type.String({ description: 'For people.' }),
+  reason: Type.Optional(
+    Type.String({
+      enum: PASTED_FAULT_NAMES,
+      description: 'Of a token or secret: what is wrong with the text, for programs.',
+    }),
+  ),
 })
 
 const CoveringConnection = Type.Object({
@@ -55,6 +63,24 @@ export const problemSchema = Type.Object(
         description: '`no_connection_for_url`: the connections that cover the URL and cannot be used.',
       }),
     ),
+    did_you_mean: Type.Optional(
+      Type.String({
+        description:
+          'Base URL of the registered instance that may be meant, where `base_url` led to none. Of the codes that are about an address.',
+      }),
+    ),
+    hint: Type.Optional(
+      Type.Object(
+        {
+          reason: Type.Union([Type.Literal('other_scheme'), Type.Literal('other_port')]),
+          base_url: Type.String({ description: 'Where the connection is that would cover the URL.' }),
+        },
+        {
+          description:
+            '`no_connection_for_url`: a connection covers the path on the same host, with another scheme or port.',
+        },
+      ),
+    ),
     connection_id: Type.Optional(
       Id(
         'Of `needs_reauthorization`, `connection_expired`, `connection_revoked`, `min_ttl_unattainable` and `token_works`: id of the connection.',
@@ -65,6 +91,12 @@ export const problemSchema = Type.Object(
         STATUS_REASONS,
         '`needs_reauthorization`, `connection_expired`, `connection_revoked`: why the connection is not active.',
       ),
+    ),
+    proxy_fault: Type.Optional(
+      Type.String({
+        enum: [...PROXY_FAULTS],
+        description: '`gitlab_unavailable`: a proxy on the way let nothing through, and why.',
+      }),
     ),
     tls_fault: Type.Optional(
       Type.String({

@@ -61,19 +61,21 @@ export const BaseUrl = Type.String({
   minLength: 1,
   maxLength: 500,
   description:
-    'Base URL of a GitLab instance. The path belongs to it when GitLab is installed under one. The service ignores a trailing slash and /api/v4.',
+    'Address of a GitLab instance: its base URL, with the path when GitLab is installed under one, or any page out of the address bar. The registered instance with the longest base URL that the address begins with is taken.',
   examples: ['https://gitlab.com'],
 })
 
 export const Name = Type.String({ minLength: 1, maxLength: 200, pattern: '\\S' })
 
 /** Long enough for every token of GitLab (routable ones have up to 320 characters), short enough to refuse a file. */
+export const LONGEST_PASTED = 4096
+
+/** A token as somebody pastes it; src/pasted reads it. */
 export const Token = (description: string, example: string) =>
   Type.String({
-    minLength: 8,
-    maxLength: 4096,
-    pattern: '^[\\x21-\\x7e]+$',
-    description,
+    minLength: 1,
+    maxLength: LONGEST_PASTED,
+    description: `${description} The service takes off what comes along when a token is copied: spaces, quotes, a header name, a variable name, a URL around it. Where that leaves the token open, errors[] names the reason.`,
     examples: [example],
   })
 

@@ -18,7 +18,10 @@ export type InstanceClients = {
    * @throws {Problem} instance_not_registered where the configuration refuses servers that nobody has registered
    */
   for(
-    instance: Pick<InstanceRow, 'id' | 'version' | 'base_url' | 'allow_private_network' | 'ca_certificate'>,
+    instance: Pick<
+      InstanceRow,
+      'id' | 'version' | 'base_url' | 'allow_private_network' | 'ca_certificate' | 'proxy_url'
+    >,
   ): GitLabHttpClient
   /** What this process knows of the weather at an instance; one for all versions of its trust profile. */
   weatherOf(instanceId: string): Weather
@@ -70,7 +73,7 @@ export const createInstanceClients = ({
   return {
     unregistered,
     weatherOf,
-    for({ id, version, base_url, allow_private_network, ca_certificate }) {
+    for({ id, version, base_url, allow_private_network, ca_certificate, proxy_url }) {
       if (id === UNREGISTERED_ID && unregistered === 'refuse') throw notRegistered(base_url)
       const clients = id === UNREGISTERED_ID ? strangers : registered
       const key = `${id}:${version}:${base_url}`
@@ -82,6 +85,7 @@ export const createInstanceClients = ({
           baseUrl: base_url,
           allowPrivateNetwork: allow_private_network,
           caCertificate: ca_certificate,
+          proxyUrl: proxy_url,
         },
         // A stranger's weather is nobody else's.
         id === UNREGISTERED_ID ? options : { ...options, weather: weatherOf(id) },

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { parseJson, type readRetryAfter } from '../gitlab/http-client.ts'
+import { parseJson } from '../gitlab/http-client.ts'
 import { isToken, readLifetime, readScopes } from '../gitlab/issued.ts'
 import { isAddressBan } from '../gitlab/throttle.ts'
 import type { classifyTransportError, TransportFailure } from '../gitlab/transport-failure.ts'
@@ -62,7 +62,7 @@ export const readTokenSet = (raw: unknown): TokenAnswer => {
 type WreckError = {
   data?: {
     payload?: unknown
-    res?: { statusCode?: number; headers?: Record<string, string>; destroy?(): void }
+    res?: { statusCode?: number; headers?: IncomingHttpHeaders; destroy?(): void }
   }
   output?: { statusCode?: number }
 }
@@ -70,7 +70,7 @@ type WreckError = {
 export const classifyTokenError = (
   error: unknown,
   classifyTransport: typeof classifyTransportError,
-  retryAfterOf: typeof readRetryAfter,
+  retryAfterOf: (headers: IncomingHttpHeaders) => number | undefined,
 ): TokenAnswer => {
   const { data } = (error ?? {}) as WreckError
   // An answer that was not read to its end would keep its socket for as long as it trickles.
@@ -78,7 +78,7 @@ export const classifyTokenError = (
   const status = data?.res?.statusCode
   if (status === undefined) return classifyTransport(error)
   const headers = data?.res?.headers
-  const retryAfterSeconds = retryAfterOf(headers?.['retry-after'])
+  const retryAfterSeconds = retryAfterOf(headers ?? {})
   if (status >= 500) return { kind: 'server_error', status, retryAfterSeconds }
   // JSON that Wreck does not read: with a byte order mark before it, or with a member __proto__.
   const { payload } = data ?? {}

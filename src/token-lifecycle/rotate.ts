@@ -13,17 +13,11 @@ import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import type { Vault } from '../vault/vault.ts'
 import type { Attempts } from './attempts.ts'
+import { markAttemptsSent } from './batches/queries.ts'
 import { type Claim, claimForPerson } from './claim.ts'
 import { DOUBT_SECONDS } from './doubt.ts'
 import { withKeptClaim } from './kept-claim.ts'
-import {
-  endAttempt,
-  findConnection,
-  findSiblings,
-  markAttemptSent,
-  releaseClaim,
-  saveDoubt,
-} from './queries.ts'
+import { endAttempt, findConnection, findSiblings, releaseClaim, saveDoubt } from './queries.ts'
 import { afterRotationRefusal, latestDateOf, rotationRefusalOf } from './rotation-refusal.ts'
 import type { TokenSaver } from './token-saver.ts'
 
@@ -145,7 +139,9 @@ const prepare = async ({ db, vault, clock }: RotateDeps, { row, attemptId }: Cla
     use: 'access',
   })
   await requireSoleOwner(db, vault, row, token)
-  if (!(await markAttemptSent(db, row.id, attemptId, new Date(clock())))) {
+  const sending = { connectionId: row.id, attemptId, sentAt: new Date(clock()) }
+  const [isMarked] = await markAttemptsSent(db, [sending])
+  if (!isMarked) {
     throw new Problem('gitlab_unavailable', 'Another change of this token came first.', {
       retryAfterSeconds: 1,
     })

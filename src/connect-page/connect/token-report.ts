@@ -38,6 +38,8 @@ export type TokenReport = (
 ) & {
   /** The server that was asked. */
   asked?: string
+  /** The group or project that the address names, while none is entered. */
+  offered?: string | undefined
 }
 
 const isTooBroad = (scope: string): boolean => BROAD_SCOPES.includes(scope)
@@ -61,7 +63,7 @@ export const reportOn = (
     const { baseUrl, group } = pasted
     return { kind: 'refused', advice: adviceForProblem(finding.problem, { baseUrl, group }, texts) }
   }
-  const { facts, place } = finding
+  const { facts, places } = finding
   const { user, kind, expiresAt } = facts
   const owner = user.name ?? user.username ?? texts.report.unnamedOwner(user.id)
   // An OAuth token lives two hours: its end is no reason to worry.
@@ -77,6 +79,6 @@ export const reportOn = (
     scopes: facts.scopes.map((name) => ({ name, broad: isTooBroad(name) })),
     hints: hintsFor(facts, texts),
     expiry: expiresAt ? showTime(expiresAt, now, texts) : undefined,
-    group: place?.path,
+    group: places?.map(({ path }) => path).join(texts.and) || undefined,
   }
 }
