@@ -163,10 +163,6 @@ export const createGrants = (clock: Clock, events: EventLog, accessTokenLifetime
       retire(pair)
       events.record('revoked', 'oauth', pair, reason)
     },
-    /** As when an administrator revokes an application, or all its tokens. */
-    revokeAll(reason: string) {
-      for (const pair of byAccessToken.values()) this.revoke(pair, reason)
-    },
     isExpired,
     all: () => byAccessToken.values(),
     findByAccessToken: (token: string) => byAccessToken.get(token),

@@ -70,10 +70,8 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     addUser: (user: { username: string; name?: string; email?: string }) => ({ id: people.addUser(user).id }),
     blockUser: (username: string): void => people.setState(username, 'blocked'),
     unblockUser: (username: string): void => people.setState(username, 'active'),
-    /** As when an administrator, or GitLab by itself, refuses an account for one of its seven reasons. */
     setUserState: (username: string, state: UserState): void => people.setState(username, state),
     throttles,
-    /** What an administrator has set; changed as it is. */
     rules: {} as { maximumLifetimeInDays?: number; fineGrainedOnly?: boolean },
     addGroup(group: { fullPath: string; members?: string[]; visibility?: Visibility }): { id: number } {
       return { id: people.addGroup(group).id }

@@ -61,9 +61,23 @@ const notSent = (reason: 'rate_limited' | 'address_banned', waitMs: number): Tra
 export const isRefusal = ({ kind, status }: CallResult): boolean =>
   kind === 'refused' || status === 400 || status === 401 || status === 403
 
+const createErrorLog = (clock: Clock) => {
+  const errors: LastError[] = []
+  return {
+    note({ status, reason, kind }: CallResult): void {
+      const isFailure = kind === 'failure' && reason !== 'overloaded' && reason !== 'rate_limited'
+      if (!isFailure && !(typeof status === 'number' && (status === 429 || status >= 500))) return
+      const error = { at: new Date(clock()), status: status ?? null, reason: reason ?? `answered ${status}` }
+      errors.unshift(error)
+      errors.length = Math.min(errors.length, KEPT_ERRORS)
+    },
+    all: () => [...errors],
+  }
+}
+
 export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weather => {
   const accounts = new LRUCache<string, Throttle>({ max: KEPT_ACCOUNTS })
-  const lastErrors: LastError[] = []
+  const errors = createErrorLog(clock)
   let paused: Throttle | undefined
   let banEnd = 0
   let bans = 0
@@ -91,17 +105,6 @@ export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weat
     onBan?.(new Date(banEnd))
   }
 
-  const noteError = ({ status, reason, kind }: CallResult) => {
-    const isFailure = kind === 'failure' && reason !== 'overloaded' && reason !== 'rate_limited'
-    if (!isFailure && !(typeof status === 'number' && (status === 429 || status >= 500))) return
-    lastErrors.unshift({
-      at: new Date(clock()),
-      status: status ?? null,
-      reason: reason ?? `answered ${status}`,
-    })
-    lastErrors.length = Math.min(lastErrors.length, KEPT_ERRORS)
-  }
-
   return {
     turnAway(account) {
       const now = clock()
@@ -115,7 +118,7 @@ export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weat
     },
     note(result, account) {
       isTrying = false
-      noteError(result)
+      errors.note(result)
       if (result.kind === 'failure') return
       const isBan =
         result.kind === 'banned' ||
@@ -141,7 +144,7 @@ export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weat
         throttles: all.filter(({ until }) => until.getTime() > now).slice(0, SHOWN_THROTTLES),
         bannedUntil: banEnd > now ? new Date(banEnd) : null,
         circuit: open ? 'open' : 'closed',
-        lastErrors: [...lastErrors],
+        lastErrors: errors.all(),
       }
     },
   }

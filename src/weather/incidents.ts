@@ -45,17 +45,15 @@ export type Incidents = {
 const keyOf = (appId: string | null, instanceId: string, cause: string) => `${appId ?? instanceId} ${cause}`
 const HOLDING = ['oauth_app_rejected', 'refresh_token_refused'] as const
 
-export const createIncidents = ({
-  db,
-  clock,
-  logger,
-  budget,
-}: {
-  db: Database
-  clock: Clock
-  logger: Logger
-  budget: RefusalBudget
-}): Incidents => {
+type Deps = { db: Database; clock: Clock; logger: Logger; budget: RefusalBudget }
+
+const partIn = ({ canary_id, told_at }: IncidentRow, connectionId: string): Part => {
+  if (canary_id === connectionId) return 'canary'
+  return told_at === null ? 'held' : 'told'
+}
+
+/** The open incidents, in memory and in the database. */
+const createRegister = ({ db, clock, logger }: Omit<Deps, 'budget'>) => {
   const recent = new Map<string, Map<string, number>>()
   const open = new Map<string, IncidentRow>()
   /** Those that are being written. */
@@ -102,10 +100,8 @@ export const createIncidents = ({
       closed_at: null,
     }
     open.set(key, incident)
-    logger.warn(
-      { incident_id: incident.id, instance_id: instanceId, oauth_app_id: app?.id, cause },
-      'GitLab refuses many connections at once',
-    )
+    const where = { incident_id: incident.id, instance_id: instanceId, oauth_app_id: app?.id, cause }
+    logger.warn(where, 'GitLab refuses many connections at once')
     const written = openIncident(db, incident)
       // Another replica may have opened it before: its canary counts.
       .then((row) => void Object.assign(incident, row))
@@ -115,11 +111,32 @@ export const createIncidents = ({
     return incident
   }
 
-  const partIn = ({ canary_id, told_at }: IncidentRow, connectionId: string): Part => {
-    if (canary_id === connectionId) return 'canary'
-    return told_at === null ? 'held' : 'told'
+  return {
+    open,
+    opening,
+    recent,
+    change,
+    close,
+    recentOf,
+    start,
+    async follow() {
+      const rows = await listOpenIncidents(db)
+      const known = new Set<string>()
+      const over = addSeconds(new Date(clock()), -OVER_SECONDS)
+      for (const row of rows) {
+        const key = keyOf(row.oauth_app_id, row.instance_id, row.cause)
+        known.add(key)
+        if (row.last_refused_at < over) await close(key, row)
+        else open.set(key, row)
+      }
+      for (const key of open.keys()) if (!known.has(key) && !opening.has(key)) open.delete(key)
+    },
   }
+}
 
+export const createIncidents = (deps: Deps): Incidents => {
+  const { clock, budget } = deps
+  const { open, opening, recent, change, close, recentOf, start, follow } = createRegister(deps)
   return {
     async noteRefused(refused) {
       const { instanceId, app, connectionId, cause } = refused
@@ -173,17 +190,6 @@ export const createIncidents = ({
     },
     isPartOfAny: ({ oauth_app_id, instance_id }) =>
       HOLDING.some((cause) => open.has(keyOf(oauth_app_id, instance_id, cause))),
-    async follow() {
-      const rows = await listOpenIncidents(db)
-      const known = new Set<string>()
-      const over = addSeconds(new Date(clock()), -OVER_SECONDS)
-      for (const row of rows) {
-        const key = keyOf(row.oauth_app_id, row.instance_id, row.cause)
-        known.add(key)
-        if (row.last_refused_at < over) await close(key, row)
-        else open.set(key, row)
-      }
-      for (const key of open.keys()) if (!known.has(key) && !opening.has(key)) open.delete(key)
-    },
+    follow,
   }
 }

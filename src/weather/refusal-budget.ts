@@ -42,6 +42,9 @@ type Count = {
   writing: Promise<void> | undefined
 }
 
+const sumOf = ({ minutes, pending }: Count, since: number): number =>
+  [...minutes].reduce((sum, [minute, refusals]) => (minute > since ? sum + refusals : sum), pending)
+
 export const createRefusalBudget = ({
   db,
   clock,
@@ -81,11 +84,7 @@ export const createRefusalBudget = ({
 
   const spent = (instanceId: string): number => {
     const count = counts.get(instanceId)
-    if (!count) return 0
-    const since = windowStart().getTime()
-    let sum = count.pending
-    for (const [minute, refusals] of count.minutes) if (minute > since) sum += refusals
-    return sum
+    return count ? sumOf(count, windowStart().getTime()) : 0
   }
 
   return {
