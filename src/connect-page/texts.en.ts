@@ -1,4 +1,7 @@
+import type { LooksLike } from '../gitlab/token-kinds.ts'
 import type { PastedFault } from '../pasted/faults.ts'
+
+const CREATE_ANOTHER = 'Create a personal, group or project access token with read_api and read_repository.'
 
 /** What a sentence may need to know. */
 export type AdviceFacts = {
@@ -28,6 +31,8 @@ export const texts = {
     member: (name: string, role: string) => `Signed in as ${name} (${role})`,
     signOut: 'Sign out',
     guestLead: (organization: string) => `You are connecting GitLab for ${organization}.`,
+    reconnectLead: (who: string, organization: string) =>
+      `You are reconnecting the GitLab account of ${who} for ${organization}.`,
     guestAsker: (name: string) => `The access key “${name}” asks for this.`,
     guestHint: (until: string) => `This link works once, until ${until}.`,
     leave: 'Leave this link',
@@ -56,6 +61,14 @@ export const texts = {
       `Without an answer by ${time}, nothing is connected and GitLab revokes the access.`,
     yes: (organization: string) => `Connect to ${organization}`,
     no: 'Do not connect',
+    takeover: {
+      heading: (who: string, before: string) => `Let GitLab user ${who} take the place of ${before}?`,
+      explanation: (before: string, organization: string) =>
+        `The connection that you reconnect for ${organization} belonged to GitLab user ${before}. If you continue, scans use the new account instead, and what only ${before} could read is no longer scanned.`,
+      doubt: (who: string) => `Continue only if ${who} is the right account. Nothing is changed yet.`,
+      yes: (who: string) => `Reconnect as ${who}`,
+      again: 'The token was not kept: paste the token again, then press this button.',
+    },
   },
 
   signIn: {
@@ -183,6 +196,7 @@ export const texts = {
 
   kinds: {
     oauth_access_token: 'OAuth',
+    fine_grained: 'Fine-grained personal access token',
     personal_access_token: 'Personal access token',
     group_access_token: 'Group access token',
     project_access_token: 'Project access token',
@@ -380,6 +394,11 @@ export const texts = {
       explanation: 'A connect link works for a short time only.',
       remedy: 'Ask the person who sent you this link for a new one.',
     },
+    ended: {
+      title: 'This link was ended',
+      explanation: 'The platform that made this link has ended it.',
+      remedy: 'If you still want to connect, ask the person who sent you this link for a new one.',
+    },
     withdrawn: {
       title: 'This link was withdrawn',
       explanation:
@@ -528,6 +547,85 @@ export const texts = {
     },
   } satisfies Record<PastedFault, Advice>,
 
+  /** What a token that GitLab does not know looks like by its prefix. */
+  looksLike: {
+    deploy_token: {
+      title: 'This is a deploy token',
+      explanation: 'A deploy token cannot call the API.',
+      remedy: CREATE_ANOTHER,
+    },
+    job_token: {
+      title: 'This is a CI/CD job token',
+      explanation: 'A job token ends with its job.',
+      remedy: CREATE_ANOTHER,
+    },
+    runner_token: {
+      title: 'This is a runner token',
+      explanation: 'A runner token registers runners and opens no repository.',
+      remedy: CREATE_ANOTHER,
+    },
+    feed_token: {
+      title: 'This is a feed token',
+      explanation: 'A feed token opens feeds and calendars only.',
+      remedy: CREATE_ANOTHER,
+    },
+    trigger_token: {
+      title: 'This is a pipeline trigger token',
+      explanation: 'A trigger token starts pipelines only.',
+      remedy: CREATE_ANOTHER,
+    },
+    incoming_mail_token: {
+      title: 'This is an incoming mail token',
+      explanation: 'An incoming mail token is for e-mail only.',
+      remedy: CREATE_ANOTHER,
+    },
+    agent_token: {
+      title: 'This is a token of an agent for Kubernetes',
+      explanation: 'The token of an agent cannot call the API.',
+      remedy: CREATE_ANOTHER,
+    },
+    scim_token: {
+      title: 'This is a SCIM token',
+      explanation: 'A SCIM token provisions accounts only.',
+      remedy: CREATE_ANOTHER,
+    },
+    feature_flags_client_token: {
+      title: 'This is a token of a feature flags client',
+      explanation: 'Such a token reads feature flags only.',
+      remedy: CREATE_ANOTHER,
+    },
+    workspace_token: {
+      title: 'This is a workspace token',
+      explanation: 'A workspace token cannot call the API.',
+      remedy: CREATE_ANOTHER,
+    },
+    oauth_app_secret: {
+      title: 'This is the secret of an OAuth app',
+      explanation: 'An admin enters the secret where the app is registered.',
+      remedy: CREATE_ANOTHER,
+    },
+    oauth_refresh_token: {
+      title: 'This is an OAuth refresh token',
+      explanation: 'A refresh token renews an access token and opens nothing itself.',
+      remedy: CREATE_ANOTHER,
+    },
+    oauth_code: {
+      title: 'This is an OAuth authorization code',
+      explanation: 'A code is no token yet.',
+      remedy: CREATE_ANOTHER,
+    },
+    github_token: {
+      title: 'This is a token of GitHub',
+      explanation: 'GitLab does not know tokens of GitHub.',
+      remedy: CREATE_ANOTHER,
+    },
+    bitbucket_token: {
+      title: 'This is a token of Bitbucket',
+      explanation: 'GitLab does not know tokens of Bitbucket.',
+      remedy: CREATE_ANOTHER,
+    },
+  } satisfies Record<LooksLike, Advice>,
+
   /** Each refusal that a person may meet, by problem code: what it means, and what to do. */
   advice: {
     token_unknown: ({ instance }) => ({
@@ -554,6 +652,13 @@ export const texts = {
       title: missing ? `The token lacks ${missing}` : 'The token lacks scopes',
       explanation: 'GitLab fixes the scopes when a token is created. Nobody can add scopes later.',
       remedy: 'Create a new token with the missing scopes.',
+    }),
+    clone_right_unproven: () => ({
+      title: 'Name a private project or group',
+      explanation:
+        'GitLab does not tell whether this fine-grained token may clone. A public project opens for everybody and proves nothing.',
+      remedy:
+        'Enter the path of a private project or group that the token is for: the right is proven there.',
     }),
     group_required: () => ({
       title: 'GitLab does not say what this token reaches',
@@ -614,6 +719,11 @@ export const texts = {
       title: 'That is not the address of a server',
       explanation: 'The GitLab base URL is the address in the address bar when you open GitLab.',
       remedy: 'Enter the whole address, such as https://gitlab.com.',
+    }),
+    invalid_settled_server: () => ({
+      title: 'This link is for another GitLab',
+      explanation: 'The link works for one GitLab alone, and the token was meant for another one.',
+      remedy: 'Open the page of the link again, and leave the base URL as it is.',
     }),
     invalid_named_server: () => ({
       title: 'The form names two servers',
@@ -693,7 +803,7 @@ export const texts = {
       title: 'That token belongs to somebody else',
       explanation: 'The new token must belong to the same GitLab user and be of the same kind.',
       remedy:
-        'Sign in to GitLab as that user and create the token there. To add another user, connect that account.',
+        'Sign in to GitLab as that user and create the token there. To let another user take over, ask for a link that reconnects this account.',
     }),
     rotation_refused: () => ({
       title: 'GitLab did not rotate the token',

@@ -1,11 +1,16 @@
-import type { InstanceRow } from '../db/tables.ts'
-import type { Problem } from '../errors/problem.ts'
+import type { InstanceRow, TokenKind } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
+import { isFineGrained } from '../gitlab/granular.ts'
 import { inspectToken, type TokenFacts } from '../gitlab/inspect-token.ts'
-import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
+import type { Refusal } from '../gitlab/refusal.ts'
+import { mayRotateItself, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
+import { describeLooks, looksLike } from '../gitlab/token-kinds.ts'
 import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { type Addressed, resolveAddress } from '../instances/resolve-instance.ts'
-import { findPlaces, type Places } from './find-places.ts'
+import type { Place } from '../places/place.ts'
+import { type FoundPlaces, findAllPlaces, findPlaces, type NamedPlace, type Places } from './find-places.ts'
+import { findGranularPlaces } from './granular-places.ts'
 import { clientOf, problemAt, requireGroup } from './pasted-address.ts'
 
 /** The least that a scanner needs: to clone. */
@@ -24,6 +29,8 @@ export type TokenToCheck = {
   field?: string
   /** The group or project that the token must reach, as somebody wrote it; undefined = any. */
   group?: string | undefined
+  /** What the token must reach to take the place of another; [] = as a new one. */
+  covers?: readonly Place[]
   /** Checks what else the caller demands, such as the kind of token. @returns why not; undefined = accepted. */
   refuse?: (facts: TokenFacts) => Problem | undefined
 }
@@ -54,7 +61,15 @@ export type TokenFinding = {
  */
 export const checkToken = async (
   { db, clock, instanceClients }: CheckDeps,
-  { baseUrl, organizations, token: pasted, field = 'token', group: written, refuse }: TokenToCheck,
+  {
+    baseUrl,
+    organizations,
+    token: pasted,
+    field = 'token',
+    group: written,
+    covers = [],
+    refuse,
+  }: TokenToCheck,
 ): Promise<TokenFinding> => {
   const { value: token, requireServer } = requirePasted(field, pasted)
   const addressed = await resolveAddress(db, baseUrl, clock)
@@ -64,16 +79,37 @@ export const checkToken = async (
   const client = await clientOf({ db, instanceClients }, instance, organizations)
   const inspection = await inspectToken(client, token, new Date(clock()))
   if (!inspection.valid) {
-    const problem = await problemAt(db, instance, inspection.refusal, organizations)
+    const problem =
+      otherKind(inspection.refusal, token) ??
+      (await problemAt(db, instance, inspection.refusal, organizations))
     return { addressed, accepted: false, problem, facts: undefined }
   }
   const { facts } = inspection
-  const problem = refuse?.(facts) ?? missingForScanning(facts)
+  const isGranular = isFineGrained(facts.scopes)
+  const problem = refuse?.(facts) ?? (isGranular ? undefined : missingForScanning(facts))
   if (problem) return { addressed, accepted: false, problem, facts }
-  const found = await findPlaces(client, token, facts, group)
+  // What an OAuth app may do is a matter of its registration.
+  const find = (named: NamedPlace | undefined): Promise<FoundPlaces> =>
+    isGranular && facts.kind !== 'oauth_access_token'
+      ? findGranularPlaces({ client, token, facts }, named?.path)
+      : findPlaces(client, token, facts, named)
+  const found = await (group === undefined ? findAllPlaces(find, covers) : find({ path: group }))
   if ('refused' in found) return { addressed, accepted: false, facts, problem: found.refused }
   const { kind, found: places } = found
-  return { addressed, accepted: true, token, instance, facts: { ...facts, kind }, places }
+  return { addressed, accepted: true, token, instance, facts: ofKind(facts, kind), places }
+}
+
+/** Where the scopes do not let GitLab say whose a token is, what it reaches has told its kind. */
+const ofKind = (facts: TokenFacts, kind: TokenKind): TokenFacts => ({
+  ...facts,
+  kind,
+  accountKind: kind === 'group_access_token' || kind === 'project_access_token' ? 'bot' : facts.accountKind,
+})
+
+/** GitLab does not know it, and its prefix says what it may be instead. */
+const otherKind = (refusal: Refusal, token: string): Problem | undefined => {
+  const kind = refusal.code === 'token_unknown' ? looksLike(token) : undefined
+  return kind && new Problem('wrong_token_kind', describeLooks(kind), { members: { looks_like: kind } })
 }
 
 const missingForScanning = ({ scopes }: TokenFacts): Problem | undefined => {
@@ -89,7 +125,13 @@ export const requireAcceptable = async (deps: CheckDeps, token: TokenToCheck): P
 }
 
 /** @throws {Problem} missing_scopes when a token may not rotate itself */
-export const requireSelfRotation = ({ scopes }: { scopes: readonly string[] }): void => {
-  if (!hasScope(scopes, 'self_rotate'))
+export const requireSelfRotation = ({
+  scopes,
+  rights,
+}: {
+  scopes: readonly string[]
+  rights?: TokenFacts['rights']
+}): void => {
+  if (rights?.mayRotate === false || !mayRotateItself(scopes))
     throw missingScopesProblem(['self_rotate'], 'to be rotated automatically')
 }

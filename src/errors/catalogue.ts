@@ -38,6 +38,7 @@ export const CATALOGUE = {
   ip_not_allowed: [422, 'GitLab does not admit the address of this service'],
   fine_grained_required: [422, 'GitLab requires a fine-grained token'],
   missing_scopes: [422, 'The token lacks scopes'],
+  clone_right_unproven: [422, 'It is not proven that the token may clone'],
   group_out_of_reach: [422, 'The token does not reach the group'],
   group_required: [422, 'The group or project has to be named'],
   wrong_token_kind: [422, 'This operation does not take this kind of token'],

@@ -55,6 +55,12 @@ export const problemSchema = Type.Object(
       Type.Array(FieldFault, { description: '`invalid_request`: which field is wrong, and how.' }),
     ),
     leased_until: Type.Optional(Time('`token_in_use`: when the last lease on the token ends')),
+    looks_like: Type.Optional(
+      Type.String({
+        description:
+          '`wrong_token_kind`: what a token that GitLab does not know looks like by its prefix, such as `deploy_token`.',
+      }),
+    ),
     missing_scopes: Type.Optional(
       Type.Array(Type.String(), { description: '`missing_scopes`: which scopes the token lacks.' }),
     ),
