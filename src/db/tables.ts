@@ -1,4 +1,5 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
+import type { DatabaseHistory, Heartbeats } from './history-tables.ts'
 import type { AuditEvents, AuditSeals, AuditUnsealed, LeaseSlots } from './record-tables.ts'
 import type { IncidentsTable, InstanceBans, InstanceRefusals } from './weather-tables.ts'
 
@@ -118,7 +119,18 @@ type AuthorizationRequests = {
   granted_at: Date | null
   /** Until when a person may say yes to the grant; past it the grant is to be revoked and forgotten. null = no question. */
   confirm_until: Date | null
+  /** Of a device grant: the codes, sealed, while GitLab is asked for the tokens; null = another kind of grant, or ended. */
+  device_jwe: string | null
+  /** When GitLab is asked next, and how many seconds lie between. */
+  poll_at: Date | null
+  poll_seconds: number | null
+  /** How a device grant came out; null = not yet. */
+  outcome: ColumnType<DeviceOutcome | null, string | null | undefined, string | null>
 }
+
+export type DeviceOutcome =
+  | { status: 'connected'; connection_id: string; created: boolean }
+  | { status: 'failed'; code: string }
 
 type Connections = {
   id: string
@@ -219,19 +231,6 @@ type DataKeys = {
   wrapped_key: string
   created_at: Date
   retired_at: Date | null
-}
-
-/** A node is a folder DATA_DIR; it counts up here and on its disk, and so notices when the database went back. */
-type Heartbeats = {
-  node_id: string
-  beat: string
-  at: Date
-}
-
-/** One row at most. */
-type DatabaseHistory = {
-  id: number
-  went_back_at: Date
 }
 
 type SigningKeys = {

@@ -8,6 +8,7 @@ import { isWaitingCode } from '../gitlab/owner-refusal.ts'
 import { atKnownGitLab, type Refusal } from '../gitlab/refusal.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
+import { followRenames } from '../places/follow-renames.ts'
 import type { Forecast } from '../weather/forecast.ts'
 import { withinBudget } from '../weather/within-budget.ts'
 import type { Attempts } from './attempts.ts'
@@ -109,6 +110,8 @@ const verifyStoredToken = async (
     await forecast.incidents.noteRefused({ ...refused, cause: 'token_refused' })
   }
   const isOurs = changes === undefined || (await saveVerification(db, found, changes, now))
+  if (isOurs && verdict.kind === 'works' && inspection.valid)
+    await followRenames(db, instanceClients.for(instance), { row, token, scopes: inspection.facts.scopes })
   return {
     tokenVersion: row.token_version,
     ...(isOurs ? verdict : { kind: 'unknown', refusal: undefined }),

@@ -30,6 +30,7 @@ export const registerRoutes = async (
   {
     access,
     authenticator,
+    deviceTimers,
     finding,
     flow,
     forecast,
@@ -79,7 +80,7 @@ export const registerRoutes = async (
         publicUrl,
         refusals,
         visitors,
-        oauthFlow: createOAuthFlow(flow),
+        oauthFlow: createOAuthFlow(flow, deviceTimers),
       }),
     )
   })
