@@ -52,7 +52,13 @@ export const connectAccessToken = async (
   actor: Actor,
   alongside?: Alongside,
 ): Promise<SavedConnection> => {
-  const checked = await requireAcceptable(access, { baseUrl, token, group, refuse: refuseOAuth })
+  const checked = await requireAcceptable(access, {
+    baseUrl,
+    organizations: [organization],
+    token,
+    group,
+    refuse: refuseOAuth,
+  })
   if (!checked.places) throw groupRequired()
   if (autoRotate) requireSelfRotation(checked.facts)
   return save(
@@ -101,6 +107,7 @@ export const connectOAuthToken = async (
   const readRefreshToken = refreshToken && requirePasted('refresh_token', refreshToken).value
   const checked = await requireAcceptable(access, {
     baseUrl,
+    organizations: [organization],
     token: accessToken,
     field: 'access_token',
     refuse: refuseAllButOAuth,

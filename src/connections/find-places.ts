@@ -1,10 +1,11 @@
 import type { TokenKind } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { findAssociation, findHomes } from '../gitlab/associations.ts'
+import { tryClone } from '../gitlab/clone-proof.ts'
 import type { GitLabHttpClient } from '../gitlab/http-client.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
 import { type FoundPlace, findGitAccess, findPlaceById, findPlaceByPath } from '../gitlab/reach.ts'
-import { type Refusal, refusalProblem } from '../gitlab/refusal.ts'
+import { type Refusal, refusalProblem, toLegacyToken } from '../gitlab/refusal.ts'
 import { hasScope, missingScopesProblem } from '../gitlab/scopes.ts'
 import { matchPathOf, type Place, WHOLE_INSTANCE } from '../places/place.ts'
 
@@ -103,20 +104,34 @@ const prove = async (
   if (hasScope(facts.scopes, 'read_api')) {
     const reach = await findPlaceByPath(client, token, named)
     if (reach.reached) return { place: reach.place }
-    return { problem: reach.refusal ? refusalProblem(reach.refusal) : outOfReach() }
+    return { problem: reach.refusal ? refusalProblem(toLegacyToken(reach.refusal)) : outOfReach() }
   }
   const listed =
     facts.kind === 'oauth_access_token'
       ? undefined
       : await findAssociation(client, token, ({ path }) => matchPathOf(path) === matchPathOf(named))
   if (listed && 'refusal' in listed) return { problem: refusalProblem(listed.refusal) }
-  if (listed?.place) return { place: listed.place }
+  if (listed?.place) return (await refusedByGit(client, token, listed.place)) ?? { place: listed.place }
   const access = await findGitAccess(client, token, named)
   if ('refusal' in access) return { problem: refusalProblem(access.refusal) }
   if (access.opens) return { place: { kind: 'project', id: null, path: named } }
   return {
     problem: listed ? outOfReach() : missingScopesProblem(['read_api'], 'so that its reach can be checked'),
   }
+}
+
+/** GitLab lists what a token reaches also where the group takes fine-grained tokens only: Git tells that. */
+const refusedByGit = async (
+  client: GitLabHttpClient,
+  token: string,
+  { kind, path }: FoundPlace,
+): Promise<{ problem: Problem } | undefined> => {
+  if (kind === 'group') return undefined
+  const attempt = await tryClone(client, token, path)
+  if (attempt.kind === 'unavailable') return { problem: refusalProblem(attempt.refusal) }
+  return attempt.kind === 'no_permission'
+    ? { problem: refusalProblem(toLegacyToken({ ...attempt.refusal })) }
+    : undefined
 }
 
 const outOfReach = (): Problem =>

@@ -38,6 +38,7 @@ export const CATALOGUE = {
   ip_not_allowed: [422, 'GitLab does not admit the address of this service'],
   fine_grained_required: [422, 'GitLab requires a fine-grained token'],
   missing_scopes: [422, 'The token lacks scopes'],
+  clone_right_unproven: [422, 'It is not proven that the token may clone'],
   group_out_of_reach: [422, 'The token does not reach the group'],
   group_required: [422, 'The group or project has to be named'],
   wrong_token_kind: [422, 'This operation does not take this kind of token'],
@@ -47,6 +48,7 @@ export const CATALOGUE = {
 
   // The way to GitLab
   instance_not_registered: [422, 'This GitLab server is not registered here'],
+  host_not_found: [422, 'There is no server of this name'],
   not_a_gitlab: [422, 'There is no GitLab at this address'],
   tls_not_trusted: [422, 'The TLS certificate of the GitLab server is not trusted'],
   address_not_allowed: [422, 'The address of the GitLab server is not allowed'],

@@ -1,6 +1,7 @@
 import { type Static, type TSchema, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { addSeconds, startOfSecond } from '../clock/clock.ts'
+import { type GranularRights, readGranularScopes } from './granular.ts'
 import { readEndDate, readLifetime, readScopes } from './issued.ts'
 
 /**
@@ -64,6 +65,8 @@ export type SelfAnswer = {
   issuedAt: Date | null
   isRevoked: boolean
   isInactive: boolean
+  /** Of a fine-grained token, where GitLab tells what it may do. */
+  rights: GranularRights | undefined
 }
 
 /** `GET /api/v4/personal_access_tokens/self`; undefined = no answer of a GitLab. */
@@ -71,7 +74,7 @@ export const readSelf = (body: unknown, now: Date): SelfAnswer | undefined => {
   const self = as(TokenSelf, body)
   const scopes = readScopes(self?.scopes)
   if (!self || !scopes) return undefined
-  const { expires_at, created_at, active, revoked } = self as Members
+  const { expires_at, created_at, active, revoked, granular_scopes } = self as Members
   return {
     userId: String(self.user_id),
     scopes,
@@ -79,6 +82,7 @@ export const readSelf = (body: unknown, now: Date): SelfAnswer | undefined => {
     issuedAt: readPast(created_at, now),
     isRevoked: Value.Check(Flag, revoked),
     isInactive: Value.Check(No, active),
+    rights: readGranularScopes(granular_scopes),
   }
 }
 

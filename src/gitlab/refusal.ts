@@ -38,9 +38,13 @@ export type Refusal = {
   detail: string
   /** Of `tls_not_trusted`. */
   tlsFault?: TlsFault | undefined
+  /** `gitlab_unavailable`: DNS knows no host of this name, for now at least. */
+  isHostUnknown?: true
   /** Of `gitlab_unavailable`: the proxy is why. */
   proxyFault?: ProxyFault | undefined
   retryAfterSeconds?: number
+  /** GitLab names a permission of fine-grained tokens: this one lacks it, or is none and GitLab takes no other. */
+  lacksPermission?: true
 }
 
 const DEFAULT_RETRY_SECONDS = 30
@@ -97,7 +101,12 @@ export const refusalOf = (
           retryAfterSeconds: DEFAULT_RETRY_SECONDS,
         }
       case 'unreachable':
-        return unavailable(`at ${baseUrl} cannot be reached`)
+        return result.isHostUnknown
+          ? {
+              ...unavailable(`at ${baseUrl} cannot be reached: DNS knows no host of this name`),
+              isHostUnknown: true,
+            }
+          : unavailable(`at ${baseUrl} cannot be reached`)
       case 'timeout':
         return unavailable(`at ${baseUrl} took too long to answer`)
       case 'cut':
@@ -179,6 +188,10 @@ const byPolicy = (code: PolicyCode, sentence: string): Refusal => ({
   detail: `${POLICY_SENTENCES[code]}. GitLab says: ${sentence}`,
 })
 
+/** What GitLab says to a token with scopes where it takes fine-grained tokens only is what it says to one of those. */
+export const toLegacyToken = (refusal: Refusal): Refusal =>
+  refusal.lacksPermission ? byPolicy('fine_grained_required', refusal.detail) : refusal
+
 const byOwner = (code: OwnerCode, sentence: string): Refusal => ({
   code,
   detail: `GitLab refuses the owner of the token: ${sentence}`,
@@ -205,7 +218,7 @@ const refusalOf403 = (error: ErrorAnswer, answer: GitLabAnswer, baseUrl: string)
   // GitLab's own sentence of insufficient_scope says no more than this.
   if (error.error === 'insufficient_scope') return { code: 'missing_scopes', detail: MISSING_SCOPES }
   if (error.error === 'insufficient_granular_scope')
-    return { code: 'missing_scopes', detail: sentence || MISSING_SCOPES }
+    return { code: 'missing_scopes', detail: sentence || MISSING_SCOPES, lacksPermission: true }
   if (FORBIDDEN.test(error.message)) return byOwner(ownerCodeOf(sentence), sentence)
   // Any other 403 in GitLab's form is about something else, such as a right that the owner lacks.
   return isOwn ? undefined : notGitLab(answer, baseUrl)

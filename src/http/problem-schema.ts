@@ -55,6 +55,12 @@ export const problemSchema = Type.Object(
       Type.Array(FieldFault, { description: '`invalid_request`: which field is wrong, and how.' }),
     ),
     leased_until: Type.Optional(Time('`token_in_use`: when the last lease on the token ends')),
+    looks_like: Type.Optional(
+      Type.String({
+        description:
+          '`wrong_token_kind`: what a token that GitLab does not know looks like by its prefix, such as `deploy_token`.',
+      }),
+    ),
     missing_scopes: Type.Optional(
       Type.Array(Type.String(), { description: '`missing_scopes`: which scopes the token lacks.' }),
     ),
@@ -62,6 +68,24 @@ export const problemSchema = Type.Object(
       Type.Array(CoveringConnection, {
         description: '`no_connection_for_url`: the connections that cover the URL and cannot be used.',
       }),
+    ),
+    did_you_mean: Type.Optional(
+      Type.String({
+        description:
+          'Base URL of the registered instance that may be meant, where `base_url` led to none. Of the codes that are about an address.',
+      }),
+    ),
+    hint: Type.Optional(
+      Type.Object(
+        {
+          reason: Type.Union([Type.Literal('other_scheme'), Type.Literal('other_port')]),
+          base_url: Type.String({ description: 'Where the connection is that would cover the URL.' }),
+        },
+        {
+          description:
+            '`no_connection_for_url`: a connection covers the path on the same host, with another scheme or port.',
+        },
+      ),
     ),
     connection_id: Type.Optional(
       Id(

@@ -8,10 +8,11 @@ import { requireCertificates } from './ca-certificate.ts'
 import { auditDetails, requireAllowedScheme } from './instance.ts'
 import { canonicalProxyUrl, requireProxyUrl } from './proxy-url.ts'
 import { updateInstance } from './queries.ts'
+import { requireSshHosts } from './ssh-hosts.ts'
 
 /** What is left out stays as it is. */
 export type InstanceChanges = Partial<
-  Pick<InstanceRow, 'name' | 'allow_private_network' | 'ca_certificate' | 'proxy_url'>
+  Pick<InstanceRow, 'name' | 'allow_private_network' | 'ca_certificate' | 'proxy_url' | 'ssh_hosts'>
 >
 
 /** @throws {Problem} invalid_request, not_found */
@@ -25,6 +26,7 @@ export const changeInstance = (
   if (typeof changes.ca_certificate === 'string')
     checked.ca_certificate = requireCertificates(changes.ca_certificate, new Date(deps.clock()))
   if (typeof changes.proxy_url === 'string') checked.proxy_url = canonicalProxyUrl(changes.proxy_url)
+  if (changes.ssh_hosts) checked.ssh_hosts = requireSshHosts(changes.ssh_hosts)
   return recordChange(deps, actor, {
     action: 'instance.updated',
     async change(transaction, now) {

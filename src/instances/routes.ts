@@ -13,6 +13,7 @@ import { createInstance } from './create-instance.ts'
 import { deleteInstance } from './delete-instance.ts'
 import { Instance, InstancePage, toInstance } from './instance.ts'
 import { findInstanceOf, listInstances } from './queries.ts'
+import { SshHosts } from './ssh-hosts.ts'
 
 const tags = ['Instances']
 const params = idParams('Id of the instance: `id` of `GET /v1/instances`.')
@@ -44,6 +45,7 @@ const settings = {
       },
     ),
   ),
+  ssh_hosts: Type.Optional(SshHosts),
 }
 
 const list = {

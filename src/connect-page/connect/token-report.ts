@@ -1,4 +1,5 @@
 import type { TokenFinding, TokenToCheck } from '../../connections/check-token.ts'
+import { isFineGrained } from '../../gitlab/granular.ts'
 import type { TokenFacts } from '../../gitlab/inspect-token.ts'
 import { missingScopes } from '../../gitlab/scopes.ts'
 import { adviceForProblem, RECOMMENDED_SCOPES, type ShownAdvice } from '../advice.ts'
@@ -38,13 +39,15 @@ export type TokenReport = (
 ) & {
   /** The server that was asked. */
   asked?: string
+  /** The group or project that the address names, while none is entered. */
+  offered?: string | undefined
 }
 
 const isTooBroad = (scope: string): boolean => BROAD_SCOPES.includes(scope)
 
 const hintsFor = ({ scopes }: TokenFacts, texts: Texts): string[] => {
   const broad = scopes.filter(isTooBroad)
-  const lacking = missingScopes(scopes, RECOMMENDED_SCOPES)
+  const lacking = isFineGrained(scopes) ? [] : missingScopes(scopes, RECOMMENDED_SCOPES)
   return [
     ...(broad.length > 0 ? [texts.report.tooBroad(broad.join(texts.and))] : []),
     ...(lacking.length > 0 ? [texts.report.recommended(lacking.join(texts.and))] : []),
@@ -73,7 +76,7 @@ export const reportOn = (
     avatar: avatarOf(owner),
     owner,
     username: user.username ?? undefined,
-    tokenKind: texts.kinds[kind],
+    tokenKind: isFineGrained(facts.scopes) ? texts.kinds.fine_grained : texts.kinds[kind],
     scopes: facts.scopes.map((name) => ({ name, broad: isTooBroad(name) })),
     hints: hintsFor(facts, texts),
     expiry: expiresAt ? showTime(expiresAt, now, texts) : undefined,
