@@ -22,6 +22,7 @@ import { createKnownMatches } from '../lookup/known-matches.ts'
 import { createLeasesByUrl } from '../lookup/leasing/leases-by-url.ts'
 import { createSearchReader } from '../lookup/search.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
+import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
 import { createDatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
 import { createRefresher } from '../token-lifecycle/refresh.ts'
@@ -138,6 +139,7 @@ export const createRooms = (deps: AppDeps) => {
   const { attempts, history, refresher, spoolFolder, tokenSaver, verifier } = keeping
   const lifecycle = { ...access, logger, attempts, authenticator, refresher, tokenSaver, verifier }
   const flow = { ...access, attempts, oauthClients, logger }
+  const deviceTimers = createDeviceTimers(flow)
   const visitors = createVisitors({ ...access, publicUrl })
   const leasing = {
     clock,
@@ -159,6 +161,7 @@ export const createRooms = (deps: AppDeps) => {
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {
     stopFollowing()
+    await deviceTimers.close()
     await attempts.idle()
     await tokenSaver.close()
     await oauthClients.close()
@@ -171,6 +174,7 @@ export const createRooms = (deps: AppDeps) => {
     attempts,
     authenticator,
     close,
+    deviceTimers,
     finding,
     flow,
     history,
