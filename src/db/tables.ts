@@ -1,5 +1,6 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
 import type { DatabaseHistory, Heartbeats } from './history-tables.ts'
+import type { LeaseBatches, WrappedLeases } from './lease-tables.ts'
 import type { AuditEvents, AuditSeals, AuditUnsealed, LeaseSlots } from './record-tables.ts'
 import type { IncidentsTable, InstanceBans, InstanceRefusals } from './weather-tables.ts'
 
@@ -215,24 +216,6 @@ type Leases = {
   expires_at: Date
   released_at: Date | null
   rejected_at: Date | null
-}
-
-/** Leases whose token was not handed out, but can be fetched once. */
-type WrappedLeases = {
-  lease_id: string
-  handle_sha256: Buffer
-  expires_at: Date
-  opened_at: Date | null
-}
-
-type LeaseBatches = {
-  access_key_id: string
-  subject: string
-  key_sha256: Buffer
-  request_sha256: Buffer
-  lease_ids: string[] | null
-  claimed_until: Date | null
-  created_at: Date
 }
 
 type DataKeys = {
