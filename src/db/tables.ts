@@ -1,4 +1,5 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
+import type { Guesses, MatchVersions } from './counter-tables.ts'
 import type { DatabaseHistory, Heartbeats } from './history-tables.ts'
 import type { LeaseBatches, WrappedLeases } from './lease-tables.ts'
 import type { AuditEvents, AuditSeals, AuditUnsealed, LeaseSlots } from './record-tables.ts'
@@ -234,19 +235,6 @@ type SigningKeys = {
   public_jwk: unknown
   created_at: Date
   retired_at: Date | null
-}
-
-/** Kept by triggers (migrations/0003_match_versions.ts). */
-type MatchVersions = {
-  scope: string
-  version: string
-}
-
-/** How often a source, such as an address, guessed in the minute that ends then; all replicas together. */
-type Guesses = {
-  source: string
-  guesses: number
-  ends_at: Date
 }
 
 export type Tables = {
