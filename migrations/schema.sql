@@ -134,12 +134,17 @@ create table authorization_requests (
   grant_jwe text,
   granted_at timestamp with time zone,
   confirm_until timestamp with time zone,
+  device_jwe text,
+  poll_at timestamp with time zone,
+  poll_seconds integer,
+  outcome jsonb,
   constraint authorization_requests_pkey PRIMARY KEY (id),
   constraint authorization_requests_connect_session_id_fkey FOREIGN KEY (connect_session_id) REFERENCES connect_sessions(id) ON DELETE CASCADE,
   constraint authorization_requests_oauth_app_id_fkey FOREIGN KEY (oauth_app_id) REFERENCES oauth_apps(id) ON DELETE CASCADE
 );
 CREATE INDEX authorization_requests_by_session ON public.authorization_requests USING btree (connect_session_id);
 CREATE INDEX authorization_requests_granted_at ON public.authorization_requests USING btree (granted_at) WHERE (grant_jwe IS NOT NULL);
+CREATE INDEX authorization_requests_poll_at ON public.authorization_requests USING btree (poll_at) WHERE (device_jwe IS NOT NULL);
 
 create table connect_sessions (
   id uuid not null,
@@ -151,9 +156,15 @@ create table connect_sessions (
   created_at timestamp with time zone not null,
   expires_at timestamp with time zone not null,
   used_at timestamp with time zone,
+  connection_id uuid,
+  base_url text,
+  group_path text,
+  labels jsonb not null default '{}'::jsonb,
+  ended_at timestamp with time zone,
   constraint connect_sessions_pkey PRIMARY KEY (id),
   constraint connect_sessions_token_sha256_key UNIQUE (token_sha256)
 );
+CREATE INDEX connect_sessions_by_organization ON public.connect_sessions USING btree (organization, id);
 
 create table connection_places (
   connection_id uuid not null,
@@ -207,6 +218,11 @@ create table connections (
   created_at timestamp with time zone not null,
   updated_at timestamp with time zone not null,
   grant_id uuid,
+  labels jsonb not null default '{}'::jsonb,
+  rotate_after timestamp with time zone,
+  rotation_failures integer not null default 0,
+  rotation_failure_code text,
+  rotation_failure_detail text,
   constraint connections_pkey PRIMARY KEY (id),
   constraint connections_attempt_kind_check CHECK ((attempt_kind = ANY (ARRAY['refresh'::text, 'rotate'::text, 'disconnect'::text]))),
   constraint connections_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id),
@@ -215,12 +231,14 @@ create table connections (
   constraint connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'needs_reauthorization'::text, 'revoked'::text, 'expired'::text]))),
   constraint connections_token_kind_check CHECK ((token_kind = ANY (ARRAY['oauth_access_token'::text, 'personal_access_token'::text, 'group_access_token'::text, 'project_access_token'::text])))
 );
+CREATE INDEX connections_by_label ON public.connections USING gin (labels) WHERE (labels <> '{}'::jsonb);
 CREATE INDEX connections_by_organization ON public.connections USING btree (organization, id);
 CREATE INDEX connections_by_place ON public.connections USING btree (instance_id, group_path, organization);
 CREATE INDEX connections_by_top_group ON public.connections USING btree (instance_id, split_part(group_path, '/'::text, 1), organization);
 CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_app_id) WHERE (oauth_app_id IS NOT NULL);
 CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND ((refresh_token IS NULL) OR (oauth_app_id IS NULL)));
 CREATE INDEX connections_to_mend ON public.connections USING btree (retry_after) WHERE ((status = 'active'::text) AND ((attempt_id IS NOT NULL) OR (failing_since IS NOT NULL)));
+CREATE INDEX connections_waiting_for_owner ON public.connections USING btree (retry_after) WHERE (status = 'needs_reauthorization'::text);
 CREATE UNIQUE INDEX connections_identity ON public.connections USING btree (gitlab_user_id, instance_id, organization, method, group_path);
 CREATE OR REPLACE FUNCTION public.add_places_of_added()
  RETURNS trigger
@@ -316,6 +334,41 @@ create table heartbeats (
   constraint heartbeats_pkey PRIMARY KEY (node_id)
 );
 
+create table incidents (
+  id uuid not null,
+  instance_id uuid not null,
+  oauth_app_id uuid,
+  oauth_app_version integer,
+  cause text not null,
+  connections integer not null,
+  canary_id uuid not null,
+  canary_at timestamp with time zone not null,
+  opened_at timestamp with time zone not null,
+  last_refused_at timestamp with time zone not null,
+  told_at timestamp with time zone,
+  closed_at timestamp with time zone,
+  constraint incidents_pkey PRIMARY KEY (id),
+  constraint incidents_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id) ON DELETE CASCADE,
+  constraint incidents_oauth_app_id_fkey FOREIGN KEY (oauth_app_id) REFERENCES oauth_apps(id) ON DELETE CASCADE
+);
+CREATE INDEX incidents_by_instance ON public.incidents USING btree (instance_id, opened_at);
+CREATE UNIQUE INDEX incidents_open ON public.incidents USING btree (instance_id, cause, oauth_app_id) NULLS NOT DISTINCT WHERE (closed_at IS NULL);
+
+create table instance_bans (
+  instance_id uuid not null,
+  banned_until timestamp with time zone not null,
+  constraint instance_bans_pkey PRIMARY KEY (instance_id),
+  constraint instance_bans_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id) ON DELETE CASCADE
+);
+
+create table instance_refusals (
+  instance_id uuid not null,
+  minute timestamp with time zone not null,
+  refusals integer not null,
+  constraint instance_refusals_pkey PRIMARY KEY (instance_id, minute),
+  constraint instance_refusals_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id) ON DELETE CASCADE
+);
+
 create table instances (
   id uuid not null,
   base_url text not null,
@@ -325,9 +378,12 @@ create table instances (
   version integer not null default 1,
   created_at timestamp with time zone not null,
   updated_at timestamp with time zone not null,
+  proxy_url text,
+  ssh_hosts text[] not null default '{}'::text[],
   constraint instances_pkey PRIMARY KEY (id),
   constraint instances_base_url_key UNIQUE (base_url)
 );
+CREATE INDEX instances_by_host ON public.instances USING btree (regexp_replace(split_part(base_url, '/'::text, 3), ':[0-9]+$'::text, ''::text));
 CREATE OR REPLACE FUNCTION public.renew_matches_of_instance()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -346,6 +402,18 @@ AS $function$
     return null;
   end $function$;
 CREATE TRIGGER renew_matches_of_instance AFTER INSERT OR UPDATE OF base_url ON public.instances FOR EACH ROW EXECUTE FUNCTION renew_matches_of_instance();
+
+create table lease_batches (
+  access_key_id uuid not null,
+  subject text not null,
+  key_sha256 bytea not null,
+  request_sha256 bytea not null,
+  lease_ids text[],
+  claimed_until timestamp with time zone,
+  created_at timestamp with time zone not null,
+  constraint lease_batches_pkey PRIMARY KEY (access_key_id, subject, key_sha256)
+);
+CREATE INDEX lease_batches_by_time ON public.lease_batches USING btree (created_at);
 
 create table lease_slots (
   organization text not null,

@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { type AccessToken, MAXIMUM_LIFETIME_IN_DAYS } from './access-token-store.ts'
 import { type ApiContext, pagerOf } from './api.ts'
-import { authenticate } from './authentication.ts'
+import { authenticate, requirePermission } from './authentication.ts'
 import { pageByOffset } from './paging.ts'
-import { apiRefusal } from './refusal.ts'
+import { apiRefusal, Refusal } from './refusal.ts'
 import type { World } from './world.ts'
 
 const MAY_ROTATE = ['api', 'self_rotate']
@@ -11,6 +11,8 @@ const MAY_ROTATE = ['api', 'self_rotate']
 const ROTATED_LIFETIME_IN_DAYS = 7
 const NOT_AN_ACCESS_TOKEN =
   '400 Bad request - This endpoint requires token type to be a personal access token'
+
+const FINE_GRAINED_ONLY = '400 Bad request - Your administrator requires fine-grained personal access tokens'
 
 const presentToken = (world: World, token: AccessToken) => ({
   id: token.id,
@@ -23,12 +25,17 @@ const presentToken = (world: World, token: AccessToken) => ({
   last_used_at: token.lastUsedAt === undefined ? null : new Date(token.lastUsedAt).toISOString(),
   active: world.accessTokens.isActive(token),
   expires_at: token.expiresAt,
+  ...(token.granular && world.granular.tellsScopes
+    ? { granular_scopes: world.granular.tell(token.granular) }
+    : {}),
 })
 
 /** Any scope is enough to ask about, or to revoke, the token itself. */
 const ownToken = (world: World, request: FastifyRequest): AccessToken => {
   const caller = authenticate(world, request)
   if (caller.by !== 'access-token') throw apiRefusal(400, NOT_AN_ACCESS_TOKEN)
+  if (caller.accessToken.granular && world.granular.selfNeedsPermission)
+    requirePermission(world, caller, 'read_personal_access_token', 'user')
   return caller.accessToken
 }
 
@@ -40,7 +47,7 @@ const wantedExpiry = (world: World, given: unknown): string => {
   }
   if (given <= dateAfterDays(0))
     throw apiRefusal(400, '400 Bad request - Expiration date must be in the future')
-  const last = dateAfterDays(MAXIMUM_LIFETIME_IN_DAYS)
+  const last = dateAfterDays(world.rules.maximumLifetimeInDays ?? MAXIMUM_LIFETIME_IN_DAYS)
   if (given > last) throw apiRefusal(400, `400 Bad request - Expiration date must be before ${last}`)
   return given
 }
@@ -61,14 +68,17 @@ export const accessTokenRoutes = (app: FastifyInstance, context: ApiContext): vo
   app.post('/api/v4/personal_access_tokens/self/rotate', async (request) => {
     const caller = authenticate(world, request, MAY_ROTATE, accessTokens.revokeFamily)
     if (caller.by !== 'access-token') throw apiRefusal(405, '405 Method Not Allowed')
+    if (caller.accessToken.granular) requirePermission(world, caller, 'rotate_personal_access_token', 'user')
     const given = { ...(request.query as object), ...(request.body as object | undefined) } as {
       expires_at?: unknown
     }
+    if (world.rules.fineGrainedOnly && !caller.user.bot) throw apiRefusal(400, FINE_GRAINED_ONLY)
     const rotated = accessTokens.rotate(caller.accessToken, wantedExpiry(world, given.expires_at))
     return { ...presentToken(world, rotated), token: rotated.token }
   })
 
   app.get('/api/v4/personal_access_tokens/self/associations', async (request, reply) => {
+    if (!world.features.associations) throw new Refusal(404, { error: '404 Not Found' })
     const { user } = ownToken(world, request)
     const level = Number((request.query as Record<string, string>).min_access_level ?? 0)
     const reaches = (place: Parameters<typeof people.canSee>[1]) =>

@@ -3,6 +3,7 @@ import type { NewAccessToken } from './access-token-store.ts'
 import type { Clock } from './clock.ts'
 import type { FaultEffect, FaultRule, Faults } from './faults.ts'
 import { isLieName, LIES } from './lies.ts'
+import { isProxyName, PROXIES } from './proxies.ts'
 import { Refusal } from './refusal.ts'
 import type { RequestLog } from './requests.ts'
 import type { World } from './world.ts'
@@ -21,6 +22,8 @@ type WrittenRule = {
     status?: number
     body?: string
     retry_after_seconds?: number
+    throttle?: string
+    proxy?: string
     headers?: Record<string, string>
   }
 }
@@ -28,7 +31,7 @@ type WrittenRule = {
 const badRequest = (message: string) => new Refusal(400, { message })
 
 const readEffect = (written: WrittenRule['effect']): FaultEffect => {
-  const { kind, lie = '', ...more } = written ?? { kind: '' }
+  const { kind, lie = '', proxy = '', throttle, ...more } = written ?? { kind: '' }
   const { seconds = 1, status = 500, body, headers, retry_after_seconds = 60 } = more
   switch (kind) {
     case 'delay':
@@ -39,7 +42,15 @@ const readEffect = (written: WrittenRule['effect']): FaultEffect => {
       if (!isLieName(lie)) throw badRequest(`effect.lie: ${Object.keys(LIES).join(', ')}`)
       return { kind, lie }
     case 'rate-limit':
-      return { kind, retryAfterSeconds: retry_after_seconds }
+      return {
+        kind,
+        retryAfterSeconds: retry_after_seconds,
+        ...(throttle === undefined ? {} : { name: throttle }),
+      }
+    case 'proxy':
+      if (!isProxyName(proxy)) throw badRequest(`effect.proxy: ${Object.keys(PROXIES).join(', ')}`)
+      return { kind, proxy }
+    case 'address-ban':
     case 'html':
     case 'cut-before':
     case 'cut-after':
@@ -49,7 +60,7 @@ const readEffect = (written: WrittenRule['effect']): FaultEffect => {
       return { kind }
     default:
       throw badRequest(
-        'effect.kind: delay, status, html, lie, cut-before, cut-after, rate-limit, maintenance, invalid-grant or hang',
+        'effect.kind: delay, status, html, lie, proxy, cut-before, cut-after, rate-limit, address-ban, maintenance, invalid-grant or hang',
       )
   }
 }

@@ -1,4 +1,5 @@
 import type { LieName } from './lies.ts'
+import type { ProxyName } from './proxies.ts'
 import { matches, type RequestPattern } from './requests.ts'
 
 export type FaultEffect =
@@ -12,7 +13,12 @@ export type FaultEffect =
   | { kind: 'cut-after' }
   /** A proxy answers, or cuts the connection, while GitLab is at work: GitLab acts afterwards all the same. */
   | { kind: 'act-later'; answer: 'cut' | number; until: Promise<unknown> }
-  | { kind: 'rate-limit'; retryAfterSeconds: number }
+  /** @property name of the throttle; one that counts by address when left out. */
+  | { kind: 'rate-limit'; retryAfterSeconds: number; name?: string }
+  /** GitLab has banned the address of the caller. */
+  | { kind: 'address-ban' }
+  /** Something in front of GitLab answers in its place. */
+  | { kind: 'proxy'; proxy: ProxyName }
   /** Refuses what maintenance mode refuses, and lets the rest through. */
   | { kind: 'maintenance' }
   | { kind: 'invalid-grant' }

@@ -5,8 +5,10 @@ import { type Clock, secondsOf } from './clock.ts'
 import type { FaultEffect, Faults } from './faults.ts'
 import { lieAbout } from './lies.ts'
 import { oauthRefusal } from './oauth.ts'
+import { PROXIES } from './proxies.ts'
 import { apiRefusal, Refusal } from './refusal.ts'
 import { maskQuery, type RequestEntry, type RequestLog } from './requests.ts'
+import { tooManyRequests } from './throttles.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -25,27 +27,10 @@ type Watched = {
 }
 
 const SECONDS_IN_MINUTE = 60
+/** Counts all that comes from one address. */
+const BY_ADDRESS = 'throttle_unauthenticated_api'
 /** What gitlab.com grants a signed-in caller of its API. */
 const USUAL_LIMIT_PER_MINUTE = 2000
-
-const tooManyRequests = (
-  now: number,
-  limitPerMinute: number,
-  observed: number,
-  retryAfterSeconds: number,
-): Refusal => {
-  const reset = secondsOf(now) + retryAfterSeconds
-  return new Refusal(429, 'Retry later\n', {
-    'content-type': 'text/plain',
-    'ratelimit-limit': String(limitPerMinute),
-    'ratelimit-name': 'throttle_authenticated_api',
-    'ratelimit-observed': String(observed),
-    'ratelimit-remaining': '0',
-    'ratelimit-reset': String(reset),
-    'ratelimit-resettime': new Date(reset * 1000).toUTCString(),
-    'retry-after': String(retryAfterSeconds),
-  })
-}
 
 const createThrottle = (clock: Clock, requestsPerSecond: number): (() => void) => {
   let second = 0
@@ -55,8 +40,10 @@ const createThrottle = (clock: Clock, requestsPerSecond: number): (() => void) =
     if (secondsOf(now) !== second) observed = 0
     second = secondsOf(now)
     observed += 1
-    if (observed > requestsPerSecond)
-      throw tooManyRequests(now, requestsPerSecond * SECONDS_IN_MINUTE, observed, 1)
+    if (observed > requestsPerSecond) {
+      const limitPerMinute = requestsPerSecond * SECONDS_IN_MINUTE
+      throw tooManyRequests(now, { name: BY_ADDRESS, limitPerMinute, observed, retryAfterSeconds: 1 })
+    }
   }
 }
 
@@ -121,12 +108,18 @@ const applyEarly = async (
         },
       )
     case 'rate-limit':
-      throw tooManyRequests(
-        clock.now(),
-        USUAL_LIMIT_PER_MINUTE,
-        USUAL_LIMIT_PER_MINUTE + 1,
-        effect.retryAfterSeconds,
-      )
+      throw tooManyRequests(clock.now(), {
+        name: effect.name ?? BY_ADDRESS,
+        limitPerMinute: USUAL_LIMIT_PER_MINUTE,
+        observed: USUAL_LIMIT_PER_MINUTE + 1,
+        retryAfterSeconds: effect.retryAfterSeconds,
+      })
+    case 'address-ban':
+      throw new Refusal(403, 'Forbidden\n', { 'content-type': 'text/plain' })
+    case 'proxy': {
+      const { status, body, headers } = PROXIES[effect.proxy]
+      throw new Refusal(status, body, headers)
+    }
     case 'maintenance':
       throw apiRefusal(503, 'GitLab Maintenance: system is in maintenance mode')
     case 'invalid-grant':

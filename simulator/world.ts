@@ -1,8 +1,12 @@
 import { type AccessToken, createAccessTokenStore, type NewAccessToken } from './access-token-store.ts'
 import type { Clock } from './clock.ts'
+import { createDevices } from './device.ts'
 import { createEventLog, type TokenKind, type WorldEvent } from './events.ts'
 import { createGrants, type NewApp, type TokenPair } from './grants.ts'
+import { createGranularRules } from './granular.ts'
 import { createPeople, type Visibility } from './people.ts'
+import { createThrottles } from './throttles.ts'
+import type { UserState } from './user-states.ts'
 
 type TokenState = 'active' | 'expired' | 'revoked' | 'unknown'
 
@@ -17,6 +21,11 @@ type TokenDetails = {
   state: TokenState
 }
 
+/** A service account is a bot too, and its tokens are personal ones. */
+type NewUser = { username: string; name?: string; email?: string; bot?: boolean }
+
+type NewPlace = { fullPath: string; members?: string[]; visibility?: Visibility }
+
 type WorldOptions = { clock: Clock; accessTokenLifetimeSeconds: number }
 
 /** Everything that this GitLab knows, and the mutators with which a test changes it. */
@@ -25,7 +34,8 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
   const people = createPeople(clock.now)
   const grants = createGrants(clock, eventLog, accessTokenLifetimeSeconds)
   const accessTokens = createAccessTokenStore(clock, eventLog, people)
-
+  const throttles = createThrottles(clock)
+  const granular = createGranularRules(people)
   const stateOf = (token: { revoked: boolean }, expired: boolean): TokenState =>
     token.revoked ? 'revoked' : expired ? 'expired' : 'active'
 
@@ -54,7 +64,10 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
   return {
     people,
     grants,
+    devices: createDevices(clock),
     accessTokens,
+    /** What this version of GitLab has; a test may take it away. */
+    features: { associations: true },
     /** Append only: what happened to every token, without the tokens. */
     events: eventLog.all as readonly WorldEvent[],
     recordEvent: eventLog.record,
@@ -62,17 +75,15 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     addApp: (app: NewApp): void => grants.addApp(app),
     removeApp: (clientId: string): void => grants.removeApp(clientId),
     changeAppSecret: (clientId: string, secret: string): void => grants.changeAppSecret(clientId, secret),
-    addUser(user: { username: string; name?: string; email?: string }): { id: number } {
-      return { id: people.addUser(user).id }
-    },
+    addUser: (user: NewUser): { id: number } => ({ id: people.addUser(user).id }),
     blockUser: (username: string): void => people.setState(username, 'blocked'),
     unblockUser: (username: string): void => people.setState(username, 'active'),
-    addGroup(group: { fullPath: string; members?: string[]; visibility?: Visibility }): { id: number } {
-      return { id: people.addGroup(group).id }
-    },
-    addProject(project: { fullPath: string; members?: string[]; visibility?: Visibility }): { id: number } {
-      return { id: people.addProject(project).id }
-    },
+    setUserState: (username: string, state: UserState): void => people.setState(username, state),
+    throttles,
+    rules: {} as { maximumLifetimeInDays?: number; fineGrainedOnly?: boolean },
+    granular,
+    addGroup: (group: NewPlace): { id: number } => ({ id: people.addGroup(group).id }),
+    addProject: (project: NewPlace): { id: number } => ({ id: people.addProject(project).id }),
     createAccessToken(wanted: NewAccessToken): { token: string; id: number } {
       const { token, id } = accessTokens.create(wanted)
       return { token, id }

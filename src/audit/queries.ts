@@ -16,6 +16,7 @@ export const AUDIT_ACTIONS = [
   'trusted_issuer.created',
   'trusted_issuer.deleted',
   'connect_session.created',
+  'connect_session.ended',
   'connection.created',
   'connection.updated',
   'connection.reconnected',
@@ -101,6 +102,36 @@ export const recordAuditEventOfEach = async (
     returning id
   `.execute(db)
   return rows.length
+}
+
+/**
+ * The same for a change of many rows, each with an event of its own.
+ * @param change returns `id` and `organization` of the rows.
+ * @returns the ids of the rows that were changed.
+ */
+export const recordAuditEventsOfEach = async (
+  db: Database,
+  change: OperationNodeSource,
+  events: (Omit<AuditEvent, 'organization'> & { subjectId: string })[],
+): Promise<string[]> => {
+  const rows = events.map(toRow)
+  const column = (name: keyof (typeof rows)[number]) => rows.map((row) => row[name])
+  const { rows: changed } = await sql<{ subject_id: string }>`
+    with changed as (${change})
+    insert into audit_events (id, at, access_key_id, organization, action, subject_id, request_id, details, address,
+      outcome, token_hash)
+    select event.id, event.at, event.access_key_id, changed.organization, event.action, event.subject_id,
+      event.request_id, event.details::jsonb, event.address, event.outcome, event.token_hash
+    from unnest(
+      ${column('id')}::uuid[], ${column('at')}::timestamptz[], ${column('access_key_id')}::uuid[],
+      ${column('action')}::text[], ${column('subject_id')}::text[], ${column('request_id')}::text[],
+      ${column('details')}::text[], ${column('address')}::text[], ${column('outcome')}::text[],
+      ${column('token_hash')}::text[]
+    ) as event (id, at, access_key_id, action, subject_id, request_id, details, address, outcome, token_hash)
+    join changed on changed.id = event.subject_id::uuid
+    returning subject_id
+  `.execute(db)
+  return changed.map(({ subject_id }) => subject_id)
 }
 
 export type AuditEventRow = {

@@ -1,8 +1,11 @@
 import { isIP } from 'node:net'
+import { PASTED_FAULTS } from '../pasted/faults.ts'
+import { readPasted } from '../pasted/read-pasted.ts'
 import { parseDatabaseUrl } from './database-url.ts'
 import { createReader, type Environment } from './environment.ts'
 import { isLoopback, parseHosts } from './hosts.ts'
 import { DEFAULT_LIMITS, type LimitSettings } from './limits.ts'
+import { type EnvironmentProxy, readProxy } from './proxy.ts'
 import { readMasterKeys } from './read-master-keys.ts'
 
 export type Config = {
@@ -35,6 +38,8 @@ export type Config = {
   spoolRetentionHours: number
   /** How long requests go on being served after the end was announced, so that a balancer can look elsewhere. */
   shutdownDelaySeconds: number
+  /** How GitLab is reached; undefined = without a proxy. */
+  proxy: EnvironmentProxy | undefined
   limits: LimitSettings
   /** How long the record of who did what is kept. */
   auditRetentionDays: number
@@ -98,8 +103,15 @@ const readBootstrapAdminKey = ({ read }: Reader, faults: string[]): string | und
 }
 
 const readGitLabApp = ({ read, readWebUrl }: Reader, faults: string[]): Config['gitlabApp'] => {
-  const clientId = read('GITLAB_CLIENT_ID')
-  const clientSecret = read('GITLAB_CLIENT_SECRET')
+  const readSecret = (name: string, what: 'client_id' | 'client_secret'): string | undefined => {
+    const text = read(name)
+    const reading = text === undefined ? undefined : readPasted(text, what)
+    if (reading === undefined || 'value' in reading) return reading?.value
+    faults.push(`${name} ${PASTED_FAULTS[reading.fault]}`)
+    return text
+  }
+  const clientId = readSecret('GITLAB_CLIENT_ID', 'client_id')
+  const clientSecret = readSecret('GITLAB_CLIENT_SECRET', 'client_secret')
   if ((clientId === undefined) !== (clientSecret === undefined)) {
     faults.push('GITLAB_CLIENT_ID and GITLAB_CLIENT_SECRET go together: set both or neither')
   }
@@ -202,6 +214,7 @@ export const readConfig = (env: Environment, { opensTokens = true }: ConfigOptio
     leaseRetentionDays: readInteger('LEASE_RETENTION_DAYS', 90, 1, 3650),
     spoolRetentionHours: readInteger('SPOOL_RETENTION_HOURS', 24, 0, 720),
     shutdownDelaySeconds: readInteger('SHUTDOWN_DELAY_SECONDS', 0, 0, 300),
+    proxy: readProxy(read, faults),
     limits: readLimits(reader),
     auditRetentionDays: readInteger('AUDIT_RETENTION_DAYS', 400, 2, 36_500),
     dataKeyMaxAgeDays: readInteger('DATA_KEY_MAX_AGE_DAYS', 365, 1, 36_500),

@@ -1,6 +1,6 @@
 import { CATALOGUE, type ProblemCode, titleOf } from '../errors/catalogue.ts'
 import type { Problem } from '../errors/problem.ts'
-import { canonicalBaseUrl } from '../gitlab/base-url.ts'
+import { readAddress } from '../gitlab/urls/pasted-address.ts'
 import { DEFAULT_BASE_URL } from '../instances/resolve-instance.ts'
 import type { Advice, Texts } from './texts.en.ts'
 
@@ -11,7 +11,12 @@ export const RECOMMENDED_SCOPES = ['read_api', 'read_repository', 'read_user']
 const TOKEN_NAME = 'Code scanning'
 
 export type Hyperlink = { href: string; label: string }
-export type ShownAdvice = Advice & { code: string; link: Hyperlink | undefined; detail: string | undefined }
+export type ShownAdvice = Advice & {
+  code: string
+  link: Hyperlink | undefined
+  detail: string | undefined
+  meant?: string
+}
 
 export type AdviceContext = {
   /** As somebody entered it: nothing is linked that is no http(s) URL. */
@@ -27,7 +32,7 @@ export const newTokenLink = (
   missing: readonly string[],
   texts: Texts,
 ): Hyperlink | undefined => {
-  const canonical = canonicalBaseUrl(baseUrl)
+  const canonical = readAddress(baseUrl)?.baseUrl
   if (canonical === undefined) return undefined
   // A scope that is missing is added to those that the new token needs anyway.
   const scopes = [...new Set([...RECOMMENDED_SCOPES, ...missing])].join(',')
@@ -39,7 +44,7 @@ export const newTokenLink = (
 }
 
 const linkFor = (code: string, baseUrl: string, missing: string[], texts: Texts): Hyperlink | undefined => {
-  const canonical = canonicalBaseUrl(baseUrl)
+  const canonical = readAddress(baseUrl)?.baseUrl
   if (canonical === undefined) return undefined
   switch (code) {
     case 'token_unknown':
@@ -71,7 +76,7 @@ export const adviceFor = (code: string, context: AdviceContext, texts: Texts): S
   const { baseUrl = DEFAULT_BASE_URL, missing = [], group = '', detail } = context
   const known = isProblemCode(code) || Object.hasOwn(texts.advice, code) ? code : 'internal_error'
   const facts = {
-    instance: instanceName(canonicalBaseUrl(baseUrl) ?? baseUrl),
+    instance: instanceName(readAddress(baseUrl)?.baseUrl ?? baseUrl),
     missing: missing.join(texts.and),
     group,
   }
@@ -95,12 +100,23 @@ export const adviceForProblem = (problem: Problem, context: AdviceContext, texts
   if (members?.page === 'outdated') return shownAs(texts.problem.outdated, problem.code)
   const end = endOf(members?.link_end, texts)
   if (end) return shownAs(end, problem.code)
+  const reason = errors?.[0]?.reason
+  if (reason !== undefined && Object.hasOwn(texts.pasted, reason))
+    return shownAs(texts.pasted[reason as keyof Texts['pasted']], problem.code)
+  const looks = members?.looks_like
+  if (typeof looks === 'string' && Object.hasOwn(texts.looksLike, looks))
+    return shownAs(texts.looksLike[looks as keyof Texts['looksLike']], problem.code)
   const missing = members?.missing_scopes
   // A field has advice of its own: invalid_base_url, invalid_token, ...
   const byField = `invalid_${errors?.[0]?.field}`
-  const code = Object.hasOwn(texts.advice, byField) ? byField : problem.code
+  const isOfField = problem.code === 'invalid_request' && Object.hasOwn(texts.advice, byField)
+  const code = isOfField ? byField : problem.code
   const more = Array.isArray(missing) ? { missing: missing.map(String) } : {}
-  return adviceFor(code, { ...context, detail: problem.message, ...more }, texts)
+  const meant = members?.did_you_mean
+  return {
+    ...adviceFor(code, { ...context, detail: problem.message, ...more }, texts),
+    ...(typeof meant === 'string' ? { meant } : {}),
+  }
 }
 
 const endOf = (name: unknown, { ended }: Texts): Advice | undefined =>

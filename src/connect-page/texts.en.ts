@@ -1,3 +1,8 @@
+import type { LooksLike } from '../gitlab/token-kinds.ts'
+import type { PastedFault } from '../pasted/faults.ts'
+
+const CREATE_ANOTHER = 'Create a personal, group or project access token with read_api and read_repository.'
+
 /** What a sentence may need to know. */
 export type AdviceFacts = {
   /** Host and path of the instance, as people write it. */
@@ -26,6 +31,8 @@ export const texts = {
     member: (name: string, role: string) => `Signed in as ${name} (${role})`,
     signOut: 'Sign out',
     guestLead: (organization: string) => `You are connecting GitLab for ${organization}.`,
+    reconnectLead: (who: string, organization: string) =>
+      `You are reconnecting the GitLab account of ${who} for ${organization}.`,
     guestAsker: (name: string) => `The access key “${name}” asks for this.`,
     guestHint: (until: string) => `This link works once, until ${until}.`,
     leave: 'Leave this link',
@@ -54,6 +61,30 @@ export const texts = {
       `Without an answer by ${time}, nothing is connected and GitLab revokes the access.`,
     yes: (organization: string) => `Connect to ${organization}`,
     no: 'Do not connect',
+    takeover: {
+      heading: (who: string, before: string) => `Let GitLab user ${who} take the place of ${before}?`,
+      explanation: (before: string, organization: string) =>
+        `The connection that you reconnect for ${organization} belonged to GitLab user ${before}. If you continue, scans use the new account instead, and what only ${before} could read is no longer scanned.`,
+      doubt: (who: string) => `Continue only if ${who} is the right account. Nothing is changed yet.`,
+      yes: (who: string) => `Reconnect as ${who}`,
+      again: 'The token was not kept: paste the token again, then press this button.',
+    },
+  },
+
+  device: {
+    button: (instance: string) => `Connect ${instance} with a code`,
+    hint: 'For a GitLab that cannot send your browser back here.',
+    lead: 'You enter a code at GitLab, in any browser, and allow access there. The tokens are renewed automatically.',
+    title: 'Connect with a code',
+    heading: (organization: string) => `Connect GitLab to ${organization} with a code`,
+    open: (instance: string) => `Open ${instance}`,
+    enter: 'Enter this code there:',
+    allow: 'Allow access. Then come back to this page.',
+    doubt: 'Enter the code only if you started this yourself. Do not give it to anybody.',
+    waiting: (instance: string, until: string) => `Waiting for ${instance}. The code ends at ${until}.`,
+    completing: (instance: string) =>
+      `You have allowed access. Waiting for ${instance} to say whose account it is.`,
+    refresh: 'Look again',
   },
 
   signIn: {
@@ -124,9 +155,10 @@ export const texts = {
       replacementHint: 'The token is stored encrypted and never shown again.',
       create: 'Create one with the right scopes',
       baseUrl: 'GitLab base URL',
-      baseUrlHint: 'The address of the GitLab that issued the token, such as https://gitlab.com.',
+      baseUrlHint:
+        'The address of the GitLab that issued the token, such as https://gitlab.com. Any page of it will do.',
       group: 'Group (optional)',
-      groupHint: 'Limits the connection to one group or project, such as acme/platform.',
+      groupHint: 'Limits the connection to one group or project, such as acme/platform, or its address.',
       button: 'Connect',
       notAllowed: 'This link does not allow tokens.',
     },
@@ -157,6 +189,10 @@ export const texts = {
       button: (host: string) => `Ask ${host}`,
       again: 'The token was not kept: paste the token again, then press this button.',
     },
+    offered: (group: string) => `The address names ${group}. The connection is not limited to it yet.`,
+    offeredButton: (group: string) => `Limit it to ${group}`,
+    meant: (baseUrl: string) => `Did you mean ${baseUrl}?`,
+    meantButton: (baseUrl: string) => `Use ${baseUrl}`,
     waiting: 'Paste the token. GitLab checks it at once.',
     checking: 'Asking GitLab …',
     works: 'This token works',
@@ -176,6 +212,7 @@ export const texts = {
 
   kinds: {
     oauth_access_token: 'OAuth',
+    fine_grained: 'Fine-grained personal access token',
     personal_access_token: 'Personal access token',
     group_access_token: 'Group access token',
     project_access_token: 'Project access token',
@@ -241,6 +278,7 @@ export const texts = {
     ending: 'Nothing renews this token. Replace the token before it ends, or scans will fail.',
   } as Record<string, string>,
   remedies: {
+    owner: 'Do at GitLab what it asks for. The token is checked again automatically, or press Verify.',
     reconnect: 'Press Reconnect, and sign in at GitLab as the same user.',
     replace: 'Create a new token at GitLab, then press Replace token.',
   },
@@ -343,6 +381,8 @@ export const texts = {
       'token_expired',
       'missing_scopes',
       'group_out_of_reach',
+      'host_not_found',
+      'group_required',
       'not_a_gitlab',
       'tls_not_trusted',
       'address_not_allowed',
@@ -369,6 +409,11 @@ export const texts = {
       title: 'This link has expired',
       explanation: 'A connect link works for a short time only.',
       remedy: 'Ask the person who sent you this link for a new one.',
+    },
+    ended: {
+      title: 'This link was ended',
+      explanation: 'The platform that made this link has ended it.',
+      remedy: 'If you still want to connect, ask the person who sent you this link for a new one.',
     },
     withdrawn: {
       title: 'This link was withdrawn',
@@ -404,6 +449,199 @@ export const texts = {
     },
   },
 
+  /** What is wrong with the text in a token field, by the reason of src/pasted/faults.ts. */
+  pasted: {
+    empty: {
+      title: 'The field is empty',
+      explanation: 'What was pasted has no visible character.',
+      remedy: 'Copy the token again.',
+    },
+    too_short: {
+      title: 'That is not a whole token',
+      explanation: 'A token has 8 characters or more.',
+      remedy: 'Copy the whole token again.',
+    },
+    quotes: {
+      title: 'There is a quotation mark in the token',
+      explanation: 'No token has one: the quotes came along from where the token was copied.',
+      remedy: 'Remove the quotes.',
+    },
+    has_spaces: {
+      title: 'There are spaces in the token',
+      explanation: 'A token is one word. This looks like the name of a token, or like a sentence.',
+      remedy: 'Paste the token alone.',
+    },
+    broken_lines: {
+      title: 'The token is broken over several lines',
+      explanation: 'The program from which the token was copied has wrapped it.',
+      remedy: 'Copy the token again in one piece.',
+    },
+    several: {
+      title: 'There is more than one token',
+      explanation: 'The field takes one token.',
+      remedy: 'Paste one of them.',
+    },
+    dash: {
+      title: 'A dash in the token is no hyphen',
+      explanation: 'A program for documents or chats has replaced the hyphen by a longer dash.',
+      remedy: 'Copy the token again, from GitLab or from a program for plain text.',
+    },
+    not_ascii: {
+      title: 'The token has a letter that no token has',
+      explanation: 'One of the characters only looks like a letter or digit of a token.',
+      remedy: 'Copy the token again from GitLab.',
+    },
+    control: {
+      title: 'The token has a character that cannot be sent',
+      explanation: 'A control character came along from where the token was copied.',
+      remedy: 'Copy the token again.',
+    },
+    placeholder: {
+      title: 'That is a placeholder',
+      explanation: 'The text stands for a token: an example from a manual, or the name of a variable.',
+      remedy: 'Paste the token itself.',
+    },
+    masked: {
+      title: 'The token is masked',
+      explanation: 'Most of its characters are hidden. GitLab shows a token once, when it is created.',
+      remedy: 'Create a new token if nobody has kept this one.',
+    },
+    basic: {
+      title: 'That is HTTP Basic authentication',
+      explanation: 'The header holds a user name and a token in Base64.',
+      remedy: 'Paste the token alone.',
+    },
+    base64: {
+      title: 'That is Base64 of a user name and a token',
+      explanation: 'Configuration files hold both in this form.',
+      remedy: 'Paste the token alone.',
+    },
+    user_and_token: {
+      title: 'That is a user name and a token',
+      explanation: 'Only the part behind the colon is the token.',
+      remedy: 'Paste what stands behind the colon.',
+    },
+    url: {
+      title: 'That is a web address',
+      explanation: 'There is no token in the address.',
+      remedy: 'Paste the token here. The address of GitLab belongs into the field for the base URL.',
+    },
+    other_server: {
+      title: 'The token belongs to another server',
+      explanation: 'The text names another server than the base URL. The token was not sent.',
+      remedy: 'Enter the base URL of the server that issued the token.',
+    },
+    ssh_key: {
+      title: 'That is an SSH key',
+      explanation: 'An SSH key opens no API, and this service does not use SSH.',
+      remedy: 'Create an access token.',
+    },
+    pem: {
+      title: 'That is a key or a certificate',
+      explanation: 'A private key belongs nowhere but on your own machine.',
+      remedy: 'Create an access token.',
+    },
+    session_cookie: {
+      title: 'That is the cookie of a browser session',
+      explanation: 'A session opens no API, and ends when you sign out.',
+      remedy: 'Create an access token.',
+    },
+    access_key: {
+      title: 'That is an access key of this service',
+      explanation: 'GitLab does not know access keys. The key was sent nowhere.',
+      remedy: 'Paste a token of GitLab here.',
+    },
+    client_secret: {
+      title: 'That is the secret of an OAuth app',
+      explanation: 'An admin enters the secret of an app where the app is registered.',
+      remedy: 'Paste an access token here.',
+    },
+    not_a_client_secret: {
+      title: 'That is an access token',
+      explanation: 'The secret of an app stands beside its id at GitLab.',
+      remedy: 'Copy the secret of the app.',
+    },
+  } satisfies Record<PastedFault, Advice>,
+
+  /** What a token that GitLab does not know looks like by its prefix. */
+  looksLike: {
+    deploy_token: {
+      title: 'This is a deploy token',
+      explanation: 'A deploy token cannot call the API.',
+      remedy: CREATE_ANOTHER,
+    },
+    job_token: {
+      title: 'This is a CI/CD job token',
+      explanation: 'A job token ends with its job.',
+      remedy: CREATE_ANOTHER,
+    },
+    runner_token: {
+      title: 'This is a runner token',
+      explanation: 'A runner token registers runners and opens no repository.',
+      remedy: CREATE_ANOTHER,
+    },
+    feed_token: {
+      title: 'This is a feed token',
+      explanation: 'A feed token opens feeds and calendars only.',
+      remedy: CREATE_ANOTHER,
+    },
+    trigger_token: {
+      title: 'This is a pipeline trigger token',
+      explanation: 'A trigger token starts pipelines only.',
+      remedy: CREATE_ANOTHER,
+    },
+    incoming_mail_token: {
+      title: 'This is an incoming mail token',
+      explanation: 'An incoming mail token is for e-mail only.',
+      remedy: CREATE_ANOTHER,
+    },
+    agent_token: {
+      title: 'This is a token of an agent for Kubernetes',
+      explanation: 'The token of an agent cannot call the API.',
+      remedy: CREATE_ANOTHER,
+    },
+    scim_token: {
+      title: 'This is a SCIM token',
+      explanation: 'A SCIM token provisions accounts only.',
+      remedy: CREATE_ANOTHER,
+    },
+    feature_flags_client_token: {
+      title: 'This is a token of a feature flags client',
+      explanation: 'Such a token reads feature flags only.',
+      remedy: CREATE_ANOTHER,
+    },
+    workspace_token: {
+      title: 'This is a workspace token',
+      explanation: 'A workspace token cannot call the API.',
+      remedy: CREATE_ANOTHER,
+    },
+    oauth_app_secret: {
+      title: 'This is the secret of an OAuth app',
+      explanation: 'An admin enters the secret where the app is registered.',
+      remedy: CREATE_ANOTHER,
+    },
+    oauth_refresh_token: {
+      title: 'This is an OAuth refresh token',
+      explanation: 'A refresh token renews an access token and opens nothing itself.',
+      remedy: CREATE_ANOTHER,
+    },
+    oauth_code: {
+      title: 'This is an OAuth authorization code',
+      explanation: 'A code is no token yet.',
+      remedy: CREATE_ANOTHER,
+    },
+    github_token: {
+      title: 'This is a token of GitHub',
+      explanation: 'GitLab does not know tokens of GitHub.',
+      remedy: CREATE_ANOTHER,
+    },
+    bitbucket_token: {
+      title: 'This is a token of Bitbucket',
+      explanation: 'GitLab does not know tokens of Bitbucket.',
+      remedy: CREATE_ANOTHER,
+    },
+  } satisfies Record<LooksLike, Advice>,
+
   /** Each refusal that a person may meet, by problem code: what it means, and what to do. */
   advice: {
     token_unknown: ({ instance }) => ({
@@ -423,13 +661,26 @@ export const texts = {
     }),
     user_blocked: ({ instance }) => ({
       title: 'The account is blocked',
-      explanation: 'GitLab refuses the owner of the token. The account is blocked or deactivated.',
+      explanation: 'GitLab refuses the owner of the token, because the account is blocked.',
       remedy: `Ask an administrator of ${instance} to unblock the account, or use another account.`,
     }),
     missing_scopes: ({ missing }) => ({
       title: missing ? `The token lacks ${missing}` : 'The token lacks scopes',
       explanation: 'GitLab fixes the scopes when a token is created. Nobody can add scopes later.',
       remedy: 'Create a new token with the missing scopes.',
+    }),
+    clone_right_unproven: () => ({
+      title: 'Name a private project or group',
+      explanation:
+        'GitLab does not tell whether this fine-grained token may clone. A public project opens for everybody and proves nothing.',
+      remedy:
+        'Enter the path of a private project or group that the token is for: the right is proven there.',
+    }),
+    group_required: () => ({
+      title: 'GitLab does not say what this token reaches',
+      explanation:
+        'The token can clone only, and this version of GitLab does not list the groups and projects of such a token.',
+      remedy: 'Enter the path of its project in the field Group, or create a token with read_api as well.',
     }),
     group_out_of_reach: ({ group }) => ({
       title: group ? `The token does not reach ${group}` : 'The token does not reach the group',
@@ -453,6 +704,17 @@ export const texts = {
       explanation: `No admin has registered ${instance}, so no token is sent there.`,
       remedy: 'Check the address, or ask an admin to register this GitLab.',
     }),
+    host_not_found: ({ instance }) => ({
+      title: 'There is no server of this name',
+      explanation: `DNS knows no host of the name in ${instance}.`,
+      remedy:
+        'Check the spelling. If the name is right, the GitLab is in a network that this service cannot see.',
+    }),
+    invalid_group: () => ({
+      title: 'That is not a group or project',
+      explanation: 'The group is its path, such as acme/platform, or its address on the same GitLab.',
+      remedy: 'Copy the address of the group from the address bar, or leave the field empty.',
+    }),
     not_a_gitlab: ({ instance }) => ({
       title: 'There is no GitLab at this address',
       explanation: `${instance} does not answer as a GitLab server does.`,
@@ -473,6 +735,11 @@ export const texts = {
       title: 'That is not the address of a server',
       explanation: 'The GitLab base URL is the address in the address bar when you open GitLab.',
       remedy: 'Enter the whole address, such as https://gitlab.com.',
+    }),
+    invalid_settled_server: () => ({
+      title: 'This link is for another GitLab',
+      explanation: 'The link works for one GitLab alone, and the token was meant for another one.',
+      remedy: 'Open the page of the link again, and leave the base URL as it is.',
     }),
     invalid_named_server: () => ({
       title: 'The form names two servers',
@@ -538,6 +805,17 @@ export const texts = {
       explanation: 'The code from GitLab was no longer valid. Perhaps the answer took too long.',
       remedy: 'Start again.',
     }),
+    device_grant_unsupported: () => ({
+      title: 'This GitLab issues no codes',
+      explanation:
+        'GitLab has codes for devices since version 17.9. This one is older, or has them switched off.',
+      remedy: 'Connect by OAuth or with a token instead.',
+    }),
+    device_code_expired: () => ({
+      title: 'The code was not entered in time',
+      explanation: 'A code lives for some minutes only. Nothing was connected.',
+      remedy: 'Start again, and enter the new code.',
+    }),
     authorization_failed: () => ({
       title: 'GitLab did not authorize',
       explanation: 'GitLab reported a fault in the OAuth app or in the request. Nothing was connected.',
@@ -552,7 +830,7 @@ export const texts = {
       title: 'That token belongs to somebody else',
       explanation: 'The new token must belong to the same GitLab user and be of the same kind.',
       remedy:
-        'Sign in to GitLab as that user and create the token there. To add another user, connect that account.',
+        'Sign in to GitLab as that user and create the token there. To let another user take over, ask for a link that reconnects this account.',
     }),
     rotation_refused: () => ({
       title: 'GitLab did not rotate the token',

@@ -1,12 +1,19 @@
+import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { actorOf, requireOrganization } from '../callers/principal.ts'
+import { actorOf, organizationsOf, requireOrganization } from '../callers/principal.ts'
+import type { Problem } from '../errors/problem.ts'
+import { isFineGrained } from '../gitlab/granular.ts'
+import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
 import { missingScopesOf } from '../gitlab/scopes.ts'
+import { LOOKS_LIKE, type LooksLike } from '../gitlab/token-kinds.ts'
 import { NullableProblemCode, problemsWithBody } from '../http/problem-schema.ts'
 import {
   BaseUrl,
   isoTimeOrNull,
+  Labels,
   Name,
+  NullableCode,
   NullableText,
   NullableTime,
   Organization,
@@ -18,8 +25,9 @@ import type { App } from '../http/server.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { checkToken, type TokenFinding } from './check-token.ts'
 import { connectAccessToken, connectOAuthToken } from './connect-token.ts'
-import { Connection, GitLabUser } from './connection.ts'
+import { Connected, GitLabUser } from './connection.ts'
 import { AutoRotate, showConnection } from './routes.ts'
+import type { SavedConnection } from './save-connection.ts'
 
 const FAKE_TOKEN = 'glpat-FAKE-0123456789abcdef'
 const FAKE_OAUTH_TOKEN = 'FAKE-oauth-access-token-0123456789'
@@ -30,13 +38,16 @@ export const TOKEN_REFUSALS = [
   'token_unknown',
   'token_expired',
   'token_revoked',
-  'user_blocked',
+  ...WAITING_CODES,
   'missing_scopes',
+  'clone_right_unproven',
   'dpop_required',
   'wrong_token_kind',
   'not_a_gitlab',
+  'host_not_found',
   'tls_not_trusted',
   'address_not_allowed',
+  'address_banned',
   'gitlab_unavailable',
 ] as const
 
@@ -49,12 +60,39 @@ const Verification = Type.Object(
     missing_scopes: Type.Array(Type.String(), {
       description: 'Scopes that a scanner needs and the token lacks.',
     }),
+    fine_grained: Type.Boolean({
+      description:
+        'Whether it is a fine-grained token: its one scope is `granular`, and its permissions say what it may do.',
+    }),
+    account_kind: NullableCode(
+      ['person', 'service_account', 'bot'],
+      'Whose the token is: a person, a service account, or the bot of a group or project. null: GitLab did not say.',
+    ),
+    looks_like: NullableCode(
+      LOOKS_LIKE,
+      'What a token that GitLab does not know looks like by its prefix, such as a deploy token. null: it is known, or looks like nothing else.',
+    ),
     expires_at: NullableTime('When the token ends; null: never, or unknown'),
+    base_url: Type.String({ description: 'Base URL of the instance to which the address led.' }),
+    group: NullableText(
+      'Group or project that `base_url` names: send it as `group` to limit a connection to it. null: none.',
+    ),
+    did_you_mean: NullableText(
+      'Base URL of the registered instance that may be meant, where the address led to none. null: none is near.',
+    ),
     reason: NullableProblemCode('Why the token is not valid. null: it is valid.'),
     detail: NullableText('The reason as a sentence for people. null: the token is valid.'),
   },
   { $id: 'TokenVerification', description: 'What GitLab says of a token.' },
 )
+
+const looksLikeOf = ({ extras }: Problem): LooksLike | null =>
+  LOOKS_LIKE.find((name) => name === extras.members?.looks_like) ?? null
+
+const meantOf = (problem: Problem | undefined): string | null => {
+  const meant = problem?.extras.members?.did_you_mean
+  return typeof meant === 'string' ? meant : null
+}
 
 const toVerification = (finding: TokenFinding): Static<typeof Verification> => {
   const { facts } = finding
@@ -65,7 +103,13 @@ const toVerification = (finding: TokenFinding): Static<typeof Verification> => {
     user: facts ? { id: Number(facts.user.id), username: facts.user.username, name: facts.user.name } : null,
     scopes: facts?.scopes ?? [],
     missing_scopes: problem ? missingScopesOf(problem) : [],
+    fine_grained: isFineGrained(facts?.scopes ?? []),
+    account_kind: facts?.accountKind ?? null,
+    looks_like: problem ? looksLikeOf(problem) : null,
     expires_at: isoTimeOrNull(facts?.expiresAt ?? null),
+    base_url: finding.addressed.instance.base_url,
+    group: finding.addressed.group ?? null,
+    did_you_mean: meantOf(problem),
     reason: problem?.code ?? null,
     detail: problem?.message ?? null,
   }
@@ -77,7 +121,18 @@ const verify = {
   summary: 'Verify a token',
   description: 'Asks GitLab what a token is and whether a scanner can use it. The service stores nothing.',
   body: Type.Object(
-    { base_url: Type.Optional(BaseUrl), token: Token('Any kind of GitLab token.', FAKE_TOKEN) },
+    {
+      base_url: Type.Optional(BaseUrl),
+      token: Token('Any kind of GitLab token.', FAKE_TOKEN),
+      group: Type.Optional(
+        Type.String({
+          maxLength: 1000,
+          description:
+            'Group or project that the token must reach. A fine-grained token proves there that it may clone, where GitLab does not tell what it may do.',
+          examples: ['acme/platform'],
+        }),
+      ),
+    },
     { additionalProperties: false, examples: [{ token: FAKE_TOKEN }] },
   ),
   response: { 200: refTo(Verification), ...problemsWithBody('instance_not_registered') },
@@ -88,7 +143,7 @@ const accessToken = {
   tags,
   summary: 'Connect by a personal, group or project access token',
   description:
-    'The service asks GitLab about the token before it stores it. 201: a new connection. 200: this account was connected already, and the new token replaces the old one.',
+    'The service asks GitLab about the token before it stores it. 201: a new connection. 200: this account was connected for the same group or project already, and the new token replaces the old one (`replaced`). `separate` makes another connection all the same.',
   body: Type.Object(
     {
       organization: Organization,
@@ -98,18 +153,33 @@ const accessToken = {
       group: Type.Optional(
         Type.String({
           maxLength: 1000,
-          description: 'Limits the connection to a group or project. The token must reach it.',
+          description:
+            'Limits the connection to a group or project: its path, or its URL on the same instance. The token must reach it. Group and project access tokens cover their own group or project without it; `group_required` asks for it where GitLab does not tell what a token reaches.',
           examples: ['acme/platform'],
         }),
       ),
       auto_rotate: Type.Optional(AutoRotate),
+      labels: Type.Optional(Labels),
+      separate: Type.Optional(
+        Type.Boolean({
+          default: false,
+          description:
+            'true: another connection, also where this account is connected for the same group or project already.',
+        }),
+      ),
     },
     { additionalProperties: false, examples: [{ organization: 'acme', token: FAKE_TOKEN }] },
   ),
   response: {
-    200: refTo(Connection),
-    201: refTo(Connection),
-    ...problemsWithBody('not_found', 'group_out_of_reach', 'instance_not_registered', ...TOKEN_REFUSALS),
+    200: refTo(Connected),
+    201: refTo(Connected),
+    ...problemsWithBody(
+      'not_found',
+      'group_out_of_reach',
+      'group_required',
+      'instance_not_registered',
+      ...TOKEN_REFUSALS,
+    ),
   },
 }
 
@@ -138,34 +208,50 @@ const oauthToken = {
     { additionalProperties: false, examples: [{ organization: 'acme', access_token: FAKE_OAUTH_TOKEN }] },
   ),
   response: {
-    200: refTo(Connection),
-    201: refTo(Connection),
+    200: refTo(Connected),
+    201: refTo(Connected),
     ...problemsWithBody('not_found', 'instance_not_registered', ...TOKEN_REFUSALS),
   },
 }
 
 type Deps = GitLabAccess & { authenticator: Authenticator }
 
+const showSaved = async (deps: Deps, request: FastifyRequest, { id, replaced }: SavedConnection) => ({
+  ...(await showConnection(deps, request, id)),
+  replaced,
+})
+
 export const registerConnectRoutes = (app: App, deps: Deps): void => {
   const onRequest = deps.authenticator.requireRole('manager')
   app.addSchema(Verification)
+  app.addSchema(Connected)
 
   app.post('/v1/tokens/verify', { onRequest, schema: verify }, async (request, reply) => {
-    const { base_url, token } = request.body
+    const { base_url, token, group } = request.body
     reply.header('cache-control', 'no-store')
-    return toVerification(await checkToken(deps, { baseUrl: base_url, token }))
+    const organizations = organizationsOf(principalOf(request))
+    return toVerification(await checkToken(deps, { baseUrl: base_url, organizations, token, group }))
   })
 
   app.post(
     '/v1/connections/personal-access-token',
     { onRequest, schema: accessToken },
     async (request, reply) => {
-      const { organization, name, base_url, token, group, auto_rotate } = request.body
+      const { organization, name, base_url, token, group, auto_rotate, labels, separate } = request.body
       const principal = principalOf(request)
       requireOrganization(principal, organization)
-      const pasted = { organization, name, baseUrl: base_url, token, group, autoRotate: auto_rotate }
-      const { id, created } = await connectAccessToken(deps, pasted, actorOf(principal, request))
-      return reply.code(created ? 201 : 200).send(await showConnection(deps, request, id))
+      const pasted = {
+        organization,
+        name,
+        baseUrl: base_url,
+        token,
+        group,
+        labels,
+        separate,
+        autoRotate: auto_rotate,
+      }
+      const saved = await connectAccessToken(deps, pasted, actorOf(principal, request))
+      return reply.code(saved.created ? 201 : 200).send(await showSaved(deps, request, saved))
     },
   )
 
@@ -181,7 +267,7 @@ export const registerConnectRoutes = (app: App, deps: Deps): void => {
       refreshToken: refresh_token,
       oauthApp: oauth_app,
     }
-    const { id, created } = await connectOAuthToken(deps, pasted, actorOf(principal, request))
-    return reply.code(created ? 201 : 200).send(await showConnection(deps, request, id))
+    const saved = await connectOAuthToken(deps, pasted, actorOf(principal, request))
+    return reply.code(saved.created ? 201 : 200).send(await showSaved(deps, request, saved))
   })
 }

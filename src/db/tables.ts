@@ -1,5 +1,9 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
+import type { Guesses, MatchVersions } from './counter-tables.ts'
+import type { DatabaseHistory, Heartbeats } from './history-tables.ts'
+import type { LeaseBatches, WrappedLeases } from './lease-tables.ts'
 import type { AuditEvents, AuditSeals, AuditUnsealed, LeaseSlots } from './record-tables.ts'
+import type { IncidentsTable, InstanceBans, InstanceRefusals } from './weather-tables.ts'
 
 export type Role = 'admin' | 'manager' | 'scanner'
 export type Method = 'oauth' | 'token'
@@ -20,6 +24,9 @@ type Instances = {
   name: string
   allow_private_network: boolean
   ca_certificate: string | null
+  /** Other hosts of its SSH server: `host`, for any port, or `host:port`. */
+  ssh_hosts: Generated<string[]>
+  proxy_url: string | null
   /** Counts up with every change. Id and version name a client in the caches of a process. */
   version: number
   created_at: Date
@@ -73,6 +80,9 @@ type TrustedIssuers = {
   created_at: Date
 }
 
+/** Names and values, as a caller gave them. */
+type Labels = Generated<Record<string, string>>
+
 type ConnectSessions = {
   id: string
   token_sha256: Buffer
@@ -83,6 +93,16 @@ type ConnectSessions = {
   created_at: Date
   expires_at: Date
   used_at: Date | null
+  /** The connection that the link reconnects; null = the link connects anew. */
+  connection_id: Generated<string | null>
+  /** The only instance at which the link connects; null = any. */
+  base_url: Generated<string | null>
+  /** The group or project to which the connection is limited, as the caller wrote it; null = the person may say. */
+  group_path: Generated<string | null>
+  /** Of the connection that the link makes. */
+  labels: Labels
+  /** When a caller ended the link. */
+  ended_at: Generated<Date | null>
 }
 
 type AuthorizationRequests = {
@@ -101,7 +121,18 @@ type AuthorizationRequests = {
   granted_at: Date | null
   /** Until when a person may say yes to the grant; past it the grant is to be revoked and forgotten. null = no question. */
   confirm_until: Date | null
+  /** Of a device grant: the codes, sealed, while GitLab is asked for the tokens; null = another kind of grant, or ended. */
+  device_jwe: string | null
+  /** When GitLab is asked next, and how many seconds lie between. */
+  poll_at: Date | null
+  poll_seconds: number | null
+  /** How a device grant came out; null = not yet. */
+  outcome: ColumnType<DeviceOutcome | null, string | null | undefined, string | null>
 }
+
+export type DeviceOutcome =
+  | { status: 'connected'; connection_id: string; created: boolean }
+  | { status: 'failed'; code: string }
 
 type Connections = {
   id: string
@@ -146,8 +177,15 @@ type Connections = {
   failure_code: string | null
   failure_detail: string | null
   last_verified_at: Date | null
+  /** GitLab does not rotate the token: it is not asked again before this time. */
+  rotate_after: Generated<Date | null>
+  rotation_failures: Generated<number>
+  rotation_failure_code: Generated<string | null>
+  rotation_failure_detail: Generated<string | null>
   created_at: Date
   updated_at: Date
+  /** By which a platform finds its connections again. */
+  labels: Labels
 }
 
 /** What a connection covers: one row for each place, one more for each path that a place had before. */
@@ -181,33 +219,12 @@ type Leases = {
   rejected_at: Date | null
 }
 
-/** Leases whose token was not handed out, but can be fetched once. */
-type WrappedLeases = {
-  lease_id: string
-  handle_sha256: Buffer
-  expires_at: Date
-  opened_at: Date | null
-}
-
 type DataKeys = {
   id: string
   /** The data key, wrapped by the master key: JWE with alg A256GCMKW. */
   wrapped_key: string
   created_at: Date
   retired_at: Date | null
-}
-
-/** A node is a folder DATA_DIR; it counts up here and on its disk, and so notices when the database went back. */
-type Heartbeats = {
-  node_id: string
-  beat: string
-  at: Date
-}
-
-/** One row at most. */
-type DatabaseHistory = {
-  id: number
-  went_back_at: Date
 }
 
 type SigningKeys = {
@@ -218,19 +235,6 @@ type SigningKeys = {
   public_jwk: unknown
   created_at: Date
   retired_at: Date | null
-}
-
-/** Kept by triggers (migrations/0003_match_versions.ts). */
-type MatchVersions = {
-  scope: string
-  version: string
-}
-
-/** How often a source, such as an address, guessed in the minute that ends then; all replicas together. */
-type Guesses = {
-  source: string
-  guesses: number
-  ends_at: Date
 }
 
 export type Tables = {
@@ -244,6 +248,7 @@ export type Tables = {
   connection_places: ConnectionPlaces
   leases: Leases
   wrapped_leases: WrappedLeases
+  lease_batches: LeaseBatches
   lease_slots: LeaseSlots
   audit_events: AuditEvents
   audit_unsealed: AuditUnsealed
@@ -254,6 +259,9 @@ export type Tables = {
   heartbeats: Heartbeats
   database_history: DatabaseHistory
   guesses: Guesses
+  instance_refusals: InstanceRefusals
+  instance_bans: InstanceBans
+  incidents: IncidentsTable
 }
 
 export type InstanceRow = Selectable<Instances>

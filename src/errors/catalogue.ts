@@ -27,8 +27,20 @@ export const CATALOGUE = {
   token_expired: [422, 'The token has expired'],
   token_revoked: [422, 'The token was revoked'],
   user_blocked: [422, 'The owner of the token is blocked'],
+  user_deactivated: [422, 'The owner of the token is deactivated'],
+  user_pending_approval: [422, 'The owner of the token waits for approval'],
+  user_terms_not_accepted: [422, 'The owner of the token has not accepted the terms'],
+  user_unconfirmed: [422, 'The owner of the token has not confirmed the e-mail address'],
+  user_password_expired: [422, 'The password of the owner of the token has expired'],
+  user_internal: [422, 'The owner of the token is an internal user of GitLab'],
+  user_refused: [422, 'GitLab refuses the owner of the token'],
+  sso_required: [422, 'The group requires single sign-on'],
+  ip_not_allowed: [422, 'GitLab does not admit the address of this service'],
+  fine_grained_required: [422, 'GitLab requires a fine-grained token'],
   missing_scopes: [422, 'The token lacks scopes'],
+  clone_right_unproven: [422, 'It is not proven that the token may clone'],
   group_out_of_reach: [422, 'The token does not reach the group'],
+  group_required: [422, 'The group or project has to be named'],
   wrong_token_kind: [422, 'This operation does not take this kind of token'],
   different_identity: [409, 'The token belongs to another account'],
   rotation_refused: [422, 'GitLab did not rotate the token'],
@@ -36,10 +48,12 @@ export const CATALOGUE = {
 
   // The way to GitLab
   instance_not_registered: [422, 'This GitLab server is not registered here'],
+  host_not_found: [422, 'There is no server of this name'],
   not_a_gitlab: [422, 'There is no GitLab at this address'],
   tls_not_trusted: [422, 'The TLS certificate of the GitLab server is not trusted'],
   address_not_allowed: [422, 'The address of the GitLab server is not allowed'],
   gitlab_unavailable: [503, 'GitLab cannot be reached'],
+  address_banned: [503, 'GitLab has banned the address of this service for a while'],
 
   // Handing out tokens
   no_connection_for_url: [404, 'No connection covers this URL'],
@@ -49,6 +63,9 @@ export const CATALOGUE = {
   token_in_use: [409, 'The token is in use and expires too soon'],
   sealed_answer_required: [406, 'The access key takes sealed answers only'],
   no_encryption_key: [406, 'The access key has no encryption key'],
+  idempotency_key_reused: [409, 'The Idempotency-Key was used for another request'],
+  batch_in_progress: [409, 'The same request is being answered'],
+  deadline_passed: [503, 'The token was not ready in time'],
   already_opened: [409, 'The handle was opened before'],
   lease_ended: [409, 'The lease has ended'],
   handle_expired: [410, 'The handle has ended'],
@@ -63,6 +80,8 @@ export const CATALOGUE = {
   invalid_state: [400, 'The answer does not belong to this browser'],
   callback_replayed: [409, 'This answer was already used'],
   code_refused: [422, 'GitLab refused the authorization code'],
+  device_grant_unsupported: [422, 'This GitLab issues no codes for devices'],
+  device_code_expired: [410, 'The code was not entered in time'],
   authorization_failed: [422, 'GitLab did not authorize'],
 
   // Ourselves

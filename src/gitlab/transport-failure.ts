@@ -1,6 +1,8 @@
+import type { ProxyFault } from '../errors/proxy-faults.ts'
 import type { TlsFault } from '../errors/tls-faults.ts'
 import { ADDRESS_NOT_ALLOWED } from './filtering-agent.ts'
 import { tlsFaultOf } from './tls-fault.ts'
+import { ProxyError } from './tunnel.ts'
 
 /** GitLab gave no usable answer. */
 export type TransportFailure = {
@@ -9,17 +11,28 @@ export type TransportFailure = {
     | 'address_not_allowed'
     | 'tls_not_trusted'
     | 'unreachable'
+    /** The proxy on the way let nothing through. */
+    | 'proxy_failed'
     | 'timeout'
     | 'cut'
     | 'answer_too_large'
+    /** Not sent: the stored token has characters that no header can carry. */
+    | 'unsendable'
     /** Not sent: too many calls at once, or GitLab failed too often in a row (guard.ts). */
     | 'overloaded'
     /** Not sent: GitLab asked for a pause. */
     | 'rate_limited'
+    /** Not sent: GitLab has banned our address for a while. */
+    | 'address_banned'
   /** Whether the request may have reached GitLab, which may then have acted on it. */
   mayHaveActed: boolean
+  /** `unreachable`: DNS knows no host of this name. */
+  isHostUnknown?: true
   /** `tls_not_trusted`: why. */
   tlsFault?: TlsFault
+  /** `proxy_failed`: why, and what the proxy answered. */
+  proxyFault?: ProxyFault
+  proxyStatus?: number | undefined
   retryAfterSeconds?: number
 }
 
@@ -52,11 +65,18 @@ export const classifyTransportError = (error: unknown): TransportFailure => {
   if (codes.includes(ADDRESS_NOT_ALLOWED)) {
     return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
   }
+  const proxy = causes.find((cause) => cause instanceof ProxyError)
+  if (proxy) {
+    const { proxyFault, status } = proxy
+    return { kind: 'failure', reason: 'proxy_failed', proxyFault, proxyStatus: status, mayHaveActed: false }
+  }
   const tlsFault = tlsFaultOf(codes, messages)
   if (tlsFault) return { kind: 'failure', reason: 'tls_not_trusted', tlsFault, mayHaveActed: false }
   if (messages.some((message) => CLOSED_IN_HANDSHAKE.test(message))) {
     return { kind: 'failure', reason: 'unreachable', mayHaveActed: false }
   }
+  if (codes.includes('ENOTFOUND'))
+    return { kind: 'failure', reason: 'unreachable', isHostUnknown: true, mayHaveActed: false }
   if (codes.some((code) => NOT_CONNECTED.has(code)) || causes.some(({ syscall }) => syscall === 'connect')) {
     return { kind: 'failure', reason: 'unreachable', mayHaveActed: false }
   }

@@ -1,6 +1,8 @@
 import { type TSchema, Type } from 'typebox'
 import { CATALOGUE, type ProblemCode, statusOf, titleOf } from '../errors/catalogue.ts'
+import { PROXY_FAULTS } from '../errors/proxy-faults.ts'
 import { TLS_FAULTS } from '../errors/tls-faults.ts'
+import { PASTED_FAULT_NAMES } from '../pasted/faults.ts'
 import {
   Id,
   isoTime,
@@ -25,6 +27,12 @@ const FieldFault = Type.Object({
     description: 'Path of the field. It ends where the path would repeat what you sent.',
   }),
   message: Type.String({ description: 'For people.' }),
+  reason: Type.Optional(
+    Type.String({
+      enum: PASTED_FAULT_NAMES,
+      description: 'Of a token or secret: what is wrong with the text, for programs.',
+    }),
+  ),
 })
 
 const CoveringConnection = Type.Object({
@@ -47,6 +55,12 @@ export const problemSchema = Type.Object(
       Type.Array(FieldFault, { description: '`invalid_request`: which field is wrong, and how.' }),
     ),
     leased_until: Type.Optional(Time('`token_in_use`: when the last lease on the token ends')),
+    looks_like: Type.Optional(
+      Type.String({
+        description:
+          '`wrong_token_kind`: what a token that GitLab does not know looks like by its prefix, such as `deploy_token`.',
+      }),
+    ),
     missing_scopes: Type.Optional(
       Type.Array(Type.String(), { description: '`missing_scopes`: which scopes the token lacks.' }),
     ),
@@ -54,6 +68,24 @@ export const problemSchema = Type.Object(
       Type.Array(CoveringConnection, {
         description: '`no_connection_for_url`: the connections that cover the URL and cannot be used.',
       }),
+    ),
+    did_you_mean: Type.Optional(
+      Type.String({
+        description:
+          'Base URL of the registered instance that may be meant, where `base_url` led to none. Of the codes that are about an address.',
+      }),
+    ),
+    hint: Type.Optional(
+      Type.Object(
+        {
+          reason: Type.Union([Type.Literal('other_scheme'), Type.Literal('other_port')]),
+          base_url: Type.String({ description: 'Where the connection is that would cover the URL.' }),
+        },
+        {
+          description:
+            '`no_connection_for_url`: a connection covers the path on the same host, with another scheme or port.',
+        },
+      ),
     ),
     connection_id: Type.Optional(
       Id(
@@ -66,6 +98,12 @@ export const problemSchema = Type.Object(
         '`needs_reauthorization`, `connection_expired`, `connection_revoked`: why the connection is not active.',
       ),
     ),
+    proxy_fault: Type.Optional(
+      Type.String({
+        enum: [...PROXY_FAULTS],
+        description: '`gitlab_unavailable`: a proxy on the way let nothing through, and why.',
+      }),
+    ),
     tls_fault: Type.Optional(
       Type.String({
         enum: [...TLS_FAULTS],
@@ -74,6 +112,11 @@ export const problemSchema = Type.Object(
     ),
     expires_at: Type.Optional(NullableTime('`min_ttl_unattainable`: when the token ends; null: never')),
     scopes: Type.Optional(Type.Array(Type.String(), { description: '`token_works`: scopes of the token.' })),
+    retry_after: Type.Optional(
+      Type.Integer({
+        description: 'Seconds after which to ask again: of a result of a batch, in place of the header.',
+      }),
+    ),
   },
   {
     $id: 'Problem',
@@ -118,6 +161,8 @@ const WITH_RETRY_AFTER: ReadonlySet<ProblemCode> = new Set<ProblemCode>([
   'gitlab_unavailable',
   'oauth_app_rejected',
   'database_unavailable',
+  'batch_in_progress',
+  'deadline_passed',
 ])
 
 const RETRY_AFTER = Type.Integer({ minimum: 1, description: 'Seconds after which to ask again.' })

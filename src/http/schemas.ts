@@ -25,10 +25,22 @@ export const STATUS_REASONS = [
   'token_expired',
   'token_revoked',
   'user_blocked',
+  'user_deactivated',
+  'user_pending_approval',
+  'user_terms_not_accepted',
+  'user_unconfirmed',
+  'user_password_expired',
+  'user_internal',
+  'user_refused',
+  'sso_required',
+  'ip_not_allowed',
+  'fine_grained_required',
   'refresh_token_refused',
   'refresh_answer_lost',
   'rotation_answer_lost',
   'database_went_back',
+  'rotation_refused',
+  'missing_scopes',
 ] as const
 
 export type StatusReason = (typeof STATUS_REASONS)[number]
@@ -49,19 +61,34 @@ export const BaseUrl = Type.String({
   minLength: 1,
   maxLength: 500,
   description:
-    'Base URL of a GitLab instance. The path belongs to it when GitLab is installed under one. The service ignores a trailing slash and /api/v4.',
+    'Address of a GitLab instance: its base URL, with the path when GitLab is installed under one, or any page out of the address bar. The registered instance with the longest base URL that the address begins with is taken.',
   examples: ['https://gitlab.com'],
 })
+
+/** Names and values by which a platform finds its connections again. */
+export const Labels = Type.Record(
+  Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$' }),
+  Type.String({ maxLength: 256, pattern: '^[^\u0000-\u001f\u007f]*$' }),
+  {
+    maxProperties: 20,
+    additionalProperties: false,
+    description:
+      'Labels of the connection: names of letters, digits, `.`, `_`, `/` and `-`, and values of your own. The service only keeps them and filters by them.',
+    examples: [{ team: 'payments' }],
+  },
+)
 
 export const Name = Type.String({ minLength: 1, maxLength: 200, pattern: '\\S' })
 
 /** Long enough for every token of GitLab (routable ones have up to 320 characters), short enough to refuse a file. */
+export const LONGEST_PASTED = 4096
+
+/** A token as somebody pastes it; src/pasted reads it. */
 export const Token = (description: string, example: string) =>
   Type.String({
-    minLength: 8,
-    maxLength: 4096,
-    pattern: '^[\\x21-\\x7e]+$',
-    description,
+    minLength: 1,
+    maxLength: LONGEST_PASTED,
+    description: `${description} The service takes off what comes along when a token is copied: spaces, quotes, a header name, a variable name, a URL around it. Where that leaves the token open, errors[] names the reason.`,
     examples: [example],
   })
 

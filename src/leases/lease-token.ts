@@ -71,12 +71,12 @@ export const leaseTokenOf = async (
   connectionId: string,
   principal: Principal,
   options: LeaseOptions,
+  patience = startPatience(),
 ): Promise<LeasedToken> => {
   const { leasesById } = deps
   let conditions = firstConditions(options)
   let refusal: Problem | undefined
   let isFresh = false
-  const patience = startPatience()
   for (let round = 0; round < MOST_ROUNDS; ) {
     const request = { connectionId, ...toLeaseRequest(principal, options, conditions) }
     const row = await leasesById.lease(request)
@@ -106,7 +106,7 @@ export const leaseTokenOf = async (
         ;({ conditions, refusal, isFresh } = await refreshFor(deps, row, options, decision.reason, patience))
         break
       case 'verify':
-        if ((await deps.verifier.verify(connectionId)).kind === 'unknown') throw inDoubt()
+        if ((await deps.verifier.verify(connectionId, patience)).kind === 'unknown') throw inDoubt()
         break
       case 'wait':
         throw inDoubt()

@@ -7,7 +7,7 @@ import {
 } from '../callers/principal.ts'
 import type { RunPrepared } from '../db/database.ts'
 import { Problem } from '../errors/problem.ts'
-import { coveringPaths, type ResourceUrl } from '../gitlab/repository-url.ts'
+import { coveringPaths, nearReadings, type Reading, readingsAt } from '../gitlab/repository-url.ts'
 import { isLeased } from '../leases/lease.ts'
 import { type LeaseDeps, type LeasedToken, leaseTokenOf, toLeaseRequest } from '../leases/lease-token.ts'
 import {
@@ -16,9 +16,10 @@ import {
   type LeaseOptions,
   OUTAGE_MINIMUM_SECONDS,
 } from '../leases/serving-decision.ts'
+import { type Hint, hintFor } from './hint.ts'
 import type { KnownMatches } from './known-matches.ts'
 import type { LeasesByUrl } from './leasing/leases-by-url.ts'
-import { type CoveringGroup, findCandidates } from './queries.ts'
+import { type CandidateRow, type CoveringGroup, findCandidates, findInstancesOfHost } from './queries.ts'
 import { readUrl, type Search, type SearchReader } from './search.ts'
 import { type Choice, chooseConnection, type RankedCandidate } from './url-match.ts'
 
@@ -92,28 +93,39 @@ const leaseAtOnce = async (
   return { row, token }
 }
 
-const coveringGroupsOf = ({ readings, anyPort }: ResourceUrl): CoveringGroup[] =>
-  readings.flatMap(({ baseUrl, path }) =>
-    coveringPaths(path).map((groupPath) => ({ baseUrl, anyPort, groupPath })),
+const coveringGroupsOf = (readings: Reading[]): CoveringGroup[] => {
+  const covering = readings.flatMap((reading) =>
+    coveringPaths(reading).map((groupPath) => ({ baseUrl: reading.baseUrl, groupPath })),
   )
+  // One instance may have two readings, and every reading has ''.
+  return [...new Map(covering.map((group) => [`${group.baseUrl} ${group.groupPath}`, group])).values()]
+}
+
+/** The candidates for what a URL names, of those readings that the caller may ask for. */
+const findCandidatesAt = (
+  { runPrepared, clock }: Pick<FindByUrlDeps, 'runPrepared' | 'clock'>,
+  principal: Principal,
+  organization: string | undefined,
+  readings: Reading[],
+): Promise<CandidateRow[]> =>
+  findCandidates(runPrepared, {
+    accessKeyId: principal.id,
+    organization: requireOneOrganization(principal, organization),
+    covering: coveringGroupsOf(readings.filter((reading) => mayAskAt(principal, reading))),
+    now: new Date(clock()),
+  })
 
 /** Every connection that covers the URL and exists for the caller, ranked, and which one wins. */
 export const rankByUrl = async (
-  { runPrepared, clock }: Pick<FindByUrlDeps, 'runPrepared' | 'clock'>,
+  deps: Pick<FindByUrlDeps, 'runPrepared' | 'clock'>,
   principal: Principal,
   { url, organization }: ByUrl,
   { minTtl }: Pick<LeaseOptions, 'minTtl'>,
 ): Promise<Choice> => {
-  const now = new Date(clock())
   const resource = readUrl(url)
-  const rows = await findCandidates(runPrepared, {
-    accessKeyId: principal.id,
-    organization: requireOneOrganization(principal, organization),
-    covering: coveringGroupsOf(resource),
-    now,
-  })
-  const within = rows.filter(({ base_url }) => mayAskAt(principal, resource, base_url))
-  return chooseConnection(within, minTtl ?? DEFAULT_MIN_TTL_SECONDS, now)
+  const instances = await findInstancesOfHost(deps.runPrepared, resource)
+  const rows = await findCandidatesAt(deps, principal, organization, readingsAt(resource, instances))
+  return chooseConnection(rows, minTtl ?? DEFAULT_MIN_TTL_SECONDS, new Date(deps.clock()))
 }
 
 const findConnectionByUrl = async (
@@ -123,16 +135,34 @@ const findConnectionByUrl = async (
   options: LeaseOptions,
 ): Promise<string> => {
   const choice = await rankByUrl(deps, principal, byUrl, options)
-  if (choice.kind === 'none') throw noConnection(choice.ranked)
+  if (choice.kind === 'none')
+    throw noConnection(choice.ranked, await findHint(deps, principal, byUrl, choice.ranked))
   return choice.winner.id
 }
 
-const noConnection = (ranked: RankedCandidate[]): Problem => {
+/** A connection that would cover the URL if its scheme or port were another. Told only to who may use it. */
+const findHint = async (
+  deps: FindByUrlDeps,
+  principal: Principal,
+  { url, organization }: ByUrl,
+  ranked: RankedCandidate[],
+): Promise<Hint | undefined> => {
+  if (ranked.length > 0) return undefined
+  const resource = readUrl(url)
+  const near = nearReadings(resource, await findInstancesOfHost(deps.runPrepared, resource))
+  if (near.length === 0) return undefined
+  const [found] = await findCandidatesAt(deps, principal, organization, near)
+  return found && hintFor(resource, found.base_url)
+}
+
+const noConnection = (ranked: RankedCandidate[], hint?: Hint | undefined): Problem => {
   const [best] = ranked
   const detail = best
     ? `A connection covers this URL, but ${best.reason}: ${best.id} of ${best.organization}.`
     : 'No connection within your organizations covers this URL.'
-  return new Problem('no_connection_for_url', detail, { members: { candidates: ranked.map(toCandidate) } })
+  return new Problem('no_connection_for_url', hint ? `${detail} ${hint.detail}` : detail, {
+    members: { candidates: ranked.map(toCandidate), ...(hint ? { hint: hint.member } : {}) },
+  })
 }
 
 const toCandidate = ({ id, organization, group_path, status }: RankedCandidate) => ({

@@ -1,5 +1,7 @@
 import type { PreparedStatement, RunPrepared } from '../db/database.ts'
 import type { ConnectionStatus } from '../db/tables.ts'
+import { type NamedInstance, type ResourceUrl, sshNamesOf } from '../gitlab/repository-url.ts'
+import { HOST } from '../instances/queries.ts'
 import { IS_LEASED, KEY_IS_VALID, MAY_USE } from '../leases/queries.ts'
 import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 
@@ -18,18 +20,28 @@ export const IN_GROUP = (columns: string, organization: string) => `lateral (
     order by connections.organization limit ${MOST_IN_GROUP}
   ) as connections`
 
-/** A group that covers a URL, on an instance that the URL may mean. */
-export type CoveringGroup = {
-  baseUrl: string
-  /** The base URL stands for an instance on any port of its host. */
-  anyPort: boolean
-  groupPath: string
+/** A group that covers a URL, on an instance. */
+export type CoveringGroup = { baseUrl: string; groupPath: string }
+
+/** A host may have this many instances: on ports, and under paths. */
+const MOST_INSTANCES = 1000
+
+const FIND_INSTANCES: PreparedStatement = {
+  name: 'find-instances-of-host',
+  text: `
+  select base_url, ssh_hosts from instances where ${HOST} = $1::text
+  union
+  select base_url, ssh_hosts from instances where ssh_hosts && $2::text[] or $3::boolean and exists (
+    select from unnest(ssh_hosts) as ssh_host where starts_with(ssh_host, $1::text || ':')
+  )
+  limit ${MOST_INSTANCES}`,
 }
 
-const IS_ITS_INSTANCE = `(
-  instances.base_url = covering.base_url
-  or (covering.any_port and regexp_replace(instances.base_url, '^(https?://[^/]+?):[0-9]+', '\\1') = covering.base_url)
-)`
+/** The instances that a URL may mean by its host: readingsAt chooses among them. */
+export const findInstancesOfHost = (run: RunPrepared, resource: ResourceUrl): Promise<NamedInstance[]> => {
+  const sshNames = sshNamesOf(resource)
+  return run<NamedInstance>(FIND_INSTANCES, [resource.hostname, sshNames, sshNames.length > 0])
+}
 
 export type CandidateRow = {
   id: string
@@ -65,10 +77,10 @@ const FIND_CANDIDATES: PreparedStatement = {
     ${IS_REFRESHABLE('connections')} as refreshable,
     connections.attempt_id, connections.unanswered_since, connections.token_expires_at, connections.last_verified_at,
     ${IS_LEASED('connections')} as leased
-  from unnest($2::text[], $3::boolean[], $4::text[]) as covering (base_url, any_port, group_path)
-  join instances on ${IS_ITS_INSTANCE}
-  join access_keys on access_keys.id = $5::uuid and ${KEY_IS_VALID}
-  join ${IN_GROUP('*', '$6::text')} on true
+  from unnest($2::text[], $3::text[]) as covering (base_url, group_path)
+  join instances on instances.base_url = covering.base_url
+  join access_keys on access_keys.id = $4::uuid and ${KEY_IS_VALID}
+  join ${IN_GROUP('*', '$5::text')} on true
   order by connections.status = 'active' desc, length(connections.group_path) desc
   limit ${MOST_CANDIDATES}`,
 }
@@ -81,7 +93,6 @@ export const findCandidates = (
   run<CandidateRow>(FIND_CANDIDATES, [
     now,
     covering.map(({ baseUrl }) => baseUrl),
-    covering.map(({ anyPort }) => anyPort),
     covering.map(({ groupPath }) => groupPath),
     accessKeyId,
     organization,

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { Principal } from '../callers/principal.ts'
+import { mayAskAt, type Principal } from '../callers/principal.ts'
 import { invalidField } from '../errors/problem.ts'
 import { coveringPaths, parseResourceUrl, type ResourceUrl } from '../gitlab/repository-url.ts'
 
@@ -69,21 +69,21 @@ export const createSearchReader = (): SearchReader => {
   }
 }
 
-const createSearch = (
-  { id: accessKeyId, restrictions }: Principal,
-  organization: string,
-  url: string,
-): Search | undefined => {
-  const { readings, anyPort } = readUrl(url)
+const createSearch = (principal: Principal, organization: string, url: string): Search | undefined => {
+  const { readings, anyPort, protocols } = readUrl(url)
   const reading = readings.at(-1)
-  if (reading === undefined || anyPort) return undefined
-  const { baseUrl, path } = reading
-  const groupPaths = coveringPaths(path)
+  // Without its scheme a URL may mean two instances.
+  if (reading === undefined || anyPort || protocols.length > 1 || !mayAskAt(principal, reading))
+    return undefined
+  const { baseUrl } = reading
+  const groupPaths = coveringPaths(reading)
   const topGroup = groupPaths.findLast((path) => path !== '')
+  // `acme.wiki` may be the wiki of acme, or a group: a directory is of one of them.
+  if (groupPaths.some((path) => path !== '' && path.split('/')[0] !== topGroup)) return undefined
   // Who may use some of the connections alone has a directory of these.
-  const seenBy = restrictions.connections ? [accessKeyId] : []
+  const seenBy = principal.restrictions.connections ? [principal.id] : []
   return {
-    accessKeyId,
+    accessKeyId: principal.id,
     organization,
     baseUrl,
     otherBaseUrls: readings.slice(0, -1).map((other) => other.baseUrl),

@@ -7,13 +7,18 @@ import Fastify, {
   type FastifyRequest,
 } from 'fastify'
 import { LRUCache } from 'lru-cache'
+import type { Clock } from '../clock/clock.ts'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
+import type { AboutCall } from '../gitlab/guard.ts'
 import { isSchemeAllowed, MAX_ANSWER_BYTES, readRetryAfter } from '../gitlab/http-client.ts'
 import { classifyTransportError } from '../gitlab/transport-failure.ts'
 import { cookieName } from '../http/cookie-name.ts'
 import type { InstanceClients } from '../instances/instance-clients.ts'
+import { readStoredSecret } from '../pasted/read-pasted.ts'
 import type { Vault } from '../vault/vault.ts'
 import { callbackUrl } from './callback-url.ts'
+import { agentFor } from './client-agent.ts'
 import { openClientSecret } from './save-oauth-app.ts'
 import { classifyTokenError, readTokenSet, type TokenAnswer } from './token-answer.ts'
 
@@ -33,34 +38,28 @@ export type OAuthClient = {
   /** Checks the state against the cookie, clears the cookies, and exchanges the code (RFC 6749, section 4.1.3). */
   exchangeCode(request: FastifyRequest, reply: FastifyReply, flow: string): Promise<TokenAnswer>
   /** RFC 6749, section 6. Never retries: what to do about no answer is the caller's decision. */
-  refresh(refreshToken: string): Promise<TokenAnswer>
+  refresh(refreshToken: string, about?: Pick<AboutCall, 'turnAway'>): Promise<TokenAnswer>
 }
 
 export type OAuthClients = {
   /** The client for an app as it is now; kept by app version and instance version. */
   for(app: OAuthAppRow, instance: InstanceRow): Promise<OAuthClient>
+  /** The same client where it is kept, without a look at the rows of app and instance. */
+  known(appId: string, appVersion: number, instanceVersion: number): Promise<OAuthClient | undefined>
   close(): Promise<void>
 }
 
-type Deps = { vault: Vault; instanceClients: InstanceClients; publicUrl: string }
+type Deps = { vault: Vault; clock: Clock; instanceClients: InstanceClients; publicUrl: string }
 
 const KEPT_CLIENTS = 200
+/** An admin has to act first. */
+const REJECTED_RETRY_SECONDS = 300
 const FLOW_SECONDS = 600
 const states = new WeakMap<FastifyRequest, string>()
 
 class InvalidStateError extends Error {}
-
-/**
- * simple-oauth2 deep-clones its configuration, and a clone of an agent that has sockets does not work. Functions are
- * not cloned: this one passes everything on to the agent, so that one agent serves the whole instance.
- */
-const uncloneable = (agent: object): object =>
-  new Proxy(() => undefined, {
-    get(_target, property) {
-      const value: unknown = Reflect.get(agent, property, agent)
-      return typeof value === 'function' ? value.bind(agent) : value
-    },
-  })
+/** What is stored of an app can be sent nowhere. */
+class UnusableAppError extends Error {}
 
 /**
  * Not by `register`: what the plugin throws there ends the process, and its message and properties hold the options,
@@ -74,13 +73,41 @@ const install = (
   new Promise<void>((resolve, reject) => {
     oauth2(carrier, options, (error) => (error ? reject(error) : resolve()))
   }).catch(() => {
-    throw new Error('The OAuth client does not take what is stored of this app or its instance')
+    throw new UnusableAppError()
   })
 
 type CookiesOfFlow = Pick<FastifyRequest, 'query' | 'cookies'>
 
 /** The plugin knows one name for each cookie; in the browser the flow is a part of the name. */
 const nameOfFlow = (name: string, flow: string): string => `${name}-${flow}`
+
+/**
+ * Id and secret as they can be sent: rows of before may hold blanks, line ends and invisible characters around them.
+ * @throws {UnusableAppError}
+ */
+const sendableCredentials = async (vault: Vault, app: OAuthAppRow) => {
+  const id = readStoredSecret(app.client_id)
+  const secret = readStoredSecret(await openClientSecret(vault, app))
+  if (id !== undefined && secret !== undefined) return { id, secret }
+  throw new UnusableAppError()
+}
+
+/**
+ * Stands for an app that cannot be used: every exchange ends as if GitLab had refused the app, so that no token is
+ * taken for dead and a living one is handed out on.
+ */
+const unusableClient = ({ slug }: OAuthAppRow): OAuthClient => ({
+  isStateOfBrowser: () => false,
+  async authorizationUrl() {
+    throw new Problem(
+      'oauth_app_rejected',
+      `The OAuth client does not take what is stored of the app "${slug}": an admin has to enter its id and secret anew (PATCH /v1/oauth-apps/{id}).`,
+      { retryAfterSeconds: REJECTED_RETRY_SECONDS },
+    )
+  },
+  exchangeCode: async () => ({ kind: 'refused', error: 'invalid_client' }),
+  refresh: async () => ({ kind: 'refused', error: 'invalid_client' }),
+})
 
 /** What the plugin reads of a request: the query, and the cookies of one flow under the names that it knows. */
 const requestOfFlow = ({ query, cookies }: FastifyRequest, flow: string): FastifyRequest => {
@@ -116,7 +143,7 @@ const pluginOptions = async (
   return {
     name: 'gitlab',
     credentials: {
-      client: { id: app.client_id, secret: await openClientSecret(deps.vault, app) },
+      client: await sendableCredentials(deps.vault, app),
       auth: {
         tokenHost: new URL(instance.base_url).origin,
         tokenPath: `${below}/oauth/token`,
@@ -124,7 +151,7 @@ const pluginOptions = async (
         authorizePath: `${below}/oauth/authorize`,
       },
       http: {
-        agent: uncloneable(client.agent),
+        agent: agentFor(client.agent, client.issuingTimeoutMs),
         timeout: client.issuingTimeoutMs,
         redirects: false,
         // The token counts, whatever a proxy says of its type and puts around it.
@@ -173,8 +200,10 @@ const build = async (
   await install(carrier, oauth2, options)
   await carrier.ready()
 
-  const answerOf = (exchange: () => Promise<{ token: unknown }>): Promise<TokenAnswer> =>
-    client.guard(() => exchangeOnce(exchange))
+  const answerOf = (
+    exchange: () => Promise<{ token: unknown }>,
+    about: AboutCall = {},
+  ): Promise<TokenAnswer> => client.guard(() => exchangeOnce(exchange), about)
 
   const exchangeOnce = async (exchange: () => Promise<{ token: unknown }>): Promise<TokenAnswer> => {
     if (
@@ -190,7 +219,9 @@ const build = async (
       return readTokenSet((await exchange()).token)
     } catch (error) {
       if (error instanceof InvalidStateError) return { kind: 'invalid_state' }
-      return classifyTokenError(error, classifyTransportError, readRetryAfter)
+      return classifyTokenError(error, classifyTransportError, (headers) =>
+        readRetryAfter(headers, deps.clock()),
+      )
     }
   }
 
@@ -210,9 +241,11 @@ const build = async (
             replyOfFlow(reply, flow),
           ),
         ),
-      refresh: (refreshToken) =>
-        answerOf(() =>
-          carrier.gitlab.getNewAccessTokenUsingRefreshToken({ refresh_token: refreshToken } as never, {}),
+      refresh: (refreshToken, about) =>
+        answerOf(
+          () =>
+            carrier.gitlab.getNewAccessTokenUsingRefreshToken({ refresh_token: refreshToken } as never, {}),
+          about,
         ),
     },
   }
@@ -225,12 +258,20 @@ export const createOAuthClients = (deps: Deps): OAuthClients => {
       built.then(({ close }) => close()).catch(() => undefined)
     },
   })
+  const nameOf = (appId: string, appVersion: number, instanceVersion: number) =>
+    `${appId}:${appVersion}:${instanceVersion}`
   return {
+    known: async (appId, appVersion, instanceVersion) =>
+      (await carriers.get(nameOf(appId, appVersion, instanceVersion)))?.client,
     async for(app, instance) {
-      const key = `${app.id}:${app.version}:${instance.version}`
+      const key = nameOf(app.id, app.version, instance.version)
       const kept = carriers.get(key)
       if (kept) return (await kept).client
-      const built = build(app, instance, deps)
+      const built = build(app, instance, deps).catch((error: unknown) => {
+        if (error instanceof UnusableAppError)
+          return { client: unusableClient(app), close: async () => undefined }
+        throw error
+      })
       carriers.set(key, built)
       built.catch(() => carriers.delete(key))
       return (await built).client

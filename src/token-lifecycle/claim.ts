@@ -4,51 +4,127 @@ import { startPatience } from '../clock/patience.ts'
 import type { Database } from '../db/database.ts'
 import type { AttemptKind, ConnectionRow } from '../db/tables.ts'
 import { notFound, Problem } from '../errors/problem.ts'
+import { shareCalls } from '../share.ts'
+import {
+  type ClaimableRow,
+  claimConnections,
+  findLeaseEnds,
+  lockClaimable,
+  lockFreeClaimable,
+  type NewClaim,
+} from './batches/queries.ts'
 import { afterAbandonedAttempt, endOfDoubt, mayStillAct } from './doubt.ts'
-import { claimConnection, findLeaseEnd, lockConnection, NO_ATTEMPT, releaseClaim } from './queries.ts'
+import { NO_ATTEMPT, releaseClaim } from './queries.ts'
 import { CLAIM_SECONDS, isClaimed } from './refresh-decision.ts'
 
 /** The right of one writer, in all processes, to change the token of a connection until the deadline. */
-export type Claim = { row: ConnectionRow; attemptId: string }
+export type Claim = { row: ClaimableRow; attemptId: string }
 
 export type ClaimState = { row: ConnectionRow; leasedUntil: Date | null; now: Date }
 
-/**
- * Locks the row, decides, and claims, in one short transaction.
- * @param decide 'claim' to claim; anything else is handed back and nothing is changed.
- * @param ownLease a lease that does not count: its holder asks for the change.
- */
+type ClaimRequest<Decision> = {
+  connectionId: string
+  kind: AttemptKind
+  /** 'claim' to claim; anything else is handed back and nothing is changed. */
+  decide: (state: ClaimState) => 'claim' | Decision
+  /** A lease that does not count: its holder asks for the change. */
+  ownLease?: string | undefined
+}
+
+/** undefined = there is no such connection. */
+type ClaimResult<Decision> = { claim: Claim } | { decision: Decision } | undefined
+
+/** A writer that died before it sent anything leaves nothing but its claim, which would keep the token from all. */
+const withoutDeadClaim = async (
+  transaction: Database,
+  row: ClaimableRow,
+  now: Date,
+): Promise<ClaimableRow> => {
+  if (row.attempt_id === null || row.attempt_sent_at !== null || isClaimed(row, now)) return row
+  await releaseClaim(transaction, row.id, row.attempt_id)
+  return { ...row, ...NO_ATTEMPT }
+}
+
+/** Decides about rows that are locked, and claims. */
+const claimLocked = async <Decision>(
+  transaction: Database,
+  clock: Clock,
+  requests: ClaimRequest<Decision>[],
+  locked: ClaimableRow[],
+): Promise<ClaimResult<Decision>[]> => {
+  const now = new Date(clock())
+  const rows = new Map<string, ClaimableRow>()
+  for (const row of locked) rows.set(row.id, await withoutDeadClaim(transaction, row, now))
+  const found = requests.filter(({ connectionId }) => rows.has(connectionId))
+  // A statement of its own, after the lock: it sees the leases that were given while we waited for the lock.
+  const ends = await findLeaseEnds(
+    transaction,
+    found.map(({ connectionId, ownLease }) => ({
+      connectionId,
+      tokenVersion: rows.get(connectionId)!.token_version,
+      except: ownLease,
+    })),
+    now,
+  )
+  const leasedUntil = new Map(found.map((request, index) => [request, ends[index] ?? null]))
+  const claims: NewClaim[] = []
+  const results = requests.map((request): ClaimResult<Decision> => {
+    const { connectionId, kind, decide } = request
+    const row = rows.get(connectionId)
+    if (!row) return undefined
+    const decision = decide({ row, leasedUntil: leasedUntil.get(request)!, now })
+    if (decision !== 'claim') return { decision }
+    const attempt = { id: uuidv7(), kind, deadline: addSeconds(now, CLAIM_SECONDS) }
+    const abandoned = afterAbandonedAttempt(row)
+    claims.push({ connectionId, attempt, abandoned })
+    // Another request of this batch for the same connection finds it claimed.
+    rows.set(connectionId, {
+      ...row,
+      attempt_id: attempt.id,
+      attempt_kind: kind,
+      attempt_deadline: attempt.deadline,
+      attempt_sent_at: null,
+    })
+    return { claim: { row: { ...row, ...abandoned }, attemptId: attempt.id } }
+  })
+  await claimConnections(transaction, claims)
+  return results
+}
+
+/** Locks the row, decides, and claims, in one short transaction. */
 export const claimIf = <Decision>(
   { db, clock }: { db: Database; clock: Clock },
   connectionId: string,
   kind: AttemptKind,
-  decide: (state: ClaimState) => 'claim' | Decision,
+  decide: ClaimRequest<Decision>['decide'],
   ownLease?: string,
-): Promise<{ claim: Claim } | { decision: Decision } | undefined> =>
+): Promise<ClaimResult<Decision>> =>
   db.transaction().execute(async (transaction) => {
-    let row = await lockConnection(transaction, connectionId)
-    if (!row) return undefined
-    const now = new Date(clock())
-    // A writer that died before it sent anything leaves nothing but its claim, which would keep the token from all.
-    if (row.attempt_id !== null && row.attempt_sent_at === null && !isClaimed(row, now)) {
-      await releaseClaim(transaction, row.id, row.attempt_id)
-      row = { ...row, ...NO_ATTEMPT }
-    }
-    // A statement of its own, after the lock: it sees the leases that were given while we waited for the lock.
-    const { id, token_version: tokenVersion } = row
-    const leasedUntil = await findLeaseEnd(transaction, { id, tokenVersion, now, except: ownLease })
-    const decision = decide({ row, leasedUntil, now })
-    if (decision !== 'claim') return { decision }
-    const attemptId = uuidv7()
-    const abandoned = afterAbandonedAttempt(row)
-    await claimConnection(
-      transaction,
-      row.id,
-      { id: attemptId, kind, deadline: addSeconds(now, CLAIM_SECONDS) },
-      abandoned,
-    )
-    return { claim: { row: { ...row, ...abandoned }, attemptId } }
+    const request = { connectionId, kind, decide, ownLease }
+    const rows = await lockClaimable(transaction, connectionId)
+    return (await claimLocked(transaction, clock, [request], rows))[0]
   })
+
+/** claimIf whose calls share transactions: a storm of refreshes costs the database a few. */
+export const createSharedClaims = <Decision>({
+  db,
+  clock,
+}: {
+  db: Database
+  clock: Clock
+}): ((request: ClaimRequest<Decision>) => Promise<ClaimResult<Decision>>) => {
+  const claimFree = shareCalls((requests: ClaimRequest<Decision>[]) =>
+    db.transaction().execute(async (transaction) => {
+      const ids = [...new Set(requests.map(({ connectionId }) => connectionId))]
+      return claimLocked(transaction, clock, requests, await lockFreeClaimable(transaction, ids))
+    }),
+  )
+  return async (request) => {
+    const { connectionId, kind, decide, ownLease } = request
+    // No row: the connection is locked, or gone. Waiting for the lock tells which.
+    return (await claimFree(request)) ?? claimIf({ db, clock }, connectionId, kind, decide, ownLease)
+  }
+}
 
 /** A person's change waits for no writer, and takes nothing from one: its answer may be the only copy of a token. */
 export const requireUnclaimed = (row: ConnectionRow, now: Date): void => {

@@ -1,14 +1,9 @@
-import { type Selectable, sql, type Updateable } from 'kysely'
+import { type RawBuilder, type Selectable, sql, type Updateable, type UpdateObject } from 'kysely'
 import { type AuditEvent, recordAuditEventOfEach } from '../audit/queries.ts'
-import { addSeconds } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
-import type { AttemptKind, ConnectionRow, Tables } from '../db/tables.ts'
-import {
-  type AfterFailure,
-  CLAIM_SECONDS,
-  EARLY_PAUSE_SHARE,
-  LONGEST_EARLY_PAUSE_SECONDS,
-} from './refresh-decision.ts'
+import type { AttemptKind, ConnectionRow, ConnectionStatus, Tables } from '../db/tables.ts'
+import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
+import { type AfterFailure, EARLY_PAUSE_SHARE, LONGEST_EARLY_PAUSE_SECONDS } from './refresh-decision.ts'
 
 /** Every write to a stored token. The room `connections` writes what else there is in the table: identity and name. */
 
@@ -31,7 +26,7 @@ export const NO_ATTEMPT = {
   attempt_sent_at: null,
 } as const
 
-const NO_FAILURE = {
+export const NO_FAILURE = {
   ...NO_ATTEMPT,
   retry_after: null,
   unanswered_since: null,
@@ -40,6 +35,10 @@ const NO_FAILURE = {
   failure_count: 0,
   failure_code: null,
   failure_detail: null,
+  rotate_after: null,
+  rotation_failures: 0,
+  rotation_failure_code: null,
+  rotation_failure_detail: null,
 } as const satisfies Partial<Selectable<Connections>>
 
 const ACTIVE = { status: 'active', status_reason: null, status_detail: null } as const
@@ -69,29 +68,7 @@ export const findSiblings = (db: Database, row: ConnectionRow): Promise<Connecti
 export const lockConnection = (transaction: Database, id: string): Promise<ConnectionRow | undefined> =>
   transaction.selectFrom('connections').selectAll().where('id', '=', id).forUpdate().executeTakeFirst()
 
-/** The end of the last lease on a token version; null when nobody holds one. */
-export const findLeaseEnd = async (
-  db: Database,
-  {
-    id,
-    tokenVersion,
-    now,
-    except,
-  }: { id: string; tokenVersion: number; now: Date; except?: string | undefined },
-): Promise<Date | null> => {
-  let query = db
-    .selectFrom('leases')
-    .select(({ fn }) => fn.max('expires_at').as('until'))
-    .where('connection_id', '=', id)
-    .where('token_version', '=', tokenVersion)
-    .where('released_at', 'is', null)
-    .where('expires_at', '>', now)
-  if (except !== undefined) query = query.where('id', '<>', except)
-  const { until } = await query.executeTakeFirstOrThrow()
-  return until as Date | null
-}
-
-const update = (db: Database, id: string, changes: Updateable<Connections>) =>
+const update = (db: Database, id: string, changes: UpdateObject<Tables, 'connections'>) =>
   db.updateTable('connections').set(changes).where('id', '=', id)
 
 type Update = ReturnType<typeof update>
@@ -119,6 +96,15 @@ const endingEvent = ({ status, status_reason, updated_at }: Changes): Event | un
         details: { status, reason: status_reason ?? null },
       }
 
+const IS_WAITING = sql<boolean>`(status = 'needs_reauthorization' and status_reason = any (${[...WAITING_CODES]}::text[]))`
+
+/** While GitLab refuses the owner, a new token changes nothing about that: only a check with the token does. */
+export const ACTIVE_UNLESS_WAITING = {
+  status: sql<ConnectionStatus>`case when ${IS_WAITING} then status else 'active' end`,
+  status_reason: sql<string | null>`case when ${IS_WAITING} then status_reason end`,
+  status_detail: sql<string | null>`case when ${IS_WAITING} then status_detail end`,
+}
+
 /** Puts a token that a person gave in the place of the stored one; failures and attempts of that one are over. */
 export const saveReplacedToken = async (
   transaction: Database,
@@ -130,42 +116,16 @@ export const saveReplacedToken = async (
 
 export type Attempt = { id: string; kind: AttemptKind; deadline: Date }
 
-export const claimConnection = async (
-  transaction: Database,
-  id: string,
-  attempt: Attempt,
-  abandoned: Partial<ConnectionRow>,
-): Promise<void> => {
-  await update(transaction, id, {
-    ...abandoned,
-    attempt_id: attempt.id,
-    attempt_kind: attempt.kind,
-    attempt_deadline: attempt.deadline,
-    attempt_sent_at: null,
-  }).execute()
-}
-
-/** Write-ahead: from here on GitLab may have acted. @returns false when another writer has the claim by now. */
-export const markAttemptSent = (
-  db: Database,
-  id: string,
-  attemptId: string,
-  sentAt: Date,
-): Promise<boolean> =>
-  changedOne(
-    db,
-    // The time to answer counts from here: a slow database may have used up the claim's by now.
-    update(db, id, { attempt_sent_at: sentAt, attempt_deadline: addSeconds(sentAt, CLAIM_SECONDS) })
-      .where('attempt_id', '=', attemptId)
-      .where('attempt_deadline', '>', sentAt),
-  )
-
 /** The writer is still waiting for GitLab. @returns false when another writer has the claim by now. */
 export const prolongClaim = (db: Database, id: string, attemptId: string, deadline: Date): Promise<boolean> =>
   changedOne(db, update(db, id, { attempt_deadline: deadline }).where('attempt_id', '=', attemptId))
 
 /** The grant that a token descends from. An older version of the broker leaves the column empty. */
-const GRANT = sql<string>`coalesce(grant_id, id)`
+const GRANT = sql<string>`coalesce(connections.grant_id, connections.id)`
+
+/** Whether the row holds an older token: of an older grant, or of the same grant with a lower version. */
+export const IS_BEHIND = (grantId: RawBuilder<unknown>, version: RawBuilder<unknown>) =>
+  sql<boolean>`(${GRANT} < ${grantId} or (${GRANT} = ${grantId} and connections.token_version < ${version}))`
 
 export type IssuedToken = Pick<
   ConnectionRow,
@@ -179,39 +139,6 @@ export type TokenToSave = {
   /** For the record. */
   tokenHash: string | undefined
 }
-
-/**
- * Saves a token if the row holds an older one: of an older grant, or of the same grant with a lower version. No claim is
- * needed. GitLab issues only one successor of a token, so whoever has it must be able to save it, however far the
- * database went back.
- * @returns false when the connection has this token or a newer one, or is gone.
- */
-export const saveIssuedToken = (
-  db: Database,
-  { connectionId, grantId, tokenHash, token }: TokenToSave,
-): Promise<boolean> =>
-  changedOne(
-    db,
-    update(db, connectionId, {
-      ...NO_FAILURE,
-      ...ACTIVE,
-      ...token,
-      grant_id: grantId,
-      last_verified_at: token.token_issued_at,
-      updated_at: token.token_issued_at,
-    }).where(
-      sql<boolean>`(${GRANT} < ${grantId}::uuid or (${GRANT} = ${grantId}::uuid and token_version < ${token.token_version}))`,
-    ),
-    {
-      action: 'connection.refreshed',
-      at: token.token_issued_at,
-      tokenHash,
-      details: {
-        token_version: token.token_version,
-        expires_at: token.token_expires_at?.toISOString() ?? null,
-      },
-    },
-  )
 
 /** @returns false when another writer has the claim by now: then nothing is changed. */
 export const saveFailure = (

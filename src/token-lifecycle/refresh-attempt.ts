@@ -1,18 +1,23 @@
 import type { Logger } from 'pino'
 import { addSeconds, startOfSecond } from '../clock/clock.ts'
-import type { ConnectionRow, InstanceRow } from '../db/tables.ts'
+import type { Database } from '../db/database.ts'
+import type { ConnectionRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { inspectOAuthToken } from '../gitlab/inspect-token.ts'
+import type { TransportFailure } from '../gitlab/transport-failure.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import type { OAuthClient, OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
-import type { TokenSet } from '../oauth-apps/token-answer.ts'
+import type { TokenAnswer, TokenSet } from '../oauth-apps/token-answer.ts'
+import type { Forecast } from '../weather/forecast.ts'
+import { withinBudget } from '../weather/within-budget.ts'
+import type { ClaimableRow, Sending } from './batches/queries.ts'
 import type { Claim } from './claim.ts'
 import { afterDoubtCleared, decideSettlement, detectsReuse } from './doubt.ts'
 import type { DatabaseHistory } from './history/watch-history.ts'
 import { withKeptClaim } from './kept-claim.ts'
-import { endAttempt, findConnection, markAttemptSent, releaseClaim, saveFailure } from './queries.ts'
+import { endAttempt, findConnection, releaseClaim, saveFailure } from './queries.ts'
 import {
   afterFailure,
   asksAboutToken,
@@ -30,37 +35,46 @@ export type RefreshAttemptDeps = GitLabAccess & {
   oauthClients: OAuthClients
   tokenSaver: TokenSaver
   history: Pick<DatabaseHistory, 'wentBackAt'>
+  forecast: Pick<Forecast, 'budget' | 'incidents'>
 }
 
-type Prepared = { instance: InstanceRow; oauthClient: OAuthClient; refreshToken: string }
+type Deps = RefreshAttemptDeps & { markSent: MarkSent }
+
+/** Writes down that a refresh is about to be sent. @returns false when another writer has the claim by now. */
+type MarkSent = (sending: Sending) => Promise<boolean>
+
+type Prepared = { oauthClient: OAuthClient; refreshToken: string }
 
 /**
  * One attempt to refresh, under a claim:
  *
  * 1. A successor that this process still has on its disk is saved, and nothing is sent (the database went back).
  * 2. When an earlier request has no answer, the doubt is settled first where sending again could do harm.
- * 3. What is about to be sent is written down, then sent.
- * 4. A token is saved before anything else happens. A failure is written down with what it tells.
+ * 3. While many are refused, one is tried for all (weather/incidents.ts): the others wait.
+ * 4. What is about to be sent is written down, then sent.
+ * 5. A token is saved before anything else happens. A failure is written down with what it tells.
  */
 export const attemptRefresh = async (
-  deps: RefreshAttemptDeps,
+  deps: Deps,
   claim: Claim,
   reason: RefreshReason,
 ): Promise<RefreshOutcome> => {
-  const { db, clock, logger, tokenSaver } = deps
+  const { db, clock, logger, tokenSaver, markSent } = deps
   const { row, attemptId } = claim
   const log = logger.child({ connection_id: row.id, attempt_id: attemptId, token_version: row.token_version })
   let prepared: Prepared
   let sentAt: Date
   try {
-    if (await tokenSaver.offerSuccessor(row)) return { kind: 'newer_version' }
+    if (!tokenSaver.savedLast(row) && (await tokenSaver.offerSuccessor(row))) return { kind: 'newer_version' }
     const ready = await prepare(deps, row)
+    const held = await holdBack(deps, claim)
+    if (held) return held
     // It may ask GitLab, which may be slow.
     const settled = await withKeptClaim(deps, claim, () => settleDoubt(deps, claim, ready))
     if (settled) return settled
     prepared = ready
     sentAt = new Date(clock())
-    if (!(await markAttemptSent(db, row.id, attemptId, sentAt))) return { kind: 'newer_version' }
+    if (!(await markSent({ connectionId: row.id, attemptId, sentAt }))) return { kind: 'newer_version' }
   } catch (error) {
     // Nothing was sent: give the claim back, so that no other writer waits for its end.
     await releaseClaim(db, row.id, attemptId).catch(() => undefined)
@@ -68,41 +82,97 @@ export const attemptRefresh = async (
   }
 
   log.info({ reason }, 'sending a refresh')
-  const answer = await withKeptClaim(deps, claim, () => prepared.oauthClient.refresh(prepared.refreshToken))
+  const answer = await withKeptClaim(deps, claim, () => send(deps, row, prepared))
   if (answer.kind === 'issued') {
     const issued = toIssued(answer.tokenSet, prepared.refreshToken, row, startOfSecond(sentAt))
     const saved = await tokenSaver.save(issued)
+    deps.forecast.incidents.noteIssued(appOf(row), row.id)
     if (saved === 'kept') throw new Problem('database_unavailable', undefined, { retryAfterSeconds: 5 })
     log.info({ reason, saved }, 'refreshed')
     return { kind: 'newer_version' }
   }
   const failure = toFailure(answer)
-  const outcome = await writeFailure(deps, claim, prepared, failure, sentAt)
+  const outcome = await writeFailure(deps, claim, failure, sentAt)
   log.warn({ reason, code: failure.code, answer: answer.kind, outcome: outcome.kind }, 'refresh failed')
   return outcome
 }
 
+const NOT_NOW_SECONDS = 2
+
+const appOf = ({ oauth_app_id, oauth_app_version }: ClaimableRow) => ({
+  id: oauth_app_id!,
+  version: oauth_app_version!,
+})
+
+/** Sends the refresh when its turn comes, unless by then too much is refused. */
+const send = async (
+  { forecast: { budget, incidents } }: RefreshAttemptDeps,
+  row: ClaimableRow,
+  { oauthClient, refreshToken }: Prepared,
+): Promise<TokenAnswer> => {
+  let entered = false
+  const turnAway = (): TransportFailure | undefined => {
+    entered =
+      incidents.hold(row, row.oauth_app_version ?? undefined) === undefined && budget.enter(row.instance_id)
+    return entered
+      ? undefined
+      : { kind: 'failure', reason: 'overloaded', mayHaveActed: false, retryAfterSeconds: NOT_NOW_SECONDS }
+  }
+  try {
+    return await oauthClient.refresh(refreshToken, { turnAway })
+  } finally {
+    if (entered) budget.leave(row.instance_id)
+  }
+}
+
+/** @returns the outcome when another connection is tried for this one, or the budget of refusals is spent. */
+const holdBack = async (
+  { db, clock, forecast }: RefreshAttemptDeps,
+  { row, attemptId }: Claim,
+): Promise<RefreshOutcome | undefined> => {
+  const hold = forecast.incidents.hold(row, row.oauth_app_version ?? undefined)
+  if (!hold) return undefined
+  const now = new Date(clock())
+  await endAttempt(db, row.id, attemptId, {
+    retry_after: hold.until,
+    failing_since: row.failing_since ?? now,
+    updated_at: now,
+  })
+  return { kind: 'failing', code: hold.cause, until: hold.until }
+}
+
+/** The client is kept in memory for as long as app and instance have the versions that the claim read. */
 const prepare = async (
   { db, vault, oauthClients }: RefreshAttemptDeps,
-  row: ConnectionRow,
+  row: ClaimableRow,
 ): Promise<Prepared> => {
-  const app = await findOAuthApp(db, row.oauth_app_id!)
-  const instance = await findInstance(db, row.instance_id)
-  if (!app || !instance) throw new Error('The OAuth app or the instance of the connection is gone')
-  const oauthClient = await oauthClients.for(app, instance)
+  const { oauth_app_id, oauth_app_version, instance_version } = row
+  const known = await oauthClients.known(oauth_app_id!, oauth_app_version!, instance_version)
+  const oauthClient = known ?? (await loadClient(db, oauthClients, row))
   const refreshToken = await vault.open(row.refresh_token!, {
     ownerId: row.id,
     version: row.token_version,
     use: 'refresh',
   })
-  return { instance, oauthClient, refreshToken }
+  return { oauthClient, refreshToken }
+}
+
+const loadClient = async (
+  db: Database,
+  oauthClients: OAuthClients,
+  { oauth_app_id, instance_id }: ConnectionRow,
+): Promise<OAuthClient> => {
+  const app = await findOAuthApp(db, oauth_app_id!)
+  const instance = await findInstance(db, instance_id)
+  if (!app || !instance) throw new Error('The OAuth app or the instance of the connection is gone')
+  return oauthClients.for(app, instance)
 }
 
 /** @returns the outcome when nothing may be sent now; undefined when the refresh may be sent. */
 const settleDoubt = async (
   deps: RefreshAttemptDeps,
   { row, attemptId }: Claim,
-  { instance, refreshToken }: Prepared,
+  { refreshToken }: Prepared,
 ): Promise<RefreshOutcome | undefined> => {
   const { db, clock } = deps
   const now = new Date(clock())
@@ -112,7 +182,7 @@ const settleDoubt = async (
     await endAttempt(db, row.id, attemptId, { retry_after: settlement.until, updated_at: now })
     return { kind: 'failing', code: 'refresh_answer_lost', until: settlement.until }
   }
-  if ((await isTokenAlive(deps, row, instance)) !== true) return undefined
+  if ((await isTokenAlive(deps, row)) !== true) return undefined
   const until = addSeconds(now, backoffSeconds(row.failure_count))
   await endAttempt(db, row.id, attemptId, { ...afterDoubtCleared(row), retry_after: until, updated_at: now })
   return { kind: 'failing', code: 'gitlab_unavailable', until }
@@ -121,20 +191,33 @@ const settleDoubt = async (
 const writeFailure = async (
   deps: RefreshAttemptDeps,
   { row, attemptId }: Claim,
-  { instance }: Prepared,
   failure: RefreshFailure,
   sentAt: Date,
 ): Promise<RefreshOutcome> => {
   const { db, clock, tokenSaver } = deps
-  const tokenAlive = asksAboutToken(failure) ? await isTokenAlive(deps, row, instance) : undefined
+  const { budget, incidents } = deps.forecast
+  const { code: cause } = failure
+  const part =
+    cause === 'refresh_token_refused' || cause === 'oauth_app_rejected'
+      ? await incidents.noteRefused({
+          instanceId: row.instance_id,
+          app: appOf(row),
+          connectionId: row.id,
+          cause,
+        })
+      : undefined
+  const isForOneself = part === undefined || part === 'canary'
+  const mayAsk = part !== 'told' && (isForOneself || budget.hasRoomForDoubtful(row.instance_id))
+  const tokenAlive = asksAboutToken(failure) && mayAsk ? await isTokenAlive(deps, row) : undefined
   // Another process may have had the successor, and saved or offered it meanwhile.
   if (failure.code === 'refresh_token_refused' && (await tokenSaver.offerSuccessor(row)))
     return { kind: 'newer_version' }
   const now = new Date(clock())
   const wentBackAt = deps.history.wentBackAt()
   const wentBack = wentBackAt !== undefined && row.token_issued_at < wentBackAt
-  const after = afterFailure(row, failure, { tokenAlive, sentAt, wentBack, now })
+  const after = afterFailure(row, failure, { tokenAlive, sentAt, wentBack, now, part })
   await saveFailure(db, row.id, attemptId, after, now)
+  if (after.status !== 'active' && part === 'canary') await incidents.noteTold(appOf(row))
   if (after.status !== 'active') return { kind: 'read_again' }
   // Another writer may have moved the version meanwhile: then this failure is not the connection's.
   const current = await findConnection(db, row.id)
@@ -161,16 +244,18 @@ const toIssued = (
 
 /** undefined = GitLab did not say. */
 const isTokenAlive = async (
-  { vault, instanceClients, clock }: RefreshAttemptDeps,
+  { db, vault, instanceClients, clock, forecast }: RefreshAttemptDeps,
   row: ConnectionRow,
-  instance: InstanceRow,
 ): Promise<boolean | undefined> => {
+  const instance = await findInstance(db, row.instance_id)
+  if (!instance) return undefined
   const token = await vault.open(row.access_token, {
     ownerId: row.id,
     version: row.token_version,
     use: 'access',
   })
-  const inspection = await inspectOAuthToken(instanceClients.for(instance), token, new Date(clock()))
+  const client = withinBudget(instanceClients.for(instance), instance.id, forecast.budget)
+  const inspection = await inspectOAuthToken(client, token, new Date(clock()))
   if (inspection.valid) return true
   const { code } = inspection.refusal
   return code === 'token_unknown' || code === 'token_expired' || code === 'token_revoked' ? false : undefined

@@ -1,4 +1,5 @@
 import type { ConnectionRow } from '../db/tables.ts'
+import type { Part } from '../weather/incidents.ts'
 import { type FailureHistory, mayStillAct } from './doubt.ts'
 
 /** Pure rules of the refresh: no I/O, the time is passed in. */
@@ -44,6 +45,8 @@ export type RefreshState = Pick<
   | 'retry_after'
 > & {
   refreshable: boolean
+  /** Whether the connection waits for its owner (gitlab/owner-refusal.ts). */
+  waitsForOwner?: boolean
   /** End of the last lease on the current token version; null = nobody holds one. */
   leasedUntil: Date | null
 }
@@ -62,6 +65,8 @@ export type RefreshReason =
   | 'asked_by_manager'
   /** The last attempt failed, and its pause is over. */
   | 'retry'
+  /** GitLab refused the owner, and the token with which to ask again has ended. */
+  | 'owner_check'
 
 export type RefreshRequest = {
   /** The token version that the caller wants replaced. A newer one is what it wants already. */
@@ -92,15 +97,23 @@ export type RefreshDecision =
 /** Whether a writer may claim the refresh of a connection now. */
 export const decideRefresh = (
   state: RefreshState,
-  { knownVersion, onConflict }: Pick<RefreshRequest, 'knownVersion' | 'onConflict'>,
+  {
+    knownVersion,
+    onConflict,
+    reason,
+  }: Pick<RefreshRequest, 'knownVersion' | 'onConflict'> & {
+    reason?: RefreshReason
+  },
   now: Date,
 ): RefreshDecision => {
-  if (state.status !== 'active') return { action: 'stop', reason: 'inactive' }
+  const isOwnerCheck = state.waitsForOwner === true && reason === 'owner_check'
+  if (state.status !== 'active' && !isOwnerCheck) return { action: 'stop', reason: 'inactive' }
   if (state.token_version > knownVersion) return { action: 'stop', reason: 'newer_version' }
   if (!state.refreshable) return { action: 'stop', reason: 'not_refreshable' }
   if (isClaimed(state, now))
     return { action: 'wait', reason: 'claimed_elsewhere', until: state.attempt_deadline }
-  if (state.retry_after !== null && state.retry_after > now) {
+  // The check of an owner has a pause of its own, which is over.
+  if (!isOwnerCheck && state.retry_after !== null && state.retry_after > now) {
     return { action: 'stop', reason: 'backing_off', until: state.retry_after }
   }
   // A token that may be dead already is protected by no lease.
@@ -160,6 +173,8 @@ export type FailureContext = {
   sentAt: Date
   /** Whether the database went back to an earlier state since this token was issued. */
   wentBack: boolean
+  /** In an incident (weather/incidents.ts); undefined = there is none. */
+  part?: Part | undefined
   now: Date
 }
 
@@ -175,8 +190,13 @@ export const afterFailure = (
   const { now } = context
   const refused = asksAboutToken(failure)
   const refusedSince = refused ? (history.refused_since ?? now) : history.refused_since
+  // One was refused for minutes on behalf of all: a lag of GitLab's database is ruled out.
+  const graceSeconds = context.part === 'told' ? 0 : REFUSAL_GRACE_SECONDS
   const dead =
-    refused && refusedSince !== null && now.getTime() - refusedSince.getTime() >= REFUSAL_GRACE_SECONDS * 1000
+    refused &&
+    context.part !== 'held' &&
+    refusedSince !== null &&
+    now.getTime() - refusedSince.getTime() >= graceSeconds * 1000
   const keepsCause = !TELLS_NOTHING.has(history.failure_code)
   const cause = refused && context.wentBack ? WENT_BACK : failure
   return {

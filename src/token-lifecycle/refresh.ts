@@ -1,7 +1,10 @@
 import type { Patience } from '../clock/patience.ts'
 import { startPatience } from '../clock/patience.ts'
+import { isWaitingCode } from '../gitlab/owner-refusal.ts'
+import { shareCalls } from '../share.ts'
 import type { Attempts } from './attempts.ts'
-import { claimIf } from './claim.ts'
+import { markAttemptsSent, type Sending } from './batches/queries.ts'
+import { type ClaimState, createSharedClaims } from './claim.ts'
 import { attemptRefresh, type RefreshAttemptDeps } from './refresh-attempt.ts'
 import {
   decideRefresh,
@@ -24,12 +27,16 @@ export type Refresher = {
 type Deps = RefreshAttemptDeps & { attempts: Attempts }
 
 export const createRefresher = (deps: Deps): Refresher => {
+  const claim = createSharedClaims<Stopped>(deps)
+  const markSent = shareCalls((sendings: Sending[]) => markAttemptsSent(deps.db, sendings))
+
   const refreshOnce = async (connectionId: string, request: RefreshRequest): Promise<RefreshOutcome> => {
     const patience = startPatience()
     for (;;) {
-      const result = await claimRefresh(deps, connectionId, request)
+      const { ownLease } = request
+      const result = await claim({ connectionId, kind: 'refresh', decide: decide(request), ownLease })
       if (!result) return { kind: 'read_again' }
-      if ('claim' in result) return attemptRefresh(deps, result.claim, request.reason)
+      if ('claim' in result) return attemptRefresh({ ...deps, markSent }, result.claim, request.reason)
       const { decision } = result
       if (decision.action === 'stop') return toOutcome(decision)
       if (patience.isOver()) return { kind: 'pending' }
@@ -62,15 +69,12 @@ const toOutcome = (decision: Extract<Stopped, { action: 'stop' }>): RefreshOutco
 
 type Stopped = Exclude<RefreshDecision, { action: 'claim' }> & { failureCode: FailureCode | null }
 
-const claimRefresh = (deps: Deps, connectionId: string, request: RefreshRequest) =>
-  claimIf<Stopped>(
-    deps,
-    connectionId,
-    'refresh',
-    ({ row, leasedUntil, now }) => {
-      const decision = decideRefresh({ ...row, refreshable: isRefreshable(row), leasedUntil }, request, now)
-      if (decision.action === 'claim') return 'claim'
-      return { ...decision, failureCode: row.failure_code as FailureCode | null }
-    },
-    request.ownLease,
-  )
+const decide =
+  (request: RefreshRequest) =>
+  ({ row, leasedUntil, now }: ClaimState) => {
+    const refreshable = isRefreshable(row)
+    const waitsForOwner = isWaitingCode(row.status_reason)
+    const decision = decideRefresh({ ...row, refreshable, waitsForOwner, leasedUntil }, request, now)
+    if (decision.action === 'claim') return 'claim'
+    return { ...decision, failureCode: row.failure_code as FailureCode | null }
+  }

@@ -90,11 +90,16 @@ const createRetainedTokens = ({ folder, sealed, namesIn, logger }: RetainedDeps)
   const fileOf = (connectionId: string) => join(folder, `${connectionId}.jwe`)
   return {
     async retain(issued, at) {
-      await mkdir(folder, { recursive: true, mode: 0o700 })
       const file = fileOf(issued.connectionId)
       // No sync: the database has the token. Unique, since two tokens of one connection may be retained at once.
       const draft = `${file}.${issued.tokenVersion}.draft`
-      await writeFile(draft, await sealed.seal(issued), { mode: OWNER_ONLY })
+      const jwe = await sealed.seal(issued)
+      const write = () => writeFile(draft, jwe, { mode: OWNER_ONLY })
+      await write().catch(async (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error
+        await mkdir(folder, { recursive: true, mode: 0o700 })
+        await write()
+      })
       await utimes(draft, at, at)
       await rename(draft, file)
     },

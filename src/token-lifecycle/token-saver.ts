@@ -1,10 +1,12 @@
 import { ExponentialBackoff, handleAll, retry } from 'cockatiel'
+import { LRUCache } from 'lru-cache'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow } from '../db/tables.ts'
 import type { Vault } from '../vault/vault.ts'
-import { findConnection, type IssuedToken, saveIssuedToken, type TokenToSave } from './queries.ts'
+import { createSharedSaves } from './batches/saves.ts'
+import { findConnection, type IssuedToken, type TokenToSave } from './queries.ts'
 import type { IssuedTokenSet, Spool } from './spool.ts'
 
 /**
@@ -24,6 +26,8 @@ export type TokenSaver = {
    * @returns whether it was given.
    */
   offerSuccessor(row: Pick<ConnectionRow, 'id' | 'grant_id' | 'token_version'>): Promise<boolean>
+  /** Whether the row has the token that this process saved last for it: then there is no successor to offer. */
+  savedLast(row: Pick<ConnectionRow, 'id' | 'token_version'>): boolean
   /** The same for every connection: the database went back. @returns how many were behind. */
   offerAllRetained(): Promise<number>
   /** A connection was deleted: nothing of its tokens stays on this node's disk. */
@@ -33,6 +37,8 @@ export type TokenSaver = {
   close(): Promise<void>
 }
 
+/** Some 2 MB. */
+const REMEMBERED_VERSIONS = 10_000
 const GIVEN_BACK = 'the database was behind: a token of this connection came back from the disk'
 const FIRST_RETRY_MS = 100
 const LONGEST_RETRY_MS = 5_000
@@ -52,6 +58,9 @@ export type TokenSaverDeps = {
 /** One try to save a token, and what is left to do with its file. */
 const createSaving = ({ db, vault, clock, spool, logger, retentionSeconds }: TokenSaverDeps) => {
   const retaining = new Set<Promise<void>>()
+  const saveIssued = createSharedSaves(db)
+  /** The version that was saved last, by connection. */
+  const lastSaved = new LRUCache<string, number>({ max: REMEMBERED_VERSIONS })
 
   const retain = (issued: IssuedTokenSet): void => {
     if (retentionSeconds === 0) return
@@ -66,7 +75,8 @@ const createSaving = ({ db, vault, clock, spool, logger, retentionSeconds }: Tok
 
   const saveOnce = async (issued: IssuedTokenSet): Promise<SaveOutcome> => {
     const { connectionId, tokenVersion } = issued
-    if (await saveIssuedToken(db, await toSave(vault, issued))) {
+    if (await saveIssued(await toSave(vault, issued))) {
+      lastSaved.set(connectionId, tokenVersion)
       retain(issued)
       return 'saved'
     }
@@ -85,7 +95,7 @@ const createSaving = ({ db, vault, clock, spool, logger, retentionSeconds }: Tok
     await spool.remove(issued)
   }
 
-  return { saveOnce, settle, retaining }
+  return { lastSaved, saveIssued, saveOnce, settle, retaining }
 }
 
 type Saving = ReturnType<typeof createSaving>
@@ -129,9 +139,9 @@ const createKeeping = ({ spool, logger }: TokenSaverDeps, { saveOnce, settle }: 
 }
 
 export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
-  const { db, vault, clock, spool, logger, retentionSeconds } = deps
+  const { vault, clock, spool, logger, retentionSeconds } = deps
   const saving = createSaving(deps)
-  const { saveOnce, settle, retaining } = saving
+  const { lastSaved, saveIssued, saveOnce, settle, retaining } = saving
   const keeping = createKeeping(deps, saving)
 
   /** While the database hesitates, the token is on the disk too: a process that is killed then loses nothing. */
@@ -170,7 +180,7 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
   const offer = async (connectionId: string, fromVersion: number): Promise<boolean> => {
     const issued = await spool.findRetained(connectionId, fromVersion)
     if (!issued) return false
-    if (!(await saveIssuedToken(db, await toSave(vault, issued)))) return false
+    if (!(await saveIssued(await toSave(vault, issued)))) return false
     logger.error({ connection_id: connectionId, token_version: issued.tokenVersion }, GIVEN_BACK)
     return true
   }
@@ -187,6 +197,8 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
       }
       return left.length
     },
+
+    savedLast: ({ id, token_version }) => lastSaved.get(id) === token_version,
 
     offerSuccessor: ({ id, token_version }) => offer(id, token_version + 1),
 

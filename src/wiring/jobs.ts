@@ -9,12 +9,14 @@ import { createLeaseDigests } from '../leases/record/digest.ts'
 import { noteLeaseSlots } from '../leases/record/slots.ts'
 import { deleteOld as deleteOldGuesses } from '../limits/delete-old.ts'
 import { createAuditLog } from '../log.ts'
+import { deleteOld as deleteOldBatches } from '../lookup/batch/delete-old.ts'
 import { completeDue } from '../oauth-flow/complete-due.ts'
 import { sealedTables } from '../sealed-tables.ts'
 import { deleteHeartbeatsBefore } from '../token-lifecycle/history/queries.ts'
 import { HEARTBEAT_RETENTION_SECONDS } from '../token-lifecycle/history/watch-history.ts'
 import { mendDue, rotateDue } from '../token-lifecycle/upkeep/upkeep.ts'
 import { renewDataKey } from '../vault/follow.ts'
+import { deleteOld as deleteOldWeather } from '../weather/forecast.ts'
 
 import type { AppDeps, Rooms } from './rooms.ts'
 
@@ -23,7 +25,7 @@ const JOB_LANES = 8
 
 /** What each room does without being asked. */
 export const createRoomJobs = (
-  { lifecycle, flow, namedKeys, vault, tokenSaver }: Rooms,
+  { lifecycle, flow, deviceTimers, namedKeys, vault, tokenSaver }: Rooms,
   { db, clock, logger, keyRing, masterKeys, config }: AppDeps,
 ): Jobs =>
   createJobs({
@@ -32,7 +34,10 @@ export const createRoomJobs = (
     lanes: createLanes({ atOnce: JOB_LANES, logger }),
     mendDue: (lanes) => mendDue(lifecycle, lanes),
     rotateDue: (lanes) => rotateDue(lifecycle, lanes),
-    completeDue: (lanes) => completeDue(flow, lanes),
+    completeDue: async (lanes) => {
+      await deviceTimers.pollDue(lanes)
+      await completeDue(flow, lanes)
+    },
     noteLeaseSlots: () => noteLeaseSlots(db),
     sealAudit: () =>
       sealAudit({
@@ -59,5 +64,7 @@ export const createRoomJobs = (
       () => tokenSaver.deleteOldRetained(),
       (now) => deleteHeartbeatsBefore(db, addSeconds(now, -HEARTBEAT_RETENTION_SECONDS)),
       (now) => deleteOldGuesses(db, now),
+      (now) => deleteOldBatches(db, now),
+      (now) => deleteOldWeather(db, now),
     ],
   })

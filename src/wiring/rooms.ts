@@ -6,6 +6,7 @@ import { createAuthenticator } from '../callers/authenticator.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Config } from '../config/config.ts'
 import type { LimitSettings } from '../config/limits.ts'
+import type { EnvironmentProxy } from '../config/proxy.ts'
 import { createVisitors } from '../connect-page/visit/visitor.ts'
 import type { Database, RunPrepared } from '../db/database.ts'
 import type { ProbedDatabase } from '../db/probe.ts'
@@ -14,12 +15,14 @@ import type { ProcessState } from '../http/readiness.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { createInstanceClients } from '../instances/instance-clients.ts'
 import { createOpenedTokens } from '../leases/opened-tokens.ts'
+import { createRejections } from '../leases/reject-lease.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
 import { createLeasesById } from '../leases/shared-statements.ts'
 import { createKnownMatches } from '../lookup/known-matches.ts'
 import { createLeasesByUrl } from '../lookup/leasing/leases-by-url.ts'
 import { createSearchReader } from '../lookup/search.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
+import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
 import { createDatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
 import { createRefresher } from '../token-lifecycle/refresh.ts'
@@ -32,6 +35,7 @@ import { followDataKeys } from '../vault/follow.ts'
 import type { KeyRing } from '../vault/key-ring.ts'
 import { createNamedKeys } from '../vault/named-keys.ts'
 import { createVault } from '../vault/vault.ts'
+import { createForecast, type Forecast } from '../weather/forecast.ts'
 
 export type AppDeps = {
   db: Database
@@ -60,17 +64,23 @@ export type AppDeps = {
   > & {
     /** The defaults when left out. */
     limits?: LimitSettings
+    /** None when left out. */
+    proxy?: EnvironmentProxy | undefined
   }
   /** How patient to be with GitLab; the defaults are what production has. */
-  gitlab?: Omit<GitLabClientOptions, 'clock'> | undefined
+  gitlab?: (Omit<GitLabClientOptions, 'clock'> & { secondLookMs?: number | undefined }) | undefined
 }
 
 const HOUR_SECONDS = 3_600
 
 /** The ways in which a caller can be identified. */
-const createIdentification = ({ db, clock, logger, gitlab }: AppDeps) => {
+const createIdentification = ({ db, clock, logger, config, gitlab }: AppDeps) => {
   const accessKeys = createAccessKeyIdentification(db)
-  const keySets = createIssuerKeySets({ clock, logger, http: { ...gitlab, clock } })
+  const keySets = createIssuerKeySets({
+    clock,
+    logger,
+    http: { ...gitlab, environmentProxy: config.proxy, clock },
+  })
   const workloads = createWorkloadIdentification({ db, keySets, clock, logger })
   const ways = [accessKeys, workloads]
   const isRemembered = (credential: string) => ways.some((way) => way.remembered(credential) !== undefined)
@@ -81,7 +91,8 @@ const createIdentification = ({ db, clock, logger, gitlab }: AppDeps) => {
 const createTokenKeeping = (
   access: GitLabAccess,
   oauthClients: OAuthClients,
-  { logger, config }: AppDeps,
+  forecast: Forecast,
+  { logger, config, gitlab }: AppDeps,
 ) => {
   const { db, vault, clock } = access
   const spoolFolder = join(config.dataDir, 'spool')
@@ -102,8 +113,21 @@ const createTokenKeeping = (
     folder: spoolFolder,
     offerAllRetained: tokenSaver.offerAllRetained,
   })
-  const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver, attempts, history })
-  const verifier = createStoredTokenVerifier(access)
+  const refresher = createRefresher({
+    ...access,
+    forecast,
+    logger,
+    oauthClients,
+    tokenSaver,
+    attempts,
+    history,
+  })
+  const verifier = createStoredTokenVerifier({
+    ...access,
+    attempts,
+    forecast,
+    secondLookMs: gitlab?.secondLookMs,
+  })
   return { attempts, history, refresher, spoolFolder, tokenSaver, verifier }
 }
 
@@ -117,18 +141,23 @@ export const createRooms = (deps: AppDeps) => {
   const vault = createVault(keyRing, { tokenHash: namedKeys.tokenHash, onDamaged: refusals.noteDamage })
   const stopFollowing = followDataKeys(keyRing, logger)
   const authenticator = createAuthenticator({ clock, ways })
+  const forecast = createForecast({ db, clock, logger })
   const instanceClients = createInstanceClients({
+    onRefusal: forecast.onRefusal,
+    onBan: forecast.onBan,
     ...gitlab,
+    environmentProxy: config.proxy,
     clock,
     logger,
     unregistered: config.unregisteredInstances,
   })
   const access = { db, vault, clock, instanceClients }
-  const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
-  const keeping = createTokenKeeping(access, oauthClients, deps)
+  const oauthClients = createOAuthClients({ vault, clock, instanceClients, publicUrl })
+  const keeping = createTokenKeeping(access, oauthClients, forecast, deps)
   const { attempts, history, refresher, spoolFolder, tokenSaver, verifier } = keeping
-  const lifecycle = { ...access, logger, attempts, authenticator, refresher, tokenSaver, verifier }
-  const flow = { ...access, oauthClients, logger }
+  const lifecycle = { ...access, forecast, logger, attempts, authenticator, refresher, tokenSaver, verifier }
+  const flow = { ...access, attempts, oauthClients, logger }
+  const deviceTimers = createDeviceTimers(flow)
   const visitors = createVisitors({ ...access, publicUrl })
   const leasing = {
     clock,
@@ -144,15 +173,18 @@ export const createRooms = (deps: AppDeps) => {
     knownMatches: createKnownMatches({ runPrepared, clock }),
     leasesByUrl: createLeasesByUrl({ runPrepared, clock }),
   }
+  const rejections = createRejections({ ...leasing, db })
   const sendCredential = createCredentialSender({ db, clock })
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {
     stopFollowing()
+    await deviceTimers.close()
     await attempts.idle()
     await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()
+    await forecast.idle()
     keySets.close()
     await refusals.close()
   }
@@ -161,14 +193,17 @@ export const createRooms = (deps: AppDeps) => {
     attempts,
     authenticator,
     close,
+    deviceTimers,
     finding,
     flow,
+    forecast,
     history,
     isRemembered,
     leasing,
     lifecycle,
     namedKeys,
     refusals,
+    rejections,
     sendCredential,
     spoolFolder,
     tokenSaver,

@@ -9,16 +9,20 @@ import { registerConnectSessionRoutes } from '../connect-sessions/routes.ts'
 import { registerConnectRoutes } from '../connections/connect-routes.ts'
 import { registerConnectionRoutes } from '../connections/routes.ts'
 import { registerTokenRoutes } from '../connections/token-routes.ts'
+import { registerGitCredentialRoutes } from '../git-credential/routes.ts'
 import type { App } from '../http/server.ts'
 import { registerInstanceRoutes } from '../instances/routes.ts'
 import { registerLeaseRecordRoutes } from '../leases/record/routes.ts'
 import { registerLeaseRoutes } from '../leases/routes.ts'
+import { registerBatchRoutes } from '../lookup/batch/routes.ts'
 import { registerLookupRoutes } from '../lookup/routes.ts'
 import { registerOAuthMetadata, registerTokenExchange } from '../lookup/token-exchange-routes.ts'
 import { registerOAuthAppRoutes } from '../oauth-apps/routes.ts'
 import { createOAuthFlow } from '../oauth-flow/oauth-flow.ts'
 import { registerOAuthFlowRoutes } from '../oauth-flow/routes.ts'
+import { registerPreflightRoutes } from '../preflight/routes.ts'
 import { registerTrustedIssuerRoutes } from '../trusted-issuers/routes.ts'
+import { registerWeatherRoutes } from '../weather/routes.ts'
 
 import type { AppDeps, Rooms } from './rooms.ts'
 
@@ -28,12 +32,15 @@ export const registerRoutes = async (
   {
     access,
     authenticator,
+    deviceTimers,
     finding,
     flow,
+    forecast,
     leasing,
     lifecycle,
     namedKeys,
     refusals,
+    rejections,
     sendCredential,
     vault,
     visitors,
@@ -43,6 +50,7 @@ export const registerRoutes = async (
 ): Promise<void> => {
   const { publicUrl, returnOrigins } = config
   registerInstanceRoutes(routes, { db, clock, authenticator })
+  registerWeatherRoutes(routes, { ...access, forecast, authenticator })
   registerOAuthAppRoutes(routes, { db, clock, vault, publicUrl, authenticator })
   registerAccessKeyRoutes(routes, { db, clock, authenticator })
   registerWhoamiRoute(routes, { authenticator })
@@ -51,9 +59,14 @@ export const registerRoutes = async (
   registerConnectionRoutes(routes, lifecycle)
   registerConnectRoutes(routes, { ...access, authenticator })
   registerTokenRoutes(routes, lifecycle)
-  registerLeaseRoutes(routes, { ...leasing, db, authenticator, sendCredential })
-  registerLookupRoutes(routes, { ...finding, authenticator, sendCredential })
+  registerLeaseRoutes(routes, { ...leasing, db, authenticator, rejections, sendCredential })
+  registerLookupRoutes(routes, { ...finding, ...access, forecast, authenticator, sendCredential })
   await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads, refusals }))
+  registerBatchRoutes(routes, { ...finding, db, authenticator })
+  registerPreflightRoutes(routes, { ...finding, ...access, authenticator })
+  await routes.register(async (scope) =>
+    registerGitCredentialRoutes(scope as App, { ...finding, db, authenticator, rejections, refusals }),
+  )
   registerOAuthMetadata(routes, { publicUrl })
   registerAuditRoutes(routes, { db, authenticator })
   registerLeaseRecordRoutes(routes, { db, clock, vault, namedKeys, publicUrl, authenticator })
@@ -71,7 +84,7 @@ export const registerRoutes = async (
         publicUrl,
         refusals,
         visitors,
-        oauthFlow: createOAuthFlow(flow),
+        oauthFlow: createOAuthFlow(flow, deviceTimers),
       }),
     )
   })

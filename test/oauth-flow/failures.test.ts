@@ -184,7 +184,7 @@ t.test('a grant that GitLab disowns right after issuing it is not kept', async (
   const stage = await setStage(t)
   for (const [effect, code] of [
     [{ kind: 'html' }, 'not_a_gitlab'],
-    [{ kind: 'status', status: 401, body: '{"error":"invalid_token"}' }, 'token_unknown'],
+    [{ kind: 'status', status: 401, body: '{"error":"invalid_token"}' }, 'not_a_gitlab'],
     [
       { kind: 'status', status: 403, body: '{"message":"403 Forbidden - Your account has been blocked."}' },
       'user_blocked',

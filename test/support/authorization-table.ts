@@ -34,6 +34,8 @@ export type Call = {
   path?: string
   body?: object
   form?: Record<string, string>
+  /** Lines as Git writes them. */
+  text?: string
   /** The page from which the form is sent: its hidden fields are taken from what the caller sees there. */
   from?: string
 }
@@ -105,6 +107,7 @@ export const TABLE: Record<string, Row> = {
     call: async () => ({ body: { base_url: `https://${uuidv7()}.example.com` } }),
   }),
   'GET /v1/instances/:id': row('admin', 200, on('/v1/instances/:id', 'instance')),
+  'GET /v1/instances/:id/conditions': row('admin', 200, on('/v1/instances/:id/conditions', 'instance')),
   'PATCH /v1/instances/:id': row('admin', 200, {
     within: 'shared',
     ...on('/v1/instances/:id', 'instance', { body: { name: 'renamed' } }),
@@ -157,6 +160,14 @@ export const TABLE: Record<string, Row> = {
   'POST /v1/connect-sessions': row('manager', 201, {
     within: 'thing',
     call: async () => ({ body: { organization: HOME } }),
+  }),
+  'GET /v1/connect-sessions': row('manager', 200, { within: 'list' }),
+  'DELETE /v1/connect-sessions/:id': row('manager', 204, {
+    within: 'thing',
+    call: async (_make, _caller, { broker }) =>
+      at(
+        `/v1/connect-sessions/${(await broker.post('/v1/connect-sessions', { organization: HOME })).body.id}`,
+      ),
   }),
   'POST /v1/tokens/verify': row('manager', 200, {
     call: async (make, _caller, { simulator }) => ({
@@ -216,6 +227,24 @@ export const TABLE: Record<string, Row> = {
     call: async (make, _caller, stage) => {
       await make.connection()
       return at(`/v1/credentials${repository(stage)}`)
+    },
+  }),
+  // Git gets its answer and its refusals alike as lines of a 200.
+  'POST /v1/git-credential/get': row('scanner', 200, { within: 'list', call: askedByGit('get') }),
+  'POST /v1/git-credential/store': row('scanner', 200, { within: 'list', call: askedByGit('store') }),
+  'POST /v1/git-credential/erase': row('scanner', 200, { within: 'list', call: askedByGit('erase') }),
+  'POST /v1/credentials/batch': row('scanner', 200, {
+    within: 'list',
+    call: async (make, _caller, { simulator }) => {
+      await make.connection()
+      return { body: { requests: [{ url: `${simulator.url}/acme/web-shop`, organization: HOME }] } }
+    },
+  }),
+  'POST /v1/credentials/preflight': row('scanner', 200, {
+    within: 'thing',
+    call: async (make, _caller, { simulator }) => {
+      await make.connection()
+      return { body: { url: `${simulator.url}/acme/web-shop`, organization: HOME } }
     },
   }),
   'GET /v1/credentials/explain': row('scanner', 200, {
@@ -288,6 +317,11 @@ export const TABLE: Record<string, Row> = {
     refused: 403,
     call: async () => at('/connect/oauth/simulator', { form: {}, from: '/connect' }),
   }),
+  'POST /connect/device/:slug': row('visitor', 303, {
+    refused: 403,
+    call: async () => at('/connect/device/simulator', { form: {}, from: '/connect' }),
+  }),
+  'GET /connect/device': row('nothing', 410),
   'GET /connect/connections/:id/disconnect': ofMember('disconnect', 200, 401, 404),
   'POST /connect/connections/:id/disconnect': ofMember('disconnect', 303, 403, 403),
   'GET /connect/connections/:id/replace': ofMember('replace', 200, 401, 404),
@@ -324,6 +358,15 @@ function ofMember(what: string, answers: number, refused: number, elsewhere: num
       return at(path, { form: { token: successor }, from: what === 'verify' ? '/connect' : path })
     },
   })
+}
+
+function askedByGit(action: string): NonNullable<Row['call']> {
+  return async (make, _caller, { simulator }) => {
+    await make.connection()
+    const { protocol, host } = new URL(simulator.url)
+    const text = `protocol=${protocol.slice(0, -1)}\nhost=${host}\npath=acme/web-shop.git\npassword=FAKE\n`
+    return at(`/v1/git-credential/${action}${search({ organization: HOME })}`, { text })
+  }
 }
 
 function newIssuer() {

@@ -91,7 +91,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
     clock,
     logger,
     config,
-    gitlab: options.gitlab,
+    gitlab: { secondLookMs: 10, ...options.gitlab },
   })
   await takeUpSpool()
   await app.listen({ host: '127.0.0.1', port })

@@ -10,11 +10,12 @@ export const FLOORS = [
   ['app.ts'],
   ['wiring'],
   ['sealed-tables.ts'],
-  ['oauth-flow', 'connect-page', 'jobs'],
+  ['git-credential', 'preflight', 'oauth-flow', 'connect-page', 'jobs'],
   ['lookup'],
   ['leases', 'connections', 'connect-sessions'],
   ['token-lifecycle'],
   ['places'],
+  ['weather'],
   ['oauth-apps'],
   ['instances'],
   ['trusted-issuers'],
@@ -24,7 +25,9 @@ export const FLOORS = [
   ['limits'],
   ['gitlab', 'vault', 'http'],
   ['db'],
-  ['config', 'errors', 'clock', 'log.ts', 'coalesce.ts', 'lanes.ts'],
+  ['config', 'errors', 'clock', 'log.ts', 'coalesce.ts', 'lanes.ts', 'share.ts'],
+  ['pasted'],
+  ['client'],
 ]
 
 /** Where code of ours is; what is not there is not looked at. */

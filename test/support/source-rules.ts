@@ -8,8 +8,8 @@ const MOST_LINES_OF_FILE = 300
 const MOST_LINES_OF_FUNCTION = 80
 /** Measured: what runs, here and in the demo, and what the measurements rest on. */
 const MEASURED = ['src', 'simulator', 'demo', 'bench']
-/** Texts that people read: a list of sentences is as long as it is. */
-const IS_TEXTS = /(^|\/)texts\.\w+\.ts$/
+/** Texts that people read, and what a generator writes: as long as it is. */
+const IS_TEXTS = /(^|\/)(texts\.\w+|generated)\.ts$/
 
 /** Written by nobody but its triggers. */
 const BY_TRIGGERS = 'nobody: its triggers write it'
@@ -18,8 +18,8 @@ const CONNECTIONS = {
   table: 'connections',
   identity: 'connections',
   token: 'token-lifecycle',
-  /** What the room of the identity may change of a row that is there. */
-  settings: ['name', 'auto_rotate', 'updated_at'],
+  /** What the room of the identity may change of a row that is there: settings, and who holds it. */
+  settings: ['name', 'auto_rotate', 'labels', 'method', 'gitlab_user_id', 'group_path', 'updated_at'],
   /** What a change of the token leaves alone. */
   fixed: ['id', 'organization', 'instance_id', 'method', 'gitlab_user_id', 'group_path', 'created_at'],
 }
@@ -34,7 +34,11 @@ export const WRITERS: Record<string, string> = {
   authorization_requests: 'oauth-flow',
   leases: 'leases',
   wrapped_leases: 'leases',
+  lease_batches: 'lookup',
   guesses: 'limits',
+  instance_refusals: 'weather',
+  instance_bans: 'weather',
+  incidents: 'weather',
   heartbeats: 'token-lifecycle',
   database_history: 'token-lifecycle',
   trusted_issuers: 'trusted-issuers',
@@ -210,7 +214,7 @@ const faultOf = (room: string, { verb, table, columns }: Write): string | undefi
     ]
     return foreign.length === 0
       ? undefined
-      : `${room} changes only a name and settings: ${foreign.join(', ')}`
+      : `${room} changes only who holds a connection and its settings: ${foreign.join(', ')}`
   }
   if (room !== CONNECTIONS.token)
     return `a table is written by one room: ${table} by connections and token-lifecycle`

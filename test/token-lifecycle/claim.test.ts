@@ -1,15 +1,15 @@
 import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
-import { type Claim, claimForPerson, claimIf } from '../../src/token-lifecycle/claim.ts'
+import { markAttemptsSent, saveIssuedTokens } from '../../src/token-lifecycle/batches/queries.ts'
+import { createSharedSaves } from '../../src/token-lifecycle/batches/saves.ts'
+import { type Claim, claimForPerson, claimIf, createSharedClaims } from '../../src/token-lifecycle/claim.ts'
 import { afterAbandonedAttempt } from '../../src/token-lifecycle/doubt.ts'
 import {
   endAttempt,
   type IssuedToken,
-  markAttemptSent,
   releaseClaim,
   saveDoubt,
   saveFailure,
-  saveIssuedToken,
 } from '../../src/token-lifecycle/queries.ts'
 import { afterFailure, CLAIM_SECONDS } from '../../src/token-lifecycle/refresh-decision.ts'
 import { setStage } from '../support/broker.ts'
@@ -32,7 +32,7 @@ t.test('a claim', async (t) => {
     const id = await connect(stage)
     const before = await rowOf(stage, id)
     const { attemptId, row } = await claim(id)
-    t.same(row, before)
+    t.match(row, before)
     t.same(await rowOf(stage, id), {
       ...before,
       attempt_id: attemptId,
@@ -50,6 +50,50 @@ t.test('a claim', async (t) => {
       ),
     )
     t.equal(results.filter((result) => result && 'claim' in result).length, 1)
+  })
+
+  t.test('shares a transaction with others, and each is decided for itself', async (t) => {
+    const ids = await Promise.all(Array.from({ length: 5 }, () => connect(stage)))
+    const claimShared = createSharedClaims<string>(deps)
+    const ask = (connectionId: string, answer: 'claim' | 'no') =>
+      claimShared({
+        connectionId,
+        kind: 'refresh',
+        decide: ({ row }) => (row.attempt_id === null ? answer : 'claimed'),
+      })
+    const [first, again, second, third, gone] = await Promise.all([
+      ask(ids[0]!, 'claim'),
+      ask(ids[0]!, 'claim'),
+      ask(ids[1]!, 'no'),
+      ask(ids[2]!, 'claim'),
+      ask(uuidv7(), 'claim'),
+    ])
+    t.match(first, { claim: { row: { id: ids[0] } } })
+    t.same(again, { decision: 'claimed' }, 'one of two for the same connection')
+    t.same(second, { decision: 'no' })
+    t.match(third, { claim: { row: { id: ids[2] } } })
+    t.equal(gone, undefined)
+    t.match(await rowOf(stage, ids[1]!), NO_TROUBLE)
+  })
+
+  t.test('of a locked row waits for the lock, and holds up no other', async (t) => {
+    const [locked, free] = [await connect(stage), await connect(stage)]
+    const claimShared = createSharedClaims<string>(deps)
+    const ask = (connectionId: string) =>
+      claimShared({ connectionId, kind: 'refresh', decide: () => 'claim' as const })
+    const { promise: unlocked, resolve: unlock } = Promise.withResolvers<void>()
+    const { promise: isLocked, resolve: tellLocked } = Promise.withResolvers<void>()
+    const holding = db.transaction().execute(async (transaction) => {
+      await transaction.selectFrom('connections').select('id').where('id', '=', locked).forShare().execute()
+      tellLocked()
+      await unlocked
+    })
+    await isLocked
+    const [waiting, claimed] = [ask(locked), ask(free)]
+    t.match(await claimed, { claim: { row: { id: free } } })
+    unlock()
+    await holding
+    t.match(await waiting, { claim: { row: { id: locked } } })
   })
 
   t.test('is not given for what is not there', async (t) => {
@@ -81,7 +125,9 @@ t.test('a claim', async (t) => {
       status: 'needs_reauthorization' as const,
     }
     const before = await rowOf(stage, id)
-    t.equal(await markAttemptSent(db, id, loser.attemptId, now()), false)
+    const isMarked = async (attemptId: string) =>
+      (await markAttemptsSent(db, [{ connectionId: id, attemptId, sentAt: now() }]))[0]
+    t.equal(await isMarked(loser.attemptId), false)
     t.equal(await saveFailure(db, id, loser.attemptId, ended, now()), false)
     t.equal(
       await saveDoubt(db, id, loser.attemptId, { since: now(), code: 'rotation_answer_lost', detail: '' }),
@@ -91,7 +137,7 @@ t.test('a claim', async (t) => {
     t.same(await rowOf(stage, id), before)
     t.equal(await releaseClaim(db, id, loser.attemptId), false)
     t.same(await rowOf(stage, id), before)
-    t.equal(await markAttemptSent(db, id, attemptId, now()), true)
+    t.equal(await isMarked(attemptId), true)
     t.equal(await releaseClaim(db, id, attemptId), true)
     t.match(await rowOf(stage, id), NO_TROUBLE)
   })
@@ -111,8 +157,8 @@ t.test('a claim', async (t) => {
         token_issued_at: now(),
         token_expires_at: null,
       }
-      const save = (grantId: string, token: IssuedToken) =>
-        saveIssuedToken(db, { connectionId: id, grantId, token, tokenHash: undefined })
+      const save = async (grantId: string, token: IssuedToken) =>
+        (await saveIssuedTokens(db, [{ connectionId: id, grantId, token, tokenHash: undefined }]))[0]
       t.equal(await save(grant, next), true)
       t.match(await rowOf(stage, id), { token_version: token_version + 1, ...NO_TROUBLE })
       t.equal(await save(grant, next), false, 'once')
@@ -123,6 +169,35 @@ t.test('a claim', async (t) => {
       t.equal(await save(uuidv7(), next), true, 'a later grant replaces an earlier one')
     },
   )
+
+  t.test('a token that the database does not take keeps no other from being saved', async (t) => {
+    const save = createSharedSaves(db)
+    const tokens = await Promise.all(
+      Array.from({ length: 4 }, async () => {
+        const id = await connect(stage)
+        const { token_version, access_token, refresh_token, scopes, grant_id } = await rowOf(stage, id)
+        const token = { token_version: token_version + 1, access_token, refresh_token, scopes }
+        return {
+          connectionId: id,
+          grantId: grant_id!,
+          token: { ...token, token_issued_at: now(), token_expires_at: null },
+          tokenHash: undefined,
+        }
+      }),
+    )
+    tokens[1]!.token.access_token = 'a text that PostgreSQL does not take: \u0000'
+    const results = await Promise.allSettled(tokens.map(save))
+    t.same(
+      results.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'fulfilled', 'fulfilled'],
+    )
+    t.match(await rowOf(stage, tokens[3]!.connectionId), { token_version: tokens[3]!.token.token_version })
+    t.match(await rowOf(stage, tokens[1]!.connectionId), {
+      token_version: tokens[1]!.token.token_version - 1,
+    })
+    const [once, twice] = await Promise.all([save(tokens[0]!), save(tokens[0]!)])
+    t.same([once, twice], [false, false])
+  })
 
   t.test('for a person waits for the one before, and for the scanners where it has to', async (t) => {
     const { id } = await connectToken(stage)

@@ -1,4 +1,5 @@
-import { hasScope } from '../../gitlab/scopes.ts'
+import { isWaitingCode } from '../../gitlab/owner-refusal.ts'
+import { mayRotateItself } from '../../gitlab/scopes.ts'
 import { adviceFor, type Hyperlink, instanceName, newTokenLink } from '../advice.ts'
 import { type Avatar, avatarOf } from '../avatar.ts'
 import type { Texts } from '../texts.en.ts'
@@ -73,6 +74,14 @@ const reasonOf = (row: ListedConnection, status: CardStatus, texts: Texts): stri
   return known ?? row.status_detail ?? texts.status[status]
 }
 
+const remedyFor = (
+  { status_reason }: ListedConnection,
+  reconnectBy: string | undefined,
+): 'owner' | 'reconnect' | 'replace' => {
+  if (isWaitingCode(status_reason)) return 'owner'
+  return reconnectBy ? 'reconnect' : 'replace'
+}
+
 /** The user behind a group or project token has a long name that nobody gave it. */
 const isBot = ({ token_kind }: ListedConnection): boolean =>
   token_kind === 'group_access_token' || token_kind === 'project_access_token'
@@ -103,16 +112,16 @@ export const toCard = (row: ListedConnection, usage: Usage[], now: Date, texts: 
     instance: instanceName(row.base_url),
     baseUrl: row.base_url,
     kind: texts.kinds[row.token_kind],
-    group: row.group_path || undefined,
+    group: row.places || undefined,
     status,
     statusText: texts.status[status],
     tone: TONES[status],
     reason: reasonOf(row, status, texts),
-    remedy: needsPerson ? texts.remedies[reconnectBy ? 'reconnect' : 'replace'] : undefined,
+    remedy: needsPerson ? texts.remedies[remedyFor(row, reconnectBy)] : undefined,
     remedyLink:
       !needsPerson || reconnectBy
         ? undefined
-        : row.status_reason === 'user_blocked'
+        : isWaitingCode(row.status_reason)
           ? adviceFor('not_a_gitlab', { baseUrl: row.base_url }, texts).link
           : newTokenLink(row.base_url, [], texts),
     expiry: row.token_expires_at ? showTime(row.token_expires_at, now, texts) : undefined,
@@ -124,10 +133,7 @@ export const toCard = (row: ListedConnection, usage: Usage[], now: Date, texts: 
     inUse: holding.length > 0,
     needsPerson,
     canRotate:
-      row.method === 'token' &&
-      status !== 'revoked' &&
-      status !== 'expired' &&
-      hasScope(row.scopes, 'self_rotate'),
+      row.method === 'token' && status !== 'revoked' && status !== 'expired' && mayRotateItself(row.scopes),
     reconnectBy,
   }
 }

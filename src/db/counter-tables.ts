@@ -1,0 +1,12 @@
+/** How often a source, such as an address, guessed in the minute that ends then; all replicas together. */
+export type Guesses = {
+  source: string
+  guesses: number
+  ends_at: Date
+}
+
+/** Kept by triggers (migrations/0003_match_versions.ts). */
+export type MatchVersions = {
+  scope: string
+  version: string
+}
