@@ -10,6 +10,9 @@ const fail = (message: string): never => {
   process.exit(1)
 }
 
+// Libraries that it names print what they are given, client secrets among it. They read it when they are loaded.
+delete process.env.DEBUG
+
 let stopSignal: string | undefined
 let shutDown: (signal: string) => void = () => process.exit(0)
 for (const signal of ['SIGTERM', 'SIGINT'])
