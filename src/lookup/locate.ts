@@ -1,9 +1,15 @@
 import { LRUCache } from 'lru-cache'
 import { mayAskAt, type Principal } from '../callers/principal.ts'
-import { coalesce } from '../coalesce.ts'
 import type { RunPrepared } from '../db/database.ts'
 import { invalidField } from '../errors/problem.ts'
-import { coveringPaths, parseResourceUrl, type Reading, type ResourceUrl, readingsAt } from '../gitlab/repository-url.ts'
+import {
+  coveringPaths,
+  nearReadings,
+  parseResourceUrl,
+  type Reading,
+  type ResourceUrl,
+  readingsAt,
+} from '../gitlab/repository-url.ts'
 import { findInstancesOfHost } from './queries.ts'
 
 /** Where a URL lies: on which instances, and which paths cover it there, the longest first. */
@@ -18,12 +24,12 @@ export type Locator = {
   locate(resource: ResourceUrl): Promise<Located>
   /** Asks the database. */
   locateNow(resource: ResourceUrl): Promise<Located>
+  /** Where an http(s) URL would lie if its scheme or port were another: for a hint. Asks the database. */
+  locateNear(resource: ResourceUrl): Promise<Located>
 }
 
 /** Hosts that scanners name; few bytes each. */
 const KEPT_HOSTS = 1_000
-/** Some megabyte. What lives long costs a full collection of garbage. */
-const KEPT_URLS = 1_000
 
 /** @throws {Problem} invalid_request when it is no URL of a repository or group */
 export const readUrl = (url: string): ResourceUrl => {
@@ -38,10 +44,11 @@ export const readUrl = (url: string): ResourceUrl => {
 }
 
 type Host = Awaited<ReturnType<typeof findInstancesOfHost>>
+type ReadAt = (resource: ResourceUrl, instances: Host['instances']) => Reading[]
 
-const placesOf = (resource: ResourceUrl, { version, instances }: Host): Located => {
+const placesOf = (resource: ResourceUrl, { version, instances }: Host, read: ReadAt = readingsAt): Located => {
   const idOf = new Map(instances.map(({ id, base_url }) => [base_url, id]))
-  const places = readingsAt(resource, instances).map((reading) => ({
+  const places = read(resource, instances).map((reading) => ({
     instanceId: idOf.get(reading.baseUrl)!,
     reading,
     paths: coveringPaths(reading),
@@ -58,16 +65,14 @@ export const withinPrefixes = (principal: Principal, { version, places }: Locate
 export const createLocator = ({ runPrepared }: { runPrepared: RunPrepared }): Locator => {
   const hosts = new LRUCache<string, Host>({ max: KEPT_HOSTS })
   const nameOf = ({ transport, hostname, port }: ResourceUrl) => `${transport} ${hostname} ${port ?? ''}`
-  const load = coalesce(
-    async (resource: ResourceUrl) => {
-      const host = await findInstancesOfHost(runPrepared, resource)
-      hosts.set(nameOf(resource), host)
-      return host
-    },
-    nameOf,
-  )
+  const load = async (resource: ResourceUrl): Promise<Host> => {
+    const host = await findInstancesOfHost(runPrepared, resource)
+    hosts.set(nameOf(resource), host)
+    return host
+  }
   return {
     locate: async (resource) => placesOf(resource, hosts.get(nameOf(resource)) ?? (await load(resource))),
     locateNow: async (resource) => placesOf(resource, await load(resource)),
+    locateNear: async (resource) => placesOf(resource, await load(resource), nearReadings),
   }
 }

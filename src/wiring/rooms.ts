@@ -16,10 +16,12 @@ import { createInstanceClients } from '../instances/instance-clients.ts'
 import { createOpenedTokens } from '../leases/opened-tokens.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
 import { createLeasesById } from '../leases/shared-statements.ts'
-import { createKnownMatches } from '../lookup/known-matches.ts'
-import { createLeasesByUrl } from '../lookup/leasing/leases-by-url.ts'
-import { createSearchReader } from '../lookup/search.ts'
+import { createDirectories } from '../lookup/directories.ts'
+import { createLeaseByMatch } from '../lookup/leasing/lease-by-match.ts'
+import { createLocator } from '../lookup/locate.ts'
+import { type CandidateQuery, findBest } from '../lookup/queries.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
+import { shareCalls } from '../share.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
 import { createDatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
 import { createRefresher } from '../token-lifecycle/refresh.ts'
@@ -140,9 +142,10 @@ export const createRooms = (deps: AppDeps) => {
   const finding = {
     ...leasing,
     runPrepared,
-    searchReader: createSearchReader(),
-    knownMatches: createKnownMatches({ runPrepared, clock }),
-    leasesByUrl: createLeasesByUrl({ runPrepared, clock }),
+    locator: createLocator({ runPrepared }),
+    directories: createDirectories({ runPrepared }),
+    leaseByMatch: createLeaseByMatch({ runPrepared, clock }),
+    findBest: shareCalls((queries: CandidateQuery[]) => findBest(runPrepared, queries, new Date(clock()))),
   }
   const sendCredential = createCredentialSender({ db, clock })
 
