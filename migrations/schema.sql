@@ -325,9 +325,11 @@ create table instances (
   version integer not null default 1,
   created_at timestamp with time zone not null,
   updated_at timestamp with time zone not null,
+  ssh_hosts text[] not null default '{}'::text[],
   constraint instances_pkey PRIMARY KEY (id),
   constraint instances_base_url_key UNIQUE (base_url)
 );
+CREATE INDEX instances_by_host ON public.instances USING btree (regexp_replace(split_part(base_url, '/'::text, 3), ':[0-9]+$'::text, ''::text));
 CREATE OR REPLACE FUNCTION public.renew_matches_of_instance()
  RETURNS trigger
  LANGUAGE plpgsql

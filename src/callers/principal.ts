@@ -1,6 +1,6 @@
 import type { Role } from '../db/tables.ts'
 import { notFound, Problem } from '../errors/problem.ts'
-import { isWithinPrefix, isWithinPrefixAt, type ResourceUrl } from '../gitlab/repository-url.ts'
+import { isWithinPrefix, isWithinPrefixAt, type Reading, type ResourceUrl } from '../gitlab/repository-url.ts'
 
 /** What a caller is limited to, within its role and organizations. */
 export type Restrictions = {
@@ -86,13 +86,13 @@ export const requireEveryOrganization = (principal: Principal): void => {
   }
 }
 
-/** Whether a lookup by this URL lies within the caller's URL prefixes. */
+/** Whether a lookup by this URL may lie within the caller's URL prefixes. Only the instance tells: see mayAskAt. */
 export const mayAskFor = ({ restrictions }: Principal, resource: ResourceUrl): boolean =>
   restrictions.urlPrefixes?.some((prefix) => isWithinPrefix(resource, prefix)) ?? true
 
-/** The same when it is known on which instance the resource is: SSH leaves that open. */
-export const mayAskAt = ({ restrictions }: Principal, resource: ResourceUrl, instanceUrl: string): boolean =>
-  restrictions.urlPrefixes?.some((prefix) => isWithinPrefixAt(resource, instanceUrl, prefix)) ?? true
+/** The same for what a URL names on a known instance. */
+export const mayAskAt = ({ restrictions }: Principal, reading: Reading): boolean =>
+  restrictions.urlPrefixes?.some((prefix) => isWithinPrefixAt(reading, prefix)) ?? true
 
 /**
  * Whether the caller may name a connection instead of a URL. A caller with URL prefixes may not: the token of a

@@ -11,7 +11,7 @@ export const RECOMMENDED_SCOPES = ['read_api', 'read_repository', 'read_user']
 const TOKEN_NAME = 'Code scanning'
 
 export type Hyperlink = { href: string; label: string }
-export type ShownAdvice = Advice & { code: string; link: Hyperlink | undefined; detail: string | undefined }
+export type ShownAdvice = Advice & { code: string; link: Hyperlink | undefined; detail: string | undefined; meant?: string }
 
 export type AdviceContext = {
   /** As somebody entered it: nothing is linked that is no http(s) URL. */
@@ -100,7 +100,11 @@ export const adviceForProblem = (problem: Problem, context: AdviceContext, texts
   const byField = `invalid_${errors?.[0]?.field}`
   const code = Object.hasOwn(texts.advice, byField) ? byField : problem.code
   const more = Array.isArray(missing) ? { missing: missing.map(String) } : {}
-  return adviceFor(code, { ...context, detail: problem.message, ...more }, texts)
+  const meant = members?.did_you_mean
+  return {
+    ...adviceFor(code, { ...context, detail: problem.message, ...more }, texts),
+    ...(typeof meant === 'string' ? { meant } : {}),
+  }
 }
 
 const endOf = (name: unknown, { ended }: Texts): Advice | undefined =>

@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
-import { actorOf, requireOrganization } from '../callers/principal.ts'
+import { actorOf, organizationsOf, requireOrganization } from '../callers/principal.ts'
+import type { Problem } from '../errors/problem.ts'
 import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
 import { missingScopesOf } from '../gitlab/scopes.ts'
 import { NullableProblemCode, problemsWithBody } from '../http/problem-schema.ts'
@@ -36,6 +37,7 @@ export const TOKEN_REFUSALS = [
   'dpop_required',
   'wrong_token_kind',
   'not_a_gitlab',
+  'host_not_found',
   'tls_not_trusted',
   'address_not_allowed',
   'address_banned',
@@ -52,11 +54,23 @@ const Verification = Type.Object(
       description: 'Scopes that a scanner needs and the token lacks.',
     }),
     expires_at: NullableTime('When the token ends; null: never, or unknown'),
+    base_url: Type.String({ description: 'Base URL of the instance to which the address led.' }),
+    group: NullableText(
+      'Group or project that the address named: send it as `group` to limit a connection to it. null: none.',
+    ),
+    did_you_mean: NullableText(
+      'Base URL of the registered instance that may be meant, where the address led to none. null: none is near.',
+    ),
     reason: NullableProblemCode('Why the token is not valid. null: it is valid.'),
     detail: NullableText('The reason as a sentence for people. null: the token is valid.'),
   },
   { $id: 'TokenVerification', description: 'What GitLab says of a token.' },
 )
+
+const meantOf = (problem: Problem | undefined): string | null => {
+  const meant = problem?.extras.members?.did_you_mean
+  return typeof meant === 'string' ? meant : null
+}
 
 const toVerification = (finding: TokenFinding): Static<typeof Verification> => {
   const { facts } = finding
@@ -68,6 +82,9 @@ const toVerification = (finding: TokenFinding): Static<typeof Verification> => {
     scopes: facts?.scopes ?? [],
     missing_scopes: problem ? missingScopesOf(problem) : [],
     expires_at: isoTimeOrNull(facts?.expiresAt ?? null),
+    base_url: finding.addressed.instance.base_url,
+    group: finding.addressed.group ?? null,
+    did_you_mean: meantOf(problem),
     reason: problem?.code ?? null,
     detail: problem?.message ?? null,
   }
@@ -100,7 +117,8 @@ const accessToken = {
       group: Type.Optional(
         Type.String({
           maxLength: 1000,
-          description: 'Limits the connection to a group or project. The token must reach it.',
+          description:
+            'Limits the connection to a group or project: its path, or its URL on the same instance. The token must reach it.',
           examples: ['acme/platform'],
         }),
       ),
@@ -155,7 +173,8 @@ export const registerConnectRoutes = (app: App, deps: Deps): void => {
   app.post('/v1/tokens/verify', { onRequest, schema: verify }, async (request, reply) => {
     const { base_url, token } = request.body
     reply.header('cache-control', 'no-store')
-    return toVerification(await checkToken(deps, { baseUrl: base_url, token }))
+    const organizations = organizationsOf(principalOf(request))
+    return toVerification(await checkToken(deps, { baseUrl: base_url, organizations, token }))
   })
 
   app.post(

@@ -52,7 +52,13 @@ export const connectAccessToken = async (
   actor: Actor,
   alongside?: Alongside,
 ): Promise<SavedConnection> => {
-  const checked = await requireAcceptable(access, { baseUrl, token, group, refuse: refuseOAuth })
+  const checked = await requireAcceptable(access, {
+    baseUrl,
+    organizations: [organization],
+    token,
+    group,
+    refuse: refuseOAuth,
+  })
   const place = checked.place ?? (await findHomePlace(access, checked, token))
   if (autoRotate) requireSelfRotation(checked.facts)
   return save(
@@ -112,7 +118,12 @@ export const connectOAuthToken = async (
       'is needed too: a refresh takes both',
     )
   }
-  const checked = await requireAcceptable(access, { baseUrl, token: accessToken, refuse: refuseAllButOAuth })
+  const checked = await requireAcceptable(access, {
+    baseUrl,
+    organizations: [organization],
+    token: accessToken,
+    refuse: refuseAllButOAuth,
+  })
   const app = oauthApp === undefined ? undefined : await requireApp(access.db, checked, oauthApp)
   return save(
     access,

@@ -24,6 +24,7 @@ export const replaceToken = async (
   if (!row) throw notFound('connection')
   const { facts } = await requireAcceptable(access, {
     baseUrl: row.base_url,
+    organizations: [row.organization],
     token,
     group: row.group_path,
     refuse: ({ user, kind }: TokenFacts) =>

@@ -20,6 +20,8 @@ type Instances = {
   name: string
   allow_private_network: boolean
   ca_certificate: string | null
+  /** Other hosts of its SSH server: `host`, for any port, or `host:port`. */
+  ssh_hosts: Generated<string[]>
   /** Counts up with every change. Id and version name a client in the caches of a process. */
   version: number
   created_at: Date

@@ -46,6 +46,7 @@ export const CATALOGUE = {
 
   // The way to GitLab
   instance_not_registered: [422, 'This GitLab server is not registered here'],
+  host_not_found: [422, 'There is no server of this name'],
   not_a_gitlab: [422, 'There is no GitLab at this address'],
   tls_not_trusted: [422, 'The TLS certificate of the GitLab server is not trusted'],
   address_not_allowed: [422, 'The address of the GitLab server is not allowed'],

@@ -36,6 +36,8 @@ export type Refusal = {
   detail: string
   /** Of `tls_not_trusted`. */
   tlsFault?: TlsFault | undefined
+  /** `gitlab_unavailable`: DNS knows no host of this name, for now at least. */
+  isHostUnknown?: true
   retryAfterSeconds?: number
 }
 
@@ -81,7 +83,12 @@ export const refusalOf = (
           tlsFault: result.tlsFault,
         }
       case 'unreachable':
-        return unavailable(`at ${baseUrl} cannot be reached`)
+        return result.isHostUnknown
+          ? {
+              ...unavailable(`at ${baseUrl} cannot be reached: DNS knows no host of this name`),
+              isHostUnknown: true,
+            }
+          : unavailable(`at ${baseUrl} cannot be reached`)
       case 'timeout':
         return unavailable(`at ${baseUrl} took too long to answer`)
       case 'cut':

@@ -20,6 +20,8 @@ export type TransportFailure = {
     | 'address_banned'
   /** Whether the request may have reached GitLab, which may then have acted on it. */
   mayHaveActed: boolean
+  /** `unreachable`: DNS knows no host of this name. */
+  isHostUnknown?: true
   /** `tls_not_trusted`: why. */
   tlsFault?: TlsFault
   retryAfterSeconds?: number
@@ -59,6 +61,8 @@ export const classifyTransportError = (error: unknown): TransportFailure => {
   if (messages.some((message) => CLOSED_IN_HANDSHAKE.test(message))) {
     return { kind: 'failure', reason: 'unreachable', mayHaveActed: false }
   }
+  if (codes.includes('ENOTFOUND'))
+    return { kind: 'failure', reason: 'unreachable', isHostUnknown: true, mayHaveActed: false }
   if (codes.some((code) => NOT_CONNECTED.has(code)) || causes.some(({ syscall }) => syscall === 'connect')) {
     return { kind: 'failure', reason: 'unreachable', mayHaveActed: false }
   }

@@ -55,6 +55,24 @@ export const problemSchema = Type.Object(
         description: '`no_connection_for_url`: the connections that cover the URL and cannot be used.',
       }),
     ),
+    did_you_mean: Type.Optional(
+      Type.String({
+        description:
+          'Base URL of the registered instance that may be meant, where `base_url` led to none. Of the codes that are about an address.',
+      }),
+    ),
+    hint: Type.Optional(
+      Type.Object(
+        {
+          reason: Type.Union([Type.Literal('other_scheme'), Type.Literal('other_port')]),
+          base_url: Type.String({ description: 'Where the connection is that would cover the URL.' }),
+        },
+        {
+          description:
+            '`no_connection_for_url`: a connection covers the path on the same host, with another scheme or port.',
+        },
+      ),
+    ),
     connection_id: Type.Optional(
       Id(
         'Of `needs_reauthorization`, `connection_expired`, `connection_revoked`, `min_ttl_unattainable` and `token_works`: id of the connection.',

@@ -59,7 +59,7 @@ export const BaseUrl = Type.String({
   minLength: 1,
   maxLength: 500,
   description:
-    'Base URL of a GitLab instance. The path belongs to it when GitLab is installed under one. The service ignores a trailing slash and /api/v4.',
+    'Address of a GitLab instance: its base URL, with the path when GitLab is installed under one, or any page out of the address bar. The registered instance with the longest base URL that the address begins with is taken.',
   examples: ['https://gitlab.com'],
 })
 

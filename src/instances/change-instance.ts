@@ -7,9 +7,12 @@ import { notFound } from '../errors/problem.ts'
 import { requireCertificates } from './ca-certificate.ts'
 import { auditDetails, requireAllowedScheme } from './instance.ts'
 import { updateInstance } from './queries.ts'
+import { requireSshHosts } from './ssh-hosts.ts'
 
 /** What is left out stays as it is. */
-export type InstanceChanges = Partial<Pick<InstanceRow, 'name' | 'allow_private_network' | 'ca_certificate'>>
+export type InstanceChanges = Partial<
+  Pick<InstanceRow, 'name' | 'allow_private_network' | 'ca_certificate' | 'ssh_hosts'>
+>
 
 /** @throws {Problem} invalid_request, not_found */
 export const changeInstance = (
@@ -20,12 +23,14 @@ export const changeInstance = (
 ): Promise<InstanceRow> => {
   const { ca_certificate: written } = changes
   const ca_certificate = written && requireCertificates(written, new Date(deps.clock()))
+  const ssh_hosts = changes.ssh_hosts && requireSshHosts(changes.ssh_hosts)
   return recordChange(deps, actor, {
     action: 'instance.updated',
     async change(transaction, now) {
       const updated = await updateInstance(transaction, id, {
         ...changes,
         ...(written === undefined ? {} : { ca_certificate }),
+        ...(ssh_hosts ? { ssh_hosts } : {}),
         updated_at: now,
       })
       if (!updated) throw notFound('instance')

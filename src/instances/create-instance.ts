@@ -7,25 +7,34 @@ import { isUniqueViolation } from '../db/sqlstate.ts'
 import type { InstanceRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { requireCertificates } from './ca-certificate.ts'
-import { auditDetails, requireAllowedScheme, requireBaseUrl } from './instance.ts'
+import { auditDetails, requireAllowedScheme, requireAddress } from './instance.ts'
 import { insertInstance } from './queries.ts'
+import { requireSshHosts } from './ssh-hosts.ts'
 
 export type NewInstance = {
   base_url: string
   name?: string
   allow_private_network?: boolean
   ca_certificate?: string | null
+  ssh_hosts?: string[]
 }
 
 /** @throws {Problem} invalid_request, instance_exists */
 export const createInstance = (
   deps: { db: Database; clock: Clock },
-  { base_url, name, allow_private_network = false, ca_certificate: written = null }: NewInstance,
+  {
+    base_url,
+    name,
+    allow_private_network = false,
+    ca_certificate: written = null,
+    ssh_hosts = [],
+  }: NewInstance,
   actor: Actor,
 ): Promise<InstanceRow> => {
-  const baseUrl = requireBaseUrl(base_url)
+  const { baseUrl } = requireAddress(base_url)
   requireAllowedScheme(baseUrl, allow_private_network)
   const ca_certificate = written === null ? null : requireCertificates(written, new Date(deps.clock()))
+  const sshHosts = requireSshHosts(ssh_hosts)
   return recordChange(deps, actor, {
     action: 'instance.created',
     change: (transaction, now) =>
@@ -35,6 +44,7 @@ export const createInstance = (
         name: name ?? new URL(baseUrl).host,
         allow_private_network,
         ca_certificate,
+        ssh_hosts: sshHosts,
         created_at: now,
         updated_at: now,
       }),

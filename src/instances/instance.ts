@@ -1,12 +1,13 @@
 import { type Static, Type } from 'typebox'
 import type { InstanceRow } from '../db/tables.ts'
 import { invalidField } from '../errors/problem.ts'
-import { canonicalBaseUrl } from '../gitlab/base-url.ts'
 import { certificatesExpireAt } from '../gitlab/certificates.ts'
 import { isSchemeAllowed } from '../gitlab/http-client.ts'
+import { type PastedAddress, readAddress } from '../gitlab/urls/pasted-address.ts'
 import { pageOf } from '../http/page.ts'
 import { Id, isoTime, isoTimeOrNull, NullableText, NullableTime, Time } from '../http/schemas.ts'
 import { onlyCertificates } from './ca-certificate.ts'
+import { SshHosts } from './ssh-hosts.ts'
 
 export const Instance = Type.Object(
   {
@@ -22,6 +23,7 @@ export const Instance = Type.Object(
     ca_certificate_expires_at: NullableTime(
       'When the first of the certificates in ca_certificate ends; null: there is none',
     ),
+    ssh_hosts: SshHosts,
     created_at: Time('When it was added'),
     updated_at: Time('When it was last changed'),
   },
@@ -37,14 +39,16 @@ export const toInstance = (row: InstanceRow): Static<typeof Instance> => ({
   allow_private_network: row.allow_private_network,
   ca_certificate: row.ca_certificate && onlyCertificates(row.ca_certificate),
   ca_certificate_expires_at: isoTimeOrNull(certificatesExpireAt(row.ca_certificate)),
+  ssh_hosts: row.ssh_hosts,
   created_at: isoTime(row.created_at),
   updated_at: isoTime(row.updated_at),
 })
 
 /** What the record tells of an instance. */
-export const auditDetails = ({ base_url, allow_private_network }: InstanceRow) => ({
+export const auditDetails = ({ base_url, allow_private_network, ssh_hosts }: InstanceRow) => ({
   base_url,
   allow_private_network,
+  ssh_hosts: ssh_hosts.join(' '),
 })
 
 /** @throws {Problem} invalid_request */
@@ -58,9 +62,9 @@ export const requireAllowedScheme = (baseUrl: string, allowPrivateNetwork: boole
 const TOKEN = /gl[a-z]{2,10}-[\w-]{8,}/i
 
 /** @throws {Problem} invalid_request */
-export const requireBaseUrl = (text: string): string => {
-  const baseUrl = canonicalBaseUrl(text)
-  if (baseUrl === undefined || TOKEN.test(baseUrl))
+export const requireAddress = (text: string): PastedAddress => {
+  const address = readAddress(text)
+  if (address === undefined || TOKEN.test(address.baseUrl))
     throw invalidField('base_url', 'is not the URL of a server, such as https://gitlab.example.com')
-  return baseUrl
+  return address
 }

@@ -8,6 +8,28 @@ export const findInstance = (db: Database, id: string): Promise<InstanceRow | un
 export const findInstanceByBaseUrl = (db: Database, baseUrl: string): Promise<InstanceRow | undefined> =>
   db.selectFrom('instances').selectAll().where('base_url', '=', baseUrl).executeTakeFirst()
 
+/** A host may have this many instances: on ports, and under paths. */
+const MOST_OF_HOST = 1000
+
+/** The host of a base URL as the index has it (migrations/0015_ssh_hosts.ts). */
+export const HOST = `regexp_replace(split_part(base_url, '/', 3), ':[0-9]+$', '')`
+
+/**
+ * The instances that a URL may mean by its host: readingsAt chooses among them.
+ * @param sshNames the names by which an instance may claim the host of an SSH URL
+ */
+export const findInstancesOfHost = (
+  db: Database,
+  hostname: string,
+  sshNames: string[],
+): Promise<InstanceRow[]> =>
+  db
+    .selectFrom('instances')
+    .selectAll()
+    .where((where) => where.or([where(sql.raw<string>(HOST), '=', hostname), sql<boolean>`ssh_hosts && ${sshNames}::text[]`]))
+    .limit(MOST_OF_HOST)
+    .execute()
+
 /** gitlab.com is there from the start, for everybody. */
 const FOR_EVERYBODY = 'https://gitlab.com'
 
@@ -73,7 +95,7 @@ export const updateInstance = (
   id: string,
   changes: Pick<
     Updateable<Tables['instances']>,
-    'name' | 'allow_private_network' | 'ca_certificate' | 'updated_at'
+    'name' | 'allow_private_network' | 'ca_certificate' | 'ssh_hosts' | 'updated_at'
   >,
 ): Promise<InstanceRow | undefined> =>
   db

@@ -2,38 +2,71 @@ import { v7 as uuidv7 } from 'uuid'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { InstanceRow } from '../db/tables.ts'
-import { requireBaseUrl } from './instance.ts'
+import { type Reading, readingsAt, sshNamesOf } from '../gitlab/repository-url.ts'
+import type { PastedAddress } from '../gitlab/urls/pasted-address.ts'
+import { requireAddress } from './instance.ts'
 import { UNREGISTERED_ID } from './instance-clients.ts'
-import { findInstanceByBaseUrl, insertInstanceIfAbsent } from './queries.ts'
+import { findInstanceByBaseUrl, findInstancesOfHost, insertInstanceIfAbsent } from './queries.ts'
 
 export const DEFAULT_BASE_URL = 'https://gitlab.com'
 
+/** What an address leads to. */
+export type Addressed = {
+  instance: InstanceRow
+  /** The group or project that the address names; undefined = none. */
+  group: string | undefined
+}
+
 /**
- * The instance at a base URL. One that no admin has registered is not stored yet and gets the strictest trust profile:
- * https with a publicly trusted certificate, on a public address.
+ * The instance at an address as people paste it: the registered one with the longest base URL that the address begins
+ * with. One that no admin has registered is not stored yet and gets the strictest trust profile: https with a publicly
+ * trusted certificate, on a public address.
+ * @throws {Problem} invalid_request
  */
-export const resolveInstance = async (
+export const resolveAddress = async (
   db: Database,
-  baseUrlText: string | undefined,
+  text: string | undefined,
   clock: Clock,
-): Promise<InstanceRow> => {
-  const baseUrl = requireBaseUrl(baseUrlText ?? DEFAULT_BASE_URL)
-  const known = await findInstanceByBaseUrl(db, baseUrl)
-  if (known) return known
+): Promise<Addressed> => {
+  const address = requireAddress(text ?? DEFAULT_BASE_URL)
+  const registered = await findRegistered(db, address)
+  if (registered) return registered
   const now = new Date(clock())
-  return {
+  const instance = {
     id: UNREGISTERED_ID,
-    base_url: baseUrl,
-    name: new URL(baseUrl).host,
+    base_url: address.baseUrl,
+    name: new URL(address.baseUrl).host,
     allow_private_network: false,
     ca_certificate: null,
+    ssh_hosts: [],
     version: 0,
     created_at: now,
     updated_at: now,
   }
+  return { instance, group: address.resource && groupOn(instance, address.resource) }
 }
 
-/** Stores an instance that resolveInstance made up, now that a GitLab answered there. */
+const groupOn = (instance: InstanceRow, resource: NonNullable<PastedAddress['resource']>) =>
+  groupOf(readingsAt(resource, [instance])[0])
+
+const groupOf = (reading: Reading | undefined): string | undefined => reading?.path || undefined
+
+/** The registered instance to which an address leads. undefined = none does. */
+export const findRegistered = async (
+  db: Database,
+  { resource, baseUrl }: PastedAddress,
+): Promise<Addressed | undefined> => {
+  if (resource === undefined) {
+    const instance = await findInstanceByBaseUrl(db, baseUrl)
+    return instance && { instance, group: undefined }
+  }
+  const instances = await findInstancesOfHost(db, resource.hostname, sshNamesOf(resource))
+  const [reading] = readingsAt(resource, instances)
+  const instance = instances.find(({ base_url }) => base_url === reading?.baseUrl)
+  return instance && { instance, group: groupOf(reading) }
+}
+
+/** Stores an instance that resolveAddress made up, now that a GitLab answered there. */
 export const ensureStored = (db: Database, instance: InstanceRow): Promise<InstanceRow> =>
   instance.id === UNREGISTERED_ID
     ? insertInstanceIfAbsent(db, { ...instance, id: uuidv7() })

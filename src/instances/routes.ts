@@ -13,6 +13,7 @@ import { createInstance } from './create-instance.ts'
 import { deleteInstance } from './delete-instance.ts'
 import { Instance, InstancePage, toInstance } from './instance.ts'
 import { findInstanceOf, listInstances } from './queries.ts'
+import { SshHosts } from './ssh-hosts.ts'
 
 const tags = ['Instances']
 const params = idParams('Id of the instance: `id` of `GET /v1/instances`.')
@@ -32,6 +33,7 @@ const settings = {
         'Certificate of a private authority (PEM): its root, an intermediate, or the certificate of the server itself; several in a row. The service trusts it for this instance, in addition to the public authorities. Text that tools write around certificates is left out; a private key is refused.',
     }),
   ),
+  ssh_hosts: Type.Optional(SshHosts),
 }
 
 const list = {

@@ -8,7 +8,7 @@ import {
   requireOneOrganization,
 } from '../../src/callers/principal.ts'
 import { Problem } from '../../src/errors/problem.ts'
-import { canonicalUrlPrefix, parseResourceUrl } from '../../src/gitlab/repository-url.ts'
+import { canonicalUrlPrefix, parseResourceUrl, readingsAt } from '../../src/gitlab/repository-url.ts'
 import { principalLike } from '../support/principal.ts'
 
 const caller = (changes: Partial<Principal>) => principalLike({ id: 'x', ...changes })
@@ -64,7 +64,16 @@ t.test('a URL prefix covers what lies at or below it, on its server', async (t) 
     ['git@evil.example:gitlab/acme/x.git', false],
     ['git@git.example.com:gitlab/acme-2/x.git', false],
   ]
-  for (const [url, within] of table) t.equal(mayAskFor(limited, parseResourceUrl(url)!), within, url)
+  for (const [url, within] of table) {
+    const resource = parseResourceUrl(url)!
+    if (!resource.anyPort) t.equal(mayAskFor(limited, resource), within, url)
+    const here = readingsAt(resource, [{ base_url: 'https://git.example.com:8443', ssh_hosts: [] }])
+    t.equal(
+      here.some((reading) => mayAskAt(limited, reading)),
+      within,
+      url,
+    )
+  }
   t.equal(mayAskFor(caller({}), parseResourceUrl('https://gitlab.com/x')!), true, 'no prefix is no limit')
 
   const ssh = parseResourceUrl('git@git.example.com:gitlab/acme/x.git')!
@@ -74,7 +83,11 @@ t.test('a URL prefix covers what lies at or below it, on its server', async (t) 
     ['https://git.example.com', false],
     ['http://git.example.com:8443', false],
   ] as const)
-    t.equal(mayAskAt(limited, ssh, instance), within, instance)
+    t.equal(
+      readingsAt(ssh, [{ base_url: instance, ssh_hosts: [] }]).some((reading) => mayAskAt(limited, reading)),
+      within,
+      instance,
+    )
   t.equal(mayNameConnections(limited), false)
   t.equal(mayNameConnections(caller({})), true)
 })
@@ -90,6 +103,10 @@ t.test('what is no prefix is none', async (t) => {
     'https://x?y',
   ])
     t.equal(canonicalUrlPrefix(text), undefined, text)
+  // A page of the instance is not the whole instance.
+  for (const page of ['users/sign_in', 'api/v4/projects/12', '-/profile', 'explore'])
+    t.equal(canonicalUrlPrefix(`https://gitlab.com/${page}`), undefined, page)
+  t.equal(canonicalUrlPrefix('https://gitlab.com/groups/Acme'), 'https://gitlab.com/acme')
   t.equal(canonicalUrlPrefix('HTTPS://GitLab.com'), 'https://gitlab.com')
   t.equal(canonicalUrlPrefix('https://gitlab.com:443/a.git'), 'https://gitlab.com/a')
 })

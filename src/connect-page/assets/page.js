@@ -43,6 +43,17 @@ for (const field of document.querySelectorAll('[data-names-server]')) {
   })
 }
 
+// A report suggests what a field could hold. Whoever presses the button has named it.
+addEventListener('click', ({ target }) => {
+  const button = target.closest('[data-fills]')
+  const field = button?.form.elements[button.dataset.fills]
+  if (!field) return
+  field.value = button.value
+  field.dispatchEvent(new Event('input', { bubbles: true }))
+  field.dispatchEvent(new Event('blur'))
+  if (!('namesServer' in field.dataset)) field.focus()
+})
+
 // "Create one" leads to the GitLab whose address is in the form.
 for (const link of document.querySelectorAll('[data-follows]')) {
   const path = link.href.slice(link.href.indexOf('/-/'))

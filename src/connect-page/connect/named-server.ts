@@ -1,8 +1,9 @@
 import type { Database } from '../../db/database.ts'
 import { invalidField } from '../../errors/problem.ts'
 import { canonicalBaseUrl } from '../../gitlab/base-url.ts'
+import { readAddress } from '../../gitlab/urls/pasted-address.ts'
 import type { GitLabAccess } from '../../instances/gitlab-access.ts'
-import { findInstanceByBaseUrl } from '../../instances/queries.ts'
+import { findRegistered } from '../../instances/resolve-instance.ts'
 import { instanceName } from '../advice.ts'
 import { readField } from '../form-fields.ts'
 import { findOfferedApp, type OfferedApp } from './queries.ts'
@@ -13,7 +14,12 @@ import { findOfferedApp, type OfferedApp } from './queries.ts'
  * person has pressed a button that names it. The button comes back with the form as the field `ask`.
  */
 export type NamedServer =
-  | { kind: 'named'; baseUrl: string }
+  | {
+      kind: 'named'
+      baseUrl: string
+      /** The group or project that the address names. */
+      group?: string | undefined
+    }
   /** Nobody has named a server yet. */
   | { kind: 'unnamed' }
   | ({ kind: 'asks' } & HostQuestion)
@@ -38,13 +44,15 @@ export const findNamedServer = async (
 ): Promise<NamedServer> => {
   const typed = readField(body, 'base_url')
   if (typed === undefined) return app ? { kind: 'named', baseUrl: app.base_url } : { kind: 'unnamed' }
-  const baseUrl = canonicalBaseUrl(typed)
-  if (baseUrl === undefined) throw invalidField('base_url', 'is not the URL of a server')
+  const address = readAddress(typed)
+  if (address === undefined) throw invalidField('base_url', 'is not the URL of a server')
+  const registered = await findRegistered(db, address)
+  const baseUrl = registered?.instance.base_url ?? address.baseUrl
   if (app && baseUrl !== app.base_url)
     throw invalidField('named_server', 'is not one: the base URL and the application name two servers')
   // Where the configuration refuses what is not registered, checking the token says so, and sends nothing.
-  if (app || instanceClients.unregistered === 'refuse' || (await findInstanceByBaseUrl(db, baseUrl)))
-    return { kind: 'named', baseUrl }
+  if (registered) return { kind: 'named', baseUrl, group: registered.group }
+  if (app || instanceClients.unregistered === 'refuse') return { kind: 'named', baseUrl }
   const asked = canonicalBaseUrl(readField(body, 'ask') ?? '')
   return asked === baseUrl
     ? { kind: 'named', baseUrl }

@@ -33,8 +33,8 @@ export const reportOnPasted = async (
 ): Promise<TokenReport> => {
   const { texts } = context
   try {
-    await requireSender(context, request, reply)
-    return await report(context, request.body, place)
+    const { organization } = await requireSender(context, request, reply)
+    return await report(context, request.body, place, organization)
   } catch (error) {
     const problem = toProblem(error as Parameters<typeof toProblem>[0]) ?? new Problem('internal_error')
     if (problem.code === 'internal_error')
@@ -43,7 +43,12 @@ export const reportOnPasted = async (
   }
 }
 
-const report = async (context: PageContext, body: unknown, place: Place): Promise<TokenReport> => {
+const report = async (
+  context: PageContext,
+  body: unknown,
+  place: Place,
+  organization: string | null,
+): Promise<TokenReport> => {
   const { db, clock, texts } = context
   if (readField(body, 'token') === undefined) return { kind: 'waiting' }
   const server = await findNamedServer(context, body, await findChosenApp(db, body))
@@ -52,7 +57,9 @@ const report = async (context: PageContext, body: unknown, place: Place): Promis
   const token = requireToken(body, 'token')
   const { baseUrl } = server
   const pasted = { token, baseUrl, group: readField(body, 'group') }
-  const finding = await checkToken(context, { ...pasted, refuse: refuseOtherForm(place) })
+  const organizations = organization === null ? [] : [organization]
+  const finding = await checkToken(context, { ...pasted, organizations, refuse: refuseOtherForm(place) })
+  const offered = place === 'oauth' || pasted.group !== undefined ? undefined : server.group
   // The next check, and the form itself, go to the server that the person has named here.
-  return { ...reportOn(finding, pasted, new Date(clock()), texts), asked: baseUrl }
+  return { ...reportOn(finding, pasted, new Date(clock()), texts), asked: baseUrl, offered }
 }

@@ -38,6 +38,8 @@ export type TokenReport = (
 ) & {
   /** The server that was asked. */
   asked?: string
+  /** The group or project that the address names, while none is entered. */
+  offered?: string | undefined
 }
 
 const isTooBroad = (scope: string): boolean => BROAD_SCOPES.includes(scope)

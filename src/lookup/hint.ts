@@ -1,0 +1,18 @@
+import type { ResourceUrl } from '../gitlab/repository-url.ts'
+
+/** Pure: what to say of a URL that nearly names an instance on which the caller has a connection. */
+export type Hint = {
+  /** For people. */
+  detail: string
+  member: { reason: 'other_scheme' | 'other_port'; base_url: string }
+}
+
+export const hintFor = ({ protocols, hostname, port }: ResourceUrl, base_url: string): Hint => {
+  const { protocol, port: registeredPort } = new URL(base_url)
+  if (!protocols.includes(protocol)) {
+    const detail = `The URL begins with ${protocols[0]}//, and the connection is for ${base_url}: use ${protocol}//.`
+    return { detail, member: { reason: 'other_scheme', base_url } }
+  }
+  const detail = `The URL names ${port === undefined ? 'the default port' : `port ${port}`} of ${hostname}, and the connection is for ${base_url}: use ${registeredPort === '' ? 'no port' : `port ${registeredPort}`}.`
+  return { detail, member: { reason: 'other_port', base_url } }
+}
