@@ -2,7 +2,7 @@ import { type Kysely, sql } from 'kysely'
 
 /** A new one each time, not a count: after a restore from a backup a count could come to an earlier value again. */
 const NEW_VERSION = 'floor(random() * 281474976710656)::bigint'
-const ALL_INSTANCES = `'', '00000000-0000-0000-0000-000000000000'::uuid`
+const ALL_INSTANCES = `select '' as organization, '00000000-0000-0000-0000-000000000000'::uuid as instance_id`
 const RENEW = (places: string) => `
     insert into directory_versions (organization, instance_id, version)
     select organization, instance_id, ${NEW_VERSION} from (${places}) as changed
@@ -16,7 +16,7 @@ const FUNCTION = (name: string, places: string) =>
 
 /** Adds only: a broker of the version before goes on with match_versions. */
 const STATEMENTS = [
-  'lock table instances, connection_places in share row exclusive mode',
+  'lock table instances, connections, connection_places in share row exclusive mode',
   // What says that the directory of an organization on an instance is out of date; the row without an organization says
   // so of the instances themselves. By triggers, so that whoever writes places does so too.
   `create table directory_versions (
@@ -37,12 +37,11 @@ const STATEMENTS = [
   ),
   `create trigger renew_directories_of_moved after update of organization, instance_id, match_path on connection_places
     for each row execute function renew_directories_of_moved()`,
-  FUNCTION('renew_instances', `select ${ALL_INSTANCES}`).replace(
-    '(select ' + ALL_INSTANCES + ') as changed',
-    `(select ${ALL_INSTANCES}) as changed (organization, instance_id)`,
-  ),
-  `create trigger renew_instances after insert or delete or update of base_url, ssh_hosts on instances
+  FUNCTION('renew_instances', ALL_INSTANCES),
+  `create trigger renew_instances after insert or delete or update on instances
     for each statement execute function renew_instances()`,
+  // Connections of an instance, beside those that lookups found by group_path.
+  'create index connections_by_instance on connections (instance_id, organization)',
 ]
 
 export const up = async (db: Kysely<unknown>): Promise<void> => {

@@ -222,9 +222,11 @@ type SigningKeys = {
   retired_at: Date | null
 }
 
-/** Kept by triggers (migrations/0003_match_versions.ts). */
-type MatchVersions = {
-  scope: string
+/** Kept by triggers (migrations/0014_directories.ts). */
+type DirectoryVersions = {
+  /** '' = the row of the instances themselves. */
+  organization: string
+  instance_id: string
   version: string
 }
 
@@ -252,7 +254,7 @@ export type Tables = {
   audit_seals: AuditSeals
   data_keys: DataKeys
   signing_keys: SigningKeys
-  match_versions: MatchVersions
+  directory_versions: DirectoryVersions
   heartbeats: Heartbeats
   database_history: DatabaseHistory
   guesses: Guesses

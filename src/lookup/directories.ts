@@ -2,8 +2,8 @@ import { LRUCache } from 'lru-cache'
 import type { Principal } from '../callers/principal.ts'
 import { coalesce } from '../coalesce.ts'
 import type { RunPrepared } from '../db/database.ts'
-import { type DirectoryRow, findDirectory } from './queries.ts'
 import type { Located } from './locate.ts'
+import { type Best, type DirectoryRow, findDirectory } from './queries.ts'
 
 /**
  * A directory: the places of one organization on one instance, with the connections that cover each, of any status. It
@@ -18,7 +18,8 @@ export type Match = { connectionId: string; organization: string; instanceId: st
 export type Directories = {
   /** The only connection of the longest path; undefined = none, more than one, or an organization that is too large. */
   find(principal: Principal, organization: string, located: Located): Promise<Match | undefined>
-  forget(match: Pick<Match, 'organization' | 'instanceId'>): void
+  /** Forgets what is out of date, by what the database has found; undefined = nothing, on the instance of the match. */
+  compare(organization: string, instanceId: string | undefined, best: Best | undefined): void
 }
 
 /** An organization with more places on an instance is searched by index each time. */
@@ -27,11 +28,10 @@ const MOST_PLACES = 500
 const DIRECTORY_BYTES = 16_000_000
 /** What an entry takes beside its text and its name, as measured. */
 const ENTRY_BYTES = 400
-/** After this time the size of an organization that was too large is looked at again. */
-const TOO_LARGE_MS = 600_000
 
 /** V8 keeps a text in one byte a character where it can. */
-const bytesOf = (text: string): number => Buffer.byteLength(text) === text.length ? text.length : 2 * text.length
+const bytesOf = (text: string): number =>
+  Buffer.byteLength(text) === text.length ? text.length : 2 * text.length
 
 const idsAt = (text: string, path: string): string[] => {
   const line = `\n${path}\t`
@@ -53,8 +53,7 @@ export const createDirectories = ({ runPrepared, directoryBytes = DIRECTORY_BYTE
   const load = coalesce(
     async ({ organization, instanceId }: { organization: string; instanceId: string }) => {
       const directory = await findDirectory(runPrepared, { organization, instanceId, most: MOST_PLACES })
-      const ttl = directory.text === null ? { ttl: TOO_LARGE_MS } : {}
-      kept.set(nameOf(organization, instanceId), directory, ttl)
+      kept.set(nameOf(organization, instanceId), directory)
       return directory
     },
     ({ organization, instanceId }) => nameOf(organization, instanceId),
@@ -66,7 +65,8 @@ export const createDirectories = ({ runPrepared, directoryBytes = DIRECTORY_BYTE
       let longest = -1
       let matches: Match[] = []
       for (const { instanceId, paths } of places) {
-        const directory = kept.get(nameOf(organization, instanceId)) ?? (await load({ organization, instanceId }))
+        const directory =
+          kept.get(nameOf(organization, instanceId)) ?? (await load({ organization, instanceId }))
         const { text } = directory
         if (text === null) return undefined
         for (const path of paths) {
@@ -82,8 +82,9 @@ export const createDirectories = ({ runPrepared, directoryBytes = DIRECTORY_BYTE
       return matches.length === 1 ? matches[0] : undefined
     },
 
-    forget({ organization, instanceId }) {
-      kept.delete(nameOf(organization, instanceId))
+    compare(organization, instanceId, best) {
+      const name = nameOf(organization, best?.instance_id ?? instanceId ?? '')
+      if (kept.get(name)?.version !== best?.directory_version) kept.delete(name)
     },
   }
 }

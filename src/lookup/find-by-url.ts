@@ -10,7 +10,7 @@ import { type Hint, hintFor } from './hint.ts'
 import type { LeaseByMatch } from './leasing/lease-by-match.ts'
 import type { MatchLeaseRow } from './leasing/queries.ts'
 import { type Located, type Locator, readUrl, withinPrefixes } from './locate.ts'
-import { type CandidateQuery, findCandidates } from './queries.ts'
+import { type Best, type CandidateQuery, findCandidates } from './queries.ts'
 import { type Choice, chooseConnection, isServable, type RankedCandidate } from './url-match.ts'
 
 /** How a caller names a repository or group. A caller of one organization may leave the organization out. */
@@ -22,7 +22,7 @@ export type FindByUrlDeps = LeaseDeps & {
   directories: Directories
   leaseByMatch: LeaseByMatch
   /** findBest, shared with other lookups. */
-  findBest(query: CandidateQuery): Promise<string | undefined>
+  findBest(query: CandidateQuery): Promise<Best | undefined>
 }
 
 /**
@@ -43,16 +43,19 @@ export const leaseTokenByUrl = async (
   const match = await deps.directories.find(principal, organization, located)
   const row = match && (await askMatched(deps, principal, match, options))
   if (row && isLeased(row)) return { row, token: await deps.openedTokens.open(row) }
-  const holds = match !== undefined && row?.match_version === match.version
-  if (match && row && holds && canServe(row, new Date(deps.clock())))
+  if (row && row.match_version === match?.version && canServe(row, new Date(deps.clock())))
     return leaseTokenOf(deps, match.connectionId, principal, options, row)
 
-  const now = withinPrefixes(principal, await deps.locator.locateNow(resource))
-  const query = { ...queryOf(principal, organization, now), minTtl: options.minTtl ?? DEFAULT_MIN_TTL_SECONDS }
-  const best = await deps.findBest(query)
-  // Without a row the connection is gone, or only locked.
-  if (match && !holds && (row || best !== match.connectionId)) deps.directories.forget(match)
-  if (best !== undefined) return leaseTokenOf(deps, best, principal, options)
+  const minTtl = options.minTtl ?? DEFAULT_MIN_TTL_SECONDS
+  let query = { ...queryOf(principal, organization, located), minTtl }
+  let best = await deps.findBest(query)
+  if (best?.instances_version !== located.version) {
+    const locatedNow = withinPrefixes(principal, await deps.locator.locateNow(resource))
+    query = { ...queryOf(principal, organization, locatedNow), minTtl }
+    best = await deps.findBest(query)
+  }
+  deps.directories.compare(organization, match?.instanceId, best)
+  if (best) return leaseTokenOf(deps, best.id, principal, options)
   throw await noneFor(deps, principal, resource, query)
 }
 

@@ -46,7 +46,11 @@ export const readUrl = (url: string): ResourceUrl => {
 type Host = Awaited<ReturnType<typeof findInstancesOfHost>>
 type ReadAt = (resource: ResourceUrl, instances: Host['instances']) => Reading[]
 
-const placesOf = (resource: ResourceUrl, { version, instances }: Host, read: ReadAt = readingsAt): Located => {
+const placesOf = (
+  resource: ResourceUrl,
+  { version, instances }: Host,
+  read: ReadAt = readingsAt,
+): Located => {
   const idOf = new Map(instances.map(({ id, base_url }) => [base_url, id]))
   const places = read(resource, instances).map((reading) => ({
     instanceId: idOf.get(reading.baseUrl)!,

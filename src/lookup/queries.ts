@@ -63,7 +63,7 @@ const FIND_DIRECTORY: PreparedStatement = {
   from (
     select count(*) as places from (
       select from connection_places where instance_id = $2::uuid and organization = $1::text limit $3::int + 1
-    ) as some
+    ) as counted
   ) as size`,
 }
 
@@ -73,8 +73,7 @@ export type DirectoryRow = { version: number; text: string | null }
 export const findDirectory = async (
   run: RunPrepared,
   { organization, instanceId, most }: { organization: string; instanceId: string; most: number },
-): Promise<DirectoryRow> =>
-  (await run<DirectoryRow>(FIND_DIRECTORY, [organization, instanceId, most]))[0]!
+): Promise<DirectoryRow> => (await run<DirectoryRow>(FIND_DIRECTORY, [organization, instanceId, most]))[0]!
 
 /** A path that covers a URL, on an instance on which the URL lies. */
 export type CoveringPath = { instanceId: string; path: string }
@@ -86,11 +85,22 @@ export type CandidateQuery = {
   minTtl: number
 }
 
-/** The connections that cover a path. In these fragments $1 is the time. */
-const AT_PLACE = (organization: string) => `connection_places as place
-      join connections on connections.id = place.connection_id and ${MAY_USE('connections')}
+/**
+ * The connections that cover a path. PostgreSQL plans by average sizes, and would read all connections where a place has
+ * many: the limit makes it look each up by its id. In these fragments $1 is the time.
+ */
+const AT_PLACE = (
+  organization: string,
+  isPath = 'place.match_path = covering.path',
+) => `connection_places as place
+      cross join lateral (select * from connections where id = place.connection_id limit 1) as connections
       where place.instance_id = covering.instance_id and place.organization = ${organization}
-        and place.match_path = covering.path`
+        and ${isPath} and ${MAY_USE('connections')}`
+
+/** One of them. A range and its order lead to the index, where an equation and a limit would read the table. */
+const ONE_AT_PLACE = (organization: string, condition: string) => `select from
+      ${AT_PLACE(organization, 'place.match_path between covering.path and covering.path')} and ${condition}
+      order by place.match_path limit 1`
 
 /** A token that cannot be refreshed can be served until its end. */
 const IS_SERVABLE = `(connections.status = 'active' and (
@@ -133,15 +143,16 @@ const FIND_BEST: PreparedStatement = {
     from asked as access_keys
     join covering on covering.number = access_keys.number
     cross join lateral (
-      select from ${AT_PLACE('access_keys.organization')} and ${IS_SERVABLE} order by place.organization limit 1
+      ${ONE_AT_PLACE('access_keys.organization', IS_SERVABLE)}
     ) as servable
     group by access_keys.number
   )
-  select access_keys.number, best.id
+  select access_keys.number, best.id, best.instance_id, (select ${INSTANCES_VERSION}) as instances_version,
+    ${DIRECTORY_VERSION('access_keys.organization', 'best.instance_id')} as directory_version
   from longest
   join asked as access_keys on access_keys.number = longest.number
   cross join lateral (
-    select connections.id
+    select connections.id, connections.instance_id
     from covering cross join lateral (
       select connections.* from ${AT_PLACE('access_keys.organization')}
     ) as connections
@@ -150,14 +161,17 @@ const FIND_BEST: PreparedStatement = {
   ) as best`,
 }
 
-/** For each query the id of the connection that wins; undefined = none can be served. */
+/** With what is known to the database now of instances and directory: memory that has other versions is out of date. */
+export type Best = { id: string; instance_id: string; instances_version: number; directory_version: number }
+
+/** For each query the connection that wins; undefined = none can be served. */
 export const findBest = async (
   run: RunPrepared,
   queries: CandidateQuery[],
   now: Date,
-): Promise<(string | undefined)[]> => {
+): Promise<(Best | undefined)[]> => {
   const covering = queries.flatMap(({ covering }, number) => covering.map((path) => ({ number, ...path })))
-  const rows = await run<{ number: number; id: string }>(FIND_BEST, [
+  const rows = await run<Best & { number: number }>(FIND_BEST, [
     now,
     arrayOf(queries.map((_, number) => number)),
     arrayOf(queries.map(({ accessKeyId }) => accessKeyId)),
@@ -167,7 +181,7 @@ export const findBest = async (
     arrayOf(covering.map(({ instanceId }) => instanceId)),
     covering.map(({ path }) => path),
   ])
-  const best = new Map(rows.map(({ number, id }) => [number, id]))
+  const best = new Map(rows.map((row) => [row.number, row]))
   return queries.map((_, number) => best.get(number))
 }
 

@@ -64,8 +64,15 @@ t.test('URLs find their connection as people and tools write them', async (t) =>
       'https://alias.example.com/gitlab/acme/web-shop.git',
     ])
       t.equal((await find(url)).code, 'no_connection_for_url', url)
-    for (const wrong of [[''], ['https://ssh.example.com'], ['a b'], ['ssh.example.com/x'], ['x:99999'], ['git@x']])
-      t.match(await change(wrong), { status: 400, body: { code: "invalid_request" } }, String(wrong))
+    for (const wrong of [
+      [''],
+      ['https://ssh.example.com'],
+      ['a b'],
+      ['ssh.example.com/x'],
+      ['x:99999'],
+      ['git@x'],
+    ])
+      t.match(await change(wrong), { status: 400, body: { code: 'invalid_request' } }, String(wrong))
     for (const wrong of ['ssh.example.com', [1], null, Array(21).fill('ssh.example.com')])
       t.match(await change(wrong), { status: 400, body: { code: 'invalid_request' } })
     t.same((await broker.get(path)).body.ssh_hosts, set.body.ssh_hosts, 'nothing changed')
@@ -109,7 +116,8 @@ t.test('URLs find their connection as people and tools write them', async (t) =>
 t.test('another scheme or port gets a hint, and only where a connection would cover the URL', async (t) => {
   const { broker, wide, find } = await setUp(t, 'https://git.example.com')
   const key = async (more: object) =>
-    (await broker.post('/v1/access-keys', { name: 'x', role: 'scanner', organizations: ['acme'], ...more })).body.key
+    (await broker.post('/v1/access-keys', { name: 'x', role: 'scanner', organizations: ['acme'], ...more }))
+      .body.key
   const table: [url: string, reason: string][] = [
     ['http://git.example.com/acme/web-shop.git', 'other_scheme'],
     ['http://git.example.com:8080/acme/web-shop.git', 'other_scheme'],
@@ -124,11 +132,18 @@ t.test('another scheme or port gets a hint, and only where a connection would co
     })
     t.match(found.detail, 'the connection is for https://git.example.com', url)
   }
-  for (const url of ['http://git.example.org/acme/x', 'ftp://git.example.com/acme/x', 'git@git.example.org:a/b'])
+  for (const url of [
+    'http://git.example.org/acme/x',
+    'ftp://git.example.com/acme/x',
+    'git@git.example.org:a/b',
+  ])
     t.equal((await find(url)).hint, undefined, url)
   const url = 'http://git.example.com/acme/web-shop.git'
   const elsewhere = await key({ organizations: ['globex'] })
-  t.equal((await broker.get(`/v1/credentials?${new URLSearchParams({ url })}`, { key: elsewhere })).body.hint, undefined)
+  t.equal(
+    (await broker.get(`/v1/credentials?${new URLSearchParams({ url })}`, { key: elsewhere })).body.hint,
+    undefined,
+  )
   const beside = await key({ restrictions: { url_prefixes: ['https://git.example.com/globex'] } })
   t.equal((await find(url, beside)).hint, undefined, 'what lies outside of a key does not exist for it')
   await broker.request('DELETE', `/v1/connections/${wide.id}?revoke=false`)
