@@ -1,4 +1,6 @@
 import { isIP } from 'node:net'
+import { PASTED_FAULTS } from '../pasted/faults.ts'
+import { readPasted } from '../pasted/read-pasted.ts'
 import { parseDatabaseUrl } from './database-url.ts'
 import { createReader, type Environment } from './environment.ts'
 import { isLoopback, parseHosts } from './hosts.ts'
@@ -98,8 +100,15 @@ const readBootstrapAdminKey = ({ read }: Reader, faults: string[]): string | und
 }
 
 const readGitLabApp = ({ read, readWebUrl }: Reader, faults: string[]): Config['gitlabApp'] => {
-  const clientId = read('GITLAB_CLIENT_ID')
-  const clientSecret = read('GITLAB_CLIENT_SECRET')
+  const readSecret = (name: string, what: 'client_id' | 'client_secret'): string | undefined => {
+    const text = read(name)
+    const reading = text === undefined ? undefined : readPasted(text, what)
+    if (reading === undefined || 'value' in reading) return reading?.value
+    faults.push(`${name} ${PASTED_FAULTS[reading.fault]}`)
+    return text
+  }
+  const clientId = readSecret('GITLAB_CLIENT_ID', 'client_id')
+  const clientSecret = readSecret('GITLAB_CLIENT_SECRET', 'client_secret')
   if ((clientId === undefined) !== (clientSecret === undefined)) {
     faults.push('GITLAB_CLIENT_ID and GITLAB_CLIENT_SECRET go together: set both or neither')
   }

@@ -11,7 +11,12 @@ export const RECOMMENDED_SCOPES = ['read_api', 'read_repository', 'read_user']
 const TOKEN_NAME = 'Code scanning'
 
 export type Hyperlink = { href: string; label: string }
-export type ShownAdvice = Advice & { code: string; link: Hyperlink | undefined; detail: string | undefined; meant?: string }
+export type ShownAdvice = Advice & {
+  code: string
+  link: Hyperlink | undefined
+  detail: string | undefined
+  meant?: string
+}
 
 export type AdviceContext = {
   /** As somebody entered it: nothing is linked that is no http(s) URL. */
@@ -95,6 +100,9 @@ export const adviceForProblem = (problem: Problem, context: AdviceContext, texts
   if (members?.page === 'outdated') return shownAs(texts.problem.outdated, problem.code)
   const end = endOf(members?.link_end, texts)
   if (end) return shownAs(end, problem.code)
+  const reason = errors?.[0]?.reason
+  if (reason !== undefined && Object.hasOwn(texts.pasted, reason))
+    return shownAs(texts.pasted[reason as keyof Texts['pasted']], problem.code)
   const missing = members?.missing_scopes
   // A field has advice of its own: invalid_base_url, invalid_token, ...
   const byField = `invalid_${errors?.[0]?.field}`

@@ -1,11 +1,11 @@
 import type { TSchema } from 'typebox'
 import { Value } from 'typebox/value'
 import { invalidField } from '../errors/problem.ts'
-import { Organization, Token } from '../http/schemas.ts'
+import { LONGEST_PASTED, Organization } from '../http/schemas.ts'
 
 /** Pure: text fields of a form or a query, which may hold anything. */
 
-const LONGEST_FIELD = 4096
+const LONGEST_FIELD = LONGEST_PASTED
 
 /** Trimmed; undefined when it is missing, empty, too long or sent twice. */
 export const readField = (fields: unknown, name: string): string | undefined => {
@@ -14,20 +14,16 @@ export const readField = (fields: unknown, name: string): string | undefined => 
   return value.trim() || undefined
 }
 
-const TokenText = Token('', '')
 const readChecked = (schema: TSchema, fields: unknown, name: string): string | undefined => {
   const text = readField(fields, name)
   return text !== undefined && Value.Check(schema, text) ? text : undefined
 }
 
-export const readToken = (fields: unknown, name: string): string | undefined =>
-  readChecked(TokenText, fields, name)
-
 /** @throws {Problem} invalid_request, for the field; never with what was in it. */
-export const requireToken = (fields: unknown, name: string): string => {
-  const token = readToken(fields, name)
-  if (token === undefined) throw invalidField('token', 'is not a whole token')
-  return token
+export const requireField = (fields: unknown, name: string): string => {
+  const text = readField(fields, name)
+  if (text === undefined) throw invalidField(name, 'is missing or too long')
+  return text
 }
 
 export const readOrganization = (fields: unknown): string | undefined =>

@@ -1,3 +1,5 @@
+import type { PastedFault } from '../pasted/faults.ts'
+
 /** What a sentence may need to know. */
 export type AdviceFacts = {
   /** Host and path of the instance, as people write it. */
@@ -411,6 +413,120 @@ export const texts = {
     },
   },
 
+  /** What is wrong with the text in a token field, by the reason of src/pasted/faults.ts. */
+  pasted: {
+    empty: {
+      title: 'The field is empty',
+      explanation: 'What was pasted has no visible character.',
+      remedy: 'Copy the token again.',
+    },
+    too_short: {
+      title: 'That is not a whole token',
+      explanation: 'A token has 8 characters or more.',
+      remedy: 'Copy the whole token again.',
+    },
+    quotes: {
+      title: 'There is a quotation mark in the token',
+      explanation: 'No token has one: the quotes came along from where the token was copied.',
+      remedy: 'Remove the quotes.',
+    },
+    has_spaces: {
+      title: 'There are spaces in the token',
+      explanation: 'A token is one word. This looks like the name of a token, or like a sentence.',
+      remedy: 'Paste the token alone.',
+    },
+    broken_lines: {
+      title: 'The token is broken over several lines',
+      explanation: 'The program from which the token was copied has wrapped it.',
+      remedy: 'Copy the token again in one piece.',
+    },
+    several: {
+      title: 'There is more than one token',
+      explanation: 'The field takes one token.',
+      remedy: 'Paste one of them.',
+    },
+    dash: {
+      title: 'A dash in the token is no hyphen',
+      explanation: 'A program for documents or chats has replaced the hyphen by a longer dash.',
+      remedy: 'Copy the token again, from GitLab or from a program for plain text.',
+    },
+    not_ascii: {
+      title: 'The token has a letter that no token has',
+      explanation: 'One of the characters only looks like a letter or digit of a token.',
+      remedy: 'Copy the token again from GitLab.',
+    },
+    control: {
+      title: 'The token has a character that cannot be sent',
+      explanation: 'A control character came along from where the token was copied.',
+      remedy: 'Copy the token again.',
+    },
+    placeholder: {
+      title: 'That is a placeholder',
+      explanation: 'The text stands for a token: an example from a manual, or the name of a variable.',
+      remedy: 'Paste the token itself.',
+    },
+    masked: {
+      title: 'The token is masked',
+      explanation: 'Most of its characters are hidden. GitLab shows a token once, when it is created.',
+      remedy: 'Create a new token if nobody has kept this one.',
+    },
+    basic: {
+      title: 'That is HTTP Basic authentication',
+      explanation: 'The header holds a user name and a token in Base64.',
+      remedy: 'Paste the token alone.',
+    },
+    base64: {
+      title: 'That is Base64 of a user name and a token',
+      explanation: 'Configuration files hold both in this form.',
+      remedy: 'Paste the token alone.',
+    },
+    user_and_token: {
+      title: 'That is a user name and a token',
+      explanation: 'Only the part behind the colon is the token.',
+      remedy: 'Paste what stands behind the colon.',
+    },
+    url: {
+      title: 'That is a web address',
+      explanation: 'There is no token in the address.',
+      remedy: 'Paste the token here. The address of GitLab belongs into the field for the base URL.',
+    },
+    other_server: {
+      title: 'The token belongs to another server',
+      explanation: 'The text names another server than the base URL. The token was not sent.',
+      remedy: 'Enter the base URL of the server that issued the token.',
+    },
+    ssh_key: {
+      title: 'That is an SSH key',
+      explanation: 'An SSH key opens no API, and this service does not use SSH.',
+      remedy: 'Create an access token.',
+    },
+    pem: {
+      title: 'That is a key or a certificate',
+      explanation: 'A private key belongs nowhere but on your own machine.',
+      remedy: 'Create an access token.',
+    },
+    session_cookie: {
+      title: 'That is the cookie of a browser session',
+      explanation: 'A session opens no API, and ends when you sign out.',
+      remedy: 'Create an access token.',
+    },
+    access_key: {
+      title: 'That is an access key of this service',
+      explanation: 'GitLab does not know access keys. The key was sent nowhere.',
+      remedy: 'Paste a token of GitLab here.',
+    },
+    client_secret: {
+      title: 'That is the secret of an OAuth app',
+      explanation: 'An admin enters the secret of an app where the app is registered.',
+      remedy: 'Paste an access token here.',
+    },
+    not_a_client_secret: {
+      title: 'That is an access token',
+      explanation: 'The secret of an app stands beside its id at GitLab.',
+      remedy: 'Copy the secret of the app.',
+    },
+  } satisfies Record<PastedFault, Advice>,
+
   /** Each refusal that a person may meet, by problem code: what it means, and what to do. */
   advice: {
     token_unknown: ({ instance }) => ({
@@ -463,7 +579,8 @@ export const texts = {
     host_not_found: ({ instance }) => ({
       title: 'There is no server of this name',
       explanation: `DNS knows no host of the name in ${instance}.`,
-      remedy: 'Check the spelling. If the name is right, the GitLab is in a network that this service cannot see.',
+      remedy:
+        'Check the spelling. If the name is right, the GitLab is in a network that this service cannot see.',
     }),
     invalid_group: () => ({
       title: 'That is not a group or project',

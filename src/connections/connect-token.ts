@@ -5,6 +5,7 @@ import { invalidField, Problem } from '../errors/problem.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
 import { findHome } from '../gitlab/reach.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
+import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
@@ -59,7 +60,7 @@ export const connectAccessToken = async (
     group,
     refuse: refuseOAuth,
   })
-  const place = checked.place ?? (await findHomePlace(access, checked, token))
+  const place = checked.place ?? (await findHomePlace(access, checked))
   if (autoRotate) requireSelfRotation(checked.facts)
   return save(
     access,
@@ -72,7 +73,7 @@ export const connectAccessToken = async (
       places: [place],
       autoRotate,
       oauthAppId: null,
-      accessToken: token,
+      accessToken: checked.token,
       refreshToken: null,
     },
     alongside,
@@ -82,8 +83,7 @@ export const connectAccessToken = async (
 /** The group or project that a token belongs to. The whole instance = it belongs to none, or GitLab does not tell. */
 const findHomePlace = async (
   { instanceClients }: GitLabAccess,
-  { instance, facts }: CheckedToken,
-  token: string,
+  { instance, facts, token }: CheckedToken,
 ): Promise<Place> => {
   const home = await findHome(instanceClients.for(instance), token, facts.kind)
   // A connection without its home would cover the whole instance. So the person has to try again later.
@@ -118,10 +118,12 @@ export const connectOAuthToken = async (
       'is needed too: a refresh takes both',
     )
   }
+  const readRefreshToken = refreshToken && requirePasted('refresh_token', refreshToken).value
   const checked = await requireAcceptable(access, {
     baseUrl,
     organizations: [organization],
     token: accessToken,
+    field: 'access_token',
     refuse: refuseAllButOAuth,
   })
   const app = oauthApp === undefined ? undefined : await requireApp(access.db, checked, oauthApp)
@@ -136,8 +138,8 @@ export const connectOAuthToken = async (
       places: [WHOLE_INSTANCE],
       autoRotate: false,
       oauthAppId: app?.id ?? null,
-      accessToken,
-      refreshToken: refreshToken ?? null,
+      accessToken: checked.token,
+      refreshToken: readRefreshToken ?? null,
     },
     alongside,
   )

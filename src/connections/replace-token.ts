@@ -16,16 +16,16 @@ import { requireAcceptable } from './check-token.ts'
 export const replaceToken = async (
   access: GitLabAccess,
   connectionId: string,
-  token: string,
+  pasted: string,
   actor: Actor,
 ): Promise<void> => {
   const { db, vault, clock } = access
   const row = await findConnection(db, connectionId)
   if (!row) throw notFound('connection')
-  const { facts } = await requireAcceptable(access, {
+  const { facts, token } = await requireAcceptable(access, {
     baseUrl: row.base_url,
     organizations: [row.organization],
-    token,
+    token: pasted,
     group: row.group_path,
     refuse: ({ user, kind }: TokenFacts) =>
       user.id === row.gitlab_user_id && (kind === 'oauth_access_token') === (row.method === 'oauth')

@@ -1,6 +1,7 @@
 import { type ProblemCode, titleOf } from './catalogue.ts'
 
-export type FieldError = { field: string; message: string }
+/** @property reason a code for programs, where a field has several ways to be wrong. */
+export type FieldError = { field: string; message: string; reason?: string }
 
 export type ProblemExtras = {
   /** What is wrong with which field of the input. */

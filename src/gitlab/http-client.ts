@@ -6,6 +6,7 @@ import { isLoopback } from './base-url.ts'
 import { needsNoRoot } from './certificates.ts'
 import { createFilteringAgent } from './filtering-agent.ts'
 import { CALLS_AT_ONCE, createGuard, type Guard, type GuardOptions } from './guard.ts'
+import { isToken } from './issued.ts'
 import { classifyTransportError, type TransportFailure } from './transport-failure.ts'
 
 /** How far an instance is trusted, set by an admin. */
@@ -116,6 +117,9 @@ export const createHttpClient = (
       const timeout = issuesToken ? issuingTimeoutMs : timeoutMs
       if (!isSchemeAllowed(profile))
         return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
+      // Rows of before may hold anything. Node would throw, and its error would read like a cut connection.
+      if (token !== undefined && !isToken(token))
+        return { kind: 'failure', reason: 'unsendable', mayHaveActed: false }
       const headers: Record<string, string> = { accept: 'application/json', 'user-agent': USER_AGENT }
       if (token !== undefined) headers.authorization = `Bearer ${token}`
       if (basicAuth) {

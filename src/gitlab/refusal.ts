@@ -46,6 +46,11 @@ const LONGEST_GIT_TEXT = 300
 /** GitLab's own sentence of a 403 (lib/api/api_guard.rb), in our words: what a server writes there is not passed on. */
 const MISSING_SCOPES = 'The request requires higher privileges than the scopes of the token give.'
 
+const UNSENDABLE: Refusal = {
+  code: 'token_unknown',
+  detail: 'The stored token has characters that no token has. Enter it anew.',
+}
+
 const unavailable = (what: string, retryAfterSeconds = DEFAULT_RETRY_SECONDS): Refusal => ({
   code: 'gitlab_unavailable',
   detail: `GitLab ${what}.`,
@@ -97,6 +102,8 @@ export const refusalOf = (
         return unavailable(`at ${baseUrl} failed too often just now`, result.retryAfterSeconds)
       case 'rate_limited':
         return unavailable('limits how often it may be asked right now', result.retryAfterSeconds)
+      case 'unsendable':
+        return UNSENDABLE
       case 'address_banned':
         return banned(baseUrl, result.retryAfterSeconds ?? DEFAULT_RETRY_SECONDS)
       case 'answer_too_large':

@@ -12,6 +12,8 @@ export type TransportFailure = {
     | 'timeout'
     | 'cut'
     | 'answer_too_large'
+    /** Not sent: the stored token has characters that no header can carry. */
+    | 'unsendable'
     /** Not sent: too many calls at once, or GitLab failed too often in a row (guard.ts). */
     | 'overloaded'
     /** Not sent: GitLab asked for a pause. */

@@ -1,6 +1,7 @@
 import { type TSchema, Type } from 'typebox'
 import { CATALOGUE, type ProblemCode, statusOf, titleOf } from '../errors/catalogue.ts'
 import { TLS_FAULTS } from '../errors/tls-faults.ts'
+import { PASTED_FAULT_NAMES } from '../pasted/faults.ts'
 import {
   Id,
   isoTime,
@@ -25,6 +26,12 @@ const FieldFault = Type.Object({
     description: 'Path of the field. It ends where the path would repeat what you sent.',
   }),
   message: Type.String({ description: 'For people.' }),
+  reason: Type.Optional(
+    Type.String({
+      enum: PASTED_FAULT_NAMES,
+      description: 'Of a token or secret: what is wrong with the text, for programs.',
+    }),
+  ),
 })
 
 const CoveringConnection = Type.Object({

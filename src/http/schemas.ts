@@ -66,12 +66,14 @@ export const BaseUrl = Type.String({
 export const Name = Type.String({ minLength: 1, maxLength: 200, pattern: '\\S' })
 
 /** Long enough for every token of GitLab (routable ones have up to 320 characters), short enough to refuse a file. */
+export const LONGEST_PASTED = 4096
+
+/** A token as somebody pastes it; src/pasted reads it. */
 export const Token = (description: string, example: string) =>
   Type.String({
-    minLength: 8,
-    maxLength: 4096,
-    pattern: '^[\\x21-\\x7e]+$',
-    description,
+    minLength: 1,
+    maxLength: LONGEST_PASTED,
+    description: `${description} The service takes off what comes along when a token is copied: spaces, quotes, a header name, a variable name, a URL around it. Where that leaves the token open, errors[] names the reason.`,
     examples: [example],
   })
 

@@ -7,7 +7,7 @@ import { isUniqueViolation } from '../db/sqlstate.ts'
 import type { InstanceRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { requireCertificates } from './ca-certificate.ts'
-import { auditDetails, requireAllowedScheme, requireAddress } from './instance.ts'
+import { auditDetails, requireAddress, requireAllowedScheme } from './instance.ts'
 import { insertInstance } from './queries.ts'
 import { requireSshHosts } from './ssh-hosts.ts'
 

@@ -26,7 +26,9 @@ export const findInstancesOfHost = (
   db
     .selectFrom('instances')
     .selectAll()
-    .where((where) => where.or([where(sql.raw<string>(HOST), '=', hostname), sql<boolean>`ssh_hosts && ${sshNames}::text[]`]))
+    .where((where) =>
+      where.or([where(sql.raw<string>(HOST), '=', hostname), sql<boolean>`ssh_hosts && ${sshNames}::text[]`]),
+    )
     .limit(MOST_OF_HOST)
     .execute()
 

@@ -8,10 +8,12 @@ import Fastify, {
 } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
 import { isSchemeAllowed, MAX_ANSWER_BYTES, readRetryAfter } from '../gitlab/http-client.ts'
 import { classifyTransportError } from '../gitlab/transport-failure.ts'
 import { cookieName } from '../http/cookie-name.ts'
 import type { InstanceClients } from '../instances/instance-clients.ts'
+import { readStoredSecret } from '../pasted/read-pasted.ts'
 import type { Vault } from '../vault/vault.ts'
 import { callbackUrl } from './callback-url.ts'
 import { openClientSecret } from './save-oauth-app.ts'
@@ -47,10 +49,14 @@ export type OAuthClients = {
 type Deps = { vault: Vault; instanceClients: InstanceClients; publicUrl: string }
 
 const KEPT_CLIENTS = 200
+/** An admin has to act first. */
+const REJECTED_RETRY_SECONDS = 300
 const FLOW_SECONDS = 600
 const states = new WeakMap<FastifyRequest, string>()
 
 class InvalidStateError extends Error {}
+/** What is stored of an app can be sent nowhere. */
+class UnusableAppError extends Error {}
 
 /**
  * simple-oauth2 deep-clones its configuration, and a clone of an agent that has sockets does not work. Functions are
@@ -76,13 +82,41 @@ const install = (
   new Promise<void>((resolve, reject) => {
     oauth2(carrier, options, (error) => (error ? reject(error) : resolve()))
   }).catch(() => {
-    throw new Error('The OAuth client does not take what is stored of this app or its instance')
+    throw new UnusableAppError()
   })
 
 type CookiesOfFlow = Pick<FastifyRequest, 'query' | 'cookies'>
 
 /** The plugin knows one name for each cookie; in the browser the flow is a part of the name. */
 const nameOfFlow = (name: string, flow: string): string => `${name}-${flow}`
+
+/**
+ * Id and secret as they can be sent: rows of before may hold blanks, line ends and invisible characters around them.
+ * @throws {UnusableAppError}
+ */
+const sendableCredentials = async (vault: Vault, app: OAuthAppRow) => {
+  const id = readStoredSecret(app.client_id)
+  const secret = readStoredSecret(await openClientSecret(vault, app))
+  if (id !== undefined && secret !== undefined) return { id, secret }
+  throw new UnusableAppError()
+}
+
+/**
+ * Stands for an app that cannot be used: every exchange ends as if GitLab had refused the app, so that no token is
+ * taken for dead and a living one is handed out on.
+ */
+const unusableClient = ({ slug }: OAuthAppRow): OAuthClient => ({
+  isStateOfBrowser: () => false,
+  async authorizationUrl() {
+    throw new Problem(
+      'oauth_app_rejected',
+      `The OAuth client does not take what is stored of the app "${slug}": an admin has to enter its id and secret anew (PATCH /v1/oauth-apps/{id}).`,
+      { retryAfterSeconds: REJECTED_RETRY_SECONDS },
+    )
+  },
+  exchangeCode: async () => ({ kind: 'refused', error: 'invalid_client' }),
+  refresh: async () => ({ kind: 'refused', error: 'invalid_client' }),
+})
 
 /** What the plugin reads of a request: the query, and the cookies of one flow under the names that it knows. */
 const requestOfFlow = ({ query, cookies }: FastifyRequest, flow: string): FastifyRequest => {
@@ -118,7 +152,7 @@ const pluginOptions = async (
   return {
     name: 'gitlab',
     credentials: {
-      client: { id: app.client_id, secret: await openClientSecret(deps.vault, app) },
+      client: await sendableCredentials(deps.vault, app),
       auth: {
         tokenHost: new URL(instance.base_url).origin,
         tokenPath: `${below}/oauth/token`,
@@ -236,7 +270,11 @@ export const createOAuthClients = (deps: Deps): OAuthClients => {
       const key = nameOf(app.id, app.version, instance.version)
       const kept = carriers.get(key)
       if (kept) return (await kept).client
-      const built = build(app, instance, deps)
+      const built = build(app, instance, deps).catch((error: unknown) => {
+        if (error instanceof UnusableAppError)
+          return { client: unusableClient(app), close: async () => undefined }
+        throw error
+      })
       carriers.set(key, built)
       built.catch(() => carriers.delete(key))
       return (await built).client

@@ -5,6 +5,7 @@ import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { notFound } from '../errors/problem.ts'
 import { pageQuery, readCursor, toPage } from '../http/page.ts'
+import { requirePasted } from '../http/pasted-field.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
 import { Id, idParams, refTo } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
@@ -24,20 +25,20 @@ const Slug = Type.String({
   description: 'Name of the app in URLs. It cannot change, because the callback URL contains it.',
   examples: ['gitlab-com'],
 })
-/** What OAuth allows in an id and a secret (RFC 6749, appendix A). */
-const VISIBLE = '^[\\x20-\\x7e]*$'
+/** With what may come along when one is copied; src/pasted reads it. */
+const LONGEST_PASTED_SECRET = 500
 
 const ClientId = Type.String({
   minLength: 1,
-  maxLength: 500,
-  pattern: VISIBLE,
-  description: '"Application ID" at GitLab.',
+  maxLength: LONGEST_PASTED_SECRET,
+  description:
+    '"Application ID" at GitLab. The service takes off spaces, quotes and labels that were copied with it.',
 })
 const ClientSecret = Type.String({
   minLength: 1,
-  maxLength: 500,
-  pattern: VISIBLE,
-  description: '"Secret" at GitLab. The service stores it encrypted and never shows it.',
+  maxLength: LONGEST_PASTED_SECRET,
+  description:
+    '"Secret" at GitLab. The service takes off spaces, quotes and labels that were copied with it, stores the secret encrypted and never shows it.',
 })
 const Scopes = Type.Array(Type.String({ pattern: '^[a-z_]{2,64}$' }), {
   minItems: 1,
@@ -129,6 +130,21 @@ const remove = {
   },
 }
 
+type Credentials = { client_id?: string; client_secret?: string }
+type ReadCredentials<Given extends Credentials> = {
+  clientId: Given['client_id'] extends string ? string : string | undefined
+  clientSecret: Given['client_secret'] extends string ? string : string | undefined
+}
+
+/** Both without what came along when they were copied. @throws {Problem} invalid_request */
+const readCredentials = <Given extends Credentials>(given: Given): ReadCredentials<Given> => {
+  const read = (field: 'client_id' | 'client_secret') => {
+    const text = given[field]
+    return text === undefined ? undefined : requirePasted(field, text, field).value
+  }
+  return { clientId: read('client_id'), clientSecret: read('client_secret') } as ReadCredentials<Given>
+}
+
 type Deps = { db: Database; clock: Clock; vault: Vault; publicUrl: string; authenticator: Authenticator }
 
 export const registerOAuthAppRoutes = (app: App, deps: Deps): void => {
@@ -147,10 +163,11 @@ export const registerOAuthAppRoutes = (app: App, deps: Deps): void => {
   })
 
   app.post('/v1/oauth-apps', { onRequest, schema: create }, async (request, reply) => {
-    const { slug, instance_id, client_id, client_secret, scopes = DEFAULT_SCOPES } = request.body
+    const { slug, instance_id, scopes = DEFAULT_SCOPES } = request.body
+    const { clientId, clientSecret } = readCredentials(request.body)
     const principal = principalOf(request)
     requireEveryOrganization(principal)
-    const fields = { slug, instanceId: instance_id, clientId: client_id, clientSecret: client_secret, scopes }
+    const fields = { slug, instanceId: instance_id, clientId, clientSecret, scopes }
     const row = await createOAuthApp(deps, fields, actorOf(principal, request))
     return reply.code(201).send(toOAuthApp(row, publicUrl))
   })
@@ -162,10 +179,10 @@ export const registerOAuthAppRoutes = (app: App, deps: Deps): void => {
   })
 
   app.patch('/v1/oauth-apps/:id', { onRequest, schema: change }, async (request) => {
-    const { client_id, client_secret, scopes } = request.body
+    const { scopes } = request.body
     const principal = principalOf(request)
     requireEveryOrganization(principal)
-    const changes = { clientId: client_id, clientSecret: client_secret, scopes }
+    const changes = { ...readCredentials(request.body), scopes }
     const actor = actorOf(principal, request)
     return toOAuthApp(await changeOAuthApp(deps, request.params.id, changes, actor), publicUrl)
   })

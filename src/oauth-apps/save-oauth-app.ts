@@ -75,6 +75,7 @@ export const saveChangedApp = async (
   })
 }
 
+/** As it was stored, before secrets were read: see oauth-clients.ts for what is sent. */
 export const openClientSecret = (
   vault: Vault,
   { id, version, client_secret }: OAuthAppRow,

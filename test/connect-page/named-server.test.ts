@@ -7,6 +7,8 @@ const test = pageTests(t)
 const SCOPES = ['read_user', 'read_api', 'read_repository']
 const LONGER_THAN_THE_PAGE_WAITS_MS = 1_000
 const STRANGER = 'https://gitlab.company.example'
+/** A resolver may answer that there is no such host, or not answer. */
+const NOT_THERE = /There is no server of this name|GitLab does not answer/
 
 test('the server is named before the token, and no server is named for the person', async (t, {
   open,
@@ -81,7 +83,7 @@ test('a server that nobody has registered is asked after a button that names it'
   await button.waitFor()
   await form.report.getByText('Nothing was sent there.').waitFor()
   await button.click()
-  await form.report.getByText('GitLab does not answer').waitFor()
+  await form.report.getByText(NOT_THERE).waitFor()
   t.equal(await button.count(), 0)
 
   await form.baseUrl.fill('https://gitlab.co')
@@ -106,7 +108,7 @@ test('without JavaScript the form comes back with the button', async (t, { open,
   t.equal(await form.baseUrl.inputValue(), STRANGER)
   await form.token.fill('glpat-FAKE-of-the-company')
   await button.click()
-  await form.report.getByText('GitLab does not answer').waitFor()
+  await form.report.getByText(NOT_THERE).waitFor()
 })
 
 const openForm = async ({ broker }: Stage, body: object = {}) => {
@@ -128,7 +130,9 @@ t.test('the server sends no token to a host that the form does not name twice', 
     [STRANGER, 'gitlab.company.example', false],
     [`${STRANGER}/`, STRANGER, false],
     ['gitlab.com.evil.example', 'https://gitlab.com', true],
-    [`${stage.simulator.url}/other`, stage.simulator.url, true],
+    [stage.simulator.url.replace('127.0.0.1', '127.0.0.1.evil.example'), stage.simulator.url, true],
+    // A page of a registered instance.
+    [`${stage.simulator.url}/other`, undefined, false],
     [stage.simulator.url, undefined, false],
   ]
   for (const [base_url, ask, asks] of cases) {
@@ -163,7 +167,7 @@ t.test('UNREGISTERED_INSTANCES=refuse: no token goes to a server that nobody has
   for (const base_url of [
     STRANGER,
     'https://gitlab.com.evil.example',
-    `${simulator.url}/other`,
+    simulator.url.replace('127.0.0.1', '127.0.0.1.evil.example'),
     'http://127.0.0.1:9',
   ]) {
     t.match(await broker.post('/v1/tokens/verify', { base_url, token }), refused, base_url)

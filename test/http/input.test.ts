@@ -60,7 +60,7 @@ const INPUTS: [method: string, path: string, body: unknown, fields: string[]][] 
   ['PATCH', `/v1/oauth-apps/${ID}`, { slug: 'other' }, ['body']],
   ['POST', '/v1/tokens/verify', {}, ['token']],
   ['POST', '/v1/tokens/verify', { token: 'short' }, ['token']],
-  ['POST', '/v1/tokens/verify', { token: `${TOKEN} ` }, ['token']],
+  ['POST', '/v1/tokens/verify', { token: `FAKE ${TOKEN.slice(6)}` }, ['token']],
   ['POST', '/v1/tokens/verify', { token: 'x'.repeat(4097) }, ['token']],
   ['POST', '/v1/tokens/verify', { token: TOKEN, base_url: 'https://' }, ['base_url']],
   ['POST', '/v1/tokens/verify', { token: TOKEN, organization: 'acme' }, ['body']],

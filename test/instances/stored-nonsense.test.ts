@@ -78,7 +78,7 @@ t.test(
         .execute()
       await useAll(`client id ${client_id.slice(0, 9)}`)
     }
-    t.ok(broker.logLines.some((line) => line.includes('does not take what is stored')))
+    t.ok(broker.logLines.some((line) => line.includes('oauth_app_rejected')))
     t.notOk(broker.logLines.some((line) => line.includes(CLIENT_SECRET) || line.includes('PRIVATE KEY')))
   },
 )

@@ -9,7 +9,7 @@ import type { App } from '../../http/server.ts'
 import { rotate } from '../../token-lifecycle/rotate.ts'
 import { adviceForProblem } from '../advice.ts'
 import type { PageContext } from '../context.ts'
-import { readField, readId, requireToken } from '../form-fields.ts'
+import { readField, readId, requireField } from '../form-fields.ts'
 import type { ConfirmKind } from '../pages.ts'
 import { outdatedPage, requireSender } from '../visit/sealed-form.ts'
 import type { ConnectionCard } from './connection-card.ts'
@@ -28,7 +28,7 @@ export const registerAccountRoutes = (app: App, context: PageContext): void => {
   const actions: Record<ConfirmKind, Action> = {
     disconnect: disconnectAccount(context),
     replace: async ({ card, actor }, { body }, reply) => {
-      await replaceToken(context, card.id, requireToken(body, 'token'), actor)
+      await replaceToken(context, card.id, requireField(body, 'token'), actor)
       return backTo(context, reply, 'replaced', card.id)
     },
     rotate: async ({ card }, _request, reply) => {

@@ -8,7 +8,7 @@ import { statusOf } from '../../errors/catalogue.ts'
 import { invalidField, Problem } from '../../errors/problem.ts'
 import { adviceForProblem } from '../advice.ts'
 import type { PageContext } from '../context.ts'
-import { readField, requireToken } from '../form-fields.ts'
+import { readField, requireField } from '../form-fields.ts'
 import type { RefusedForm } from '../home.ts'
 import { actorFor, type Connector, checkAlongside } from './connector.ts'
 import { findChosenApp, findNamedServer, type HostQuestion } from './named-server.ts'
@@ -32,7 +32,7 @@ export const connectPastedToken = (context: PageContext, pasted: Pasted): Promis
     app: '',
   } as const
   return submit(context, pasted, filledIn, async (baseUrl, actor, alongside) => {
-    const token = requireToken(body, 'token')
+    const token = requireField(body, 'token')
     return connectAccessToken(context, { organization, baseUrl, token, group }, actor, alongside)
   })
 }
@@ -49,8 +49,8 @@ export const connectPastedOAuthToken = (context: PageContext, pasted: Pasted): P
     app: app ?? '',
   } as const
   return submit(context, pasted, filledIn, async (baseUrl, actor, alongside) => {
-    const accessToken = requireToken(body, 'token')
-    const refreshToken = readField(body, 'refresh_token') && requireToken(body, 'refresh_token')
+    const accessToken = requireField(body, 'token')
+    const refreshToken = readField(body, 'refresh_token')
     const oauthApp = refreshToken === undefined ? undefined : app
     const token = { organization, baseUrl, accessToken, refreshToken, oauthApp }
     return connectOAuthToken(context, token, actor, alongside)

@@ -5,7 +5,7 @@ import type { TokenFacts } from '../../gitlab/inspect-token.ts'
 import { toProblem } from '../../http/errors.ts'
 import { adviceForProblem } from '../advice.ts'
 import type { PageContext } from '../context.ts'
-import { readField, requireToken } from '../form-fields.ts'
+import { readField, requireField } from '../form-fields.ts'
 import { requireSender } from '../visit/sealed-form.ts'
 import { findChosenApp, findNamedServer } from './named-server.ts'
 import { reportOn, type TokenReport } from './token-report.ts'
@@ -54,7 +54,7 @@ const report = async (
   const server = await findNamedServer(context, body, await findChosenApp(db, body))
   if (server.kind === 'unnamed') return { kind: 'unnamed' }
   if (server.kind === 'asks') return { kind: 'asks', question: server }
-  const token = requireToken(body, 'token')
+  const token = requireField(body, 'token')
   const { baseUrl } = server
   const pasted = { token, baseUrl, group: readField(body, 'group') }
   const organizations = organization === null ? [] : [organization]

@@ -133,6 +133,3 @@ export const readHttpPath = (segments: string[], folderAt?: number | undefined):
 /** SSH serves repositories alone: there is no page at any name. */
 export const readSshPath = (segments: string[], folderAt?: number | undefined): PlacePath =>
   readPlace(flat(segments), { firstPage: 2, folderAt, pages: false })
-
-/** Whether the path is a page of GitLab for certain, so that its base URL ends before it. */
-export const isInstancePage = (segment: string): boolean => INSTANCE_PAGES.has(segment.toLowerCase())

@@ -93,7 +93,19 @@ t.test('where nobody has registered it, pages are taken off and a path is kept',
 })
 
 t.test('reading what was read changes nothing', async () => {
-  const segment = fc.constantFrom('acme', 'gitlab', '-', 'users', 'sign_in', 'groups', 'api', 'v4', 'tree', 'x.git', 'explore')
+  const segment = fc.constantFrom(
+    'acme',
+    'gitlab',
+    '-',
+    'users',
+    'sign_in',
+    'groups',
+    'api',
+    'v4',
+    'tree',
+    'x.git',
+    'explore',
+  )
   fc.assert(
     fc.property(fc.array(segment, { maxLength: 6 }), (segments) => {
       const once = readAddress(`https://new.example.com/${segments.join('/')}`)?.baseUrl ?? ''
@@ -117,5 +129,9 @@ t.test('the registered instance that was meant', async (t) => {
     ['http://10.0.0.6', undefined],
   ]
   for (const [baseUrl, meant] of table)
-    t.equal(nearestBaseUrl(baseUrl, baseUrl === registered[0] ? registered.slice(0, 1) : registered), meant, baseUrl)
+    t.equal(
+      nearestBaseUrl(baseUrl, baseUrl === registered[0] ? registered.slice(0, 1) : registered),
+      meant,
+      baseUrl,
+    )
 })

@@ -56,7 +56,8 @@ t.test('a group is read however people write it', async (t) => {
     ['acme.io/x', ['acme.io/x']],
     ['acme/web-shop/issues', ['acme/web-shop/issues']],
   ]
-  for (const [path, texts] of table) for (const text of texts) t.same(readGroup(text, INSTANCE), { path }, text)
+  for (const [path, texts] of table)
+    for (const text of texts) t.same(readGroup(text, INSTANCE), { path }, text)
 })
 
 t.test('what is no group, or one of another GitLab, is named', async (t) => {
