@@ -52,6 +52,7 @@ export type LeaseStatement = {
  * The one statement that hands out tokens: reads the connections of `request`, inserts the leases, and answers the
  * ciphertexts of what was leased.
  *
+ * - The keys are named twice, for the planner: it would read all of them for a list of which it does not know the length.
  * - The row locks keep a refresh from being claimed between the check and the lease: a claim locks `for update`, and
  *   counts the leases after it has the lock.
  * - A request has no row in the answer when its access key is deleted, expired or read-only, when there is no such
@@ -103,6 +104,7 @@ export const leaseStatement = ({
         ) as leased
     from request
     join access_keys on access_keys.id = request.access_key_id and ${KEY_IS_VALID} and not access_keys.read_only
+      and access_keys.id = any ($3::uuid[])
     join connection on connection.id = request.connection_id and ${MAY_USE('connection')}
   ), lease as (
     insert into leases

@@ -124,6 +124,13 @@ const IS_UNDISTURBED = (minTtl: string) => `(
 const RANK = (minTtl: string) =>
   `${IS_UNDISTURBED(minTtl)} desc, connections.last_verified_at desc nulls last, connections.id`
 
+/** The paths of one request, from two texts with a line for each; a slash before each path, since one may be empty. */
+const COVERING = `(
+      select line.instance_id::uuid as instance_id, substr(line.path, 2) as path
+      from unnest(string_to_array(access_keys.instance_ids, E'\\n'), string_to_array(access_keys.paths, E'\\n'))
+        as line (instance_id, path)
+    ) as covering`
+
 /**
  * The fast copy of the rules of url-match.ts. Finds the longest path with a servable connection first, by one row for
  * each path, and ranks the connections of that path alone.
@@ -131,32 +138,25 @@ const RANK = (minTtl: string) =>
 const FIND_BEST: PreparedStatement = {
   name: 'find-best',
   text: `
-  with asked as (
+  with asked as materialized (
     select asked.*, access_keys.organizations, access_keys.restricted_connections
-    from unnest($2::int[], $3::uuid[], $4::text[], $5::float8[])
-      as asked (number, access_key_id, organization, min_ttl)
-    join access_keys on access_keys.id = asked.access_key_id and ${KEY_IS_VALID}
-  ), covering as (
-    select * from unnest($6::int[], $7::uuid[], $8::text[]) as covering (number, instance_id, path)
-  ), longest as (
-    select access_keys.number, max(length(covering.path)) as length
-    from asked as access_keys
-    join covering on covering.number = access_keys.number
-    cross join lateral (
-      ${ONE_AT_PLACE('access_keys.organization', IS_SERVABLE)}
-    ) as servable
-    group by access_keys.number
+    from unnest($2::int[], $3::uuid[], $4::text[], $5::float8[], $6::text[], $7::text[])
+      as asked (number, access_key_id, organization, min_ttl, instance_ids, paths)
+    join access_keys on access_keys.id = asked.access_key_id and access_keys.id = any ($3::uuid[]) and ${KEY_IS_VALID}
   )
   select access_keys.number, best.id, best.instance_id, (select ${INSTANCES_VERSION}) as instances_version,
     ${DIRECTORY_VERSION('access_keys.organization', 'best.instance_id')} as directory_version
-  from longest
-  join asked as access_keys on access_keys.number = longest.number
+  from asked as access_keys
+  cross join lateral (
+    select max(length(covering.path)) as length
+    from ${COVERING} cross join lateral (${ONE_AT_PLACE('access_keys.organization', IS_SERVABLE)}) as servable
+  ) as longest
   cross join lateral (
     select connections.id, connections.instance_id
-    from covering cross join lateral (
+    from ${COVERING} cross join lateral (
       select connections.* from ${AT_PLACE('access_keys.organization')}
     ) as connections
-    where covering.number = longest.number and length(covering.path) = longest.length and ${IS_SERVABLE}
+    where length(covering.path) = longest.length and ${IS_SERVABLE}
     order by ${RANK('access_keys.min_ttl')} limit 1
   ) as best`,
 }
@@ -170,16 +170,16 @@ export const findBest = async (
   queries: CandidateQuery[],
   now: Date,
 ): Promise<(Best | undefined)[]> => {
-  const covering = queries.flatMap(({ covering }, number) => covering.map((path) => ({ number, ...path })))
+  const lines = (read: (path: CoveringPath) => string) =>
+    queries.map(({ covering }) => covering.map(read).join('\n'))
   const rows = await run<Best & { number: number }>(FIND_BEST, [
     now,
     arrayOf(queries.map((_, number) => number)),
     arrayOf(queries.map(({ accessKeyId }) => accessKeyId)),
     queries.map(({ organization }) => organization),
     arrayOf(queries.map(({ minTtl }) => minTtl)),
-    arrayOf(covering.map(({ number }) => number)),
-    arrayOf(covering.map(({ instanceId }) => instanceId)),
-    covering.map(({ path }) => path),
+    lines(({ instanceId }) => instanceId),
+    lines(({ path }) => `/${path}`),
   ])
   const best = new Map(rows.map((row) => [row.number, row]))
   return queries.map((_, number) => best.get(number))
