@@ -10,6 +10,7 @@ COPY --from=dependencies /app/node_modules node_modules
 COPY package.json package-lock.json LICENSE ./
 COPY migrations migrations
 COPY src src
+RUN ln -s /app/src/client/git-credential-gitlab-token-broker.mjs /usr/local/bin/git-credential-gitlab-token-broker
 RUN install --directory --owner=node --group=node --mode=700 /data
 USER node
 VOLUME /data

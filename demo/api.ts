@@ -5,6 +5,8 @@ import type { Narrator } from './narrator.ts'
 type Body = any
 
 export type Caller = {
+  /** The access key, for a program that calls by itself. */
+  key: string
   /** Says what it asks. @throws {TourError} when the answer has another status than the tour tells of. */
   call(expected: number, method: string, path: string, body?: object): Promise<Body>
   /** The same many times at once, said once. */
@@ -32,6 +34,7 @@ export const createCaller = (narrator: Narrator, baseUrl: string, who: string, k
   }
 
   return {
+    key,
     call(expected, method, path, body) {
       const shown = body && JSON.stringify(body, (name, value) => (/token|secret/.test(name) ? '…' : value))
       narrator.call(who, [method, path, shown].filter(Boolean).join(' '))

@@ -34,18 +34,20 @@ const remember = ({ secrets, stage }: Tour, { token }: Credential) => {
   secrets.add(token).add(pair.refreshToken)
 }
 
-const clone = async (tour: Tour, credential: Credential, name: string): Promise<void> => {
+const clone = async (tour: Tour, { key }: Caller, credential: Credential, name: string): Promise<void> => {
   const { narrator, stage } = tour
   const repository = repositoryOf(tour)
   const args = ['clone', '--quiet', repository, join(stage.folder, name)]
   narrator.call('scanner', `git clone ${repository}`)
   expect(!args.join(' ').includes(credential.token), 'the token is among the arguments of git')
-  const withoutToken = await runGit(
-    ['ls-remote', repository],
-    gitEnvironment(stage.simulator.url, { username: 'x', password: 'x' }),
-  )
+  const withoutToken = await runGit(['-c', 'credential.helper=', 'ls-remote', repository], {
+    GIT_TERMINAL_PROMPT: '0',
+  })
   expect(withoutToken.status !== 0, 'the repository can be read without a token, so cloning it shows nothing')
-  const { status, stderr } = await runGit(args, gitEnvironment(credential.base_url, credential.git))
+  const { status, stderr } = await runGit(
+    args,
+    gitEnvironment(credential.base_url, { brokerUrl: stage.brokerUrl, key }),
+  )
   expect(status === 0, `git clone failed: ${stderr.trim()}`)
 
   const commit = (await runGit(['-C', join(stage.folder, name), 'log', '-1', '--format=%h %s'])).stdout.trim()
@@ -71,9 +73,9 @@ export const lookUp = async (
     'It gets a token, with a lease on it. What globex connected does not exist for this scanner.',
   )
 
-  narrator.step('It clones with what it got')
+  narrator.step('Git clones, and asks the broker by itself')
   narrator.say('By a credential helper in the environment of git: the token is in no URL and no argument.')
-  await clone(tour, credential, 'first-clone')
+  await clone(tour, scanner, credential, 'first-clone')
   narrator.proved('Cloned. Without a token GitLab refuses; in the clone none is left behind.')
   return credential
 }
@@ -132,7 +134,7 @@ export const outliveToken = async (tour: Tour, scanner: Caller, old: Credential)
   })
   expect(statuses.join() === '401,200', 'GitLab says otherwise')
   expect(simulator.world.tokenState(old.token) === 'revoked', 'GitLab did not revoke the old token')
-  await clone(tour, fresh, 'second-clone')
+  await clone(tour, scanner, fresh, 'second-clone')
   for (const { lease_id } of answers.slice(0, 1)) await scanner.call(204, 'DELETE', `/v1/leases/${lease_id}`)
   narrator.proved('Cloned again, and the lease given back: the scan is over.')
 

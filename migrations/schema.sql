@@ -344,6 +344,7 @@ create table instances (
   version integer not null default 1,
   created_at timestamp with time zone not null,
   updated_at timestamp with time zone not null,
+  proxy_url text,
   ssh_hosts text[] not null default '{}'::text[],
   constraint instances_pkey PRIMARY KEY (id),
   constraint instances_base_url_key UNIQUE (base_url)

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { type Clock, DAY_IN_MS, dateOf } from './clock.ts'
 import type { EventLog } from './events.ts'
+import type { GranularScope } from './granular.ts'
 import type { People, User } from './people.ts'
 import { ACCESS_TOKEN_SCOPES, includesAll } from './scopes.ts'
 
@@ -19,6 +20,8 @@ export type AccessToken = {
   revoked: boolean
   grantId: string
   generation: number
+  /** Of a fine-grained token, whose scopes are `granular` and nothing else. */
+  granular: GranularScope[] | undefined
 }
 
 export type NewAccessToken = {
@@ -31,6 +34,9 @@ export type NewAccessToken = {
   /** Missing = 365 days from now, which is also GitLab's limit. */
   expiresAt?: string | null
   name?: string
+  granular?: GranularScope[]
+  /** The bot is named as by an older GitLab. */
+  oldBotName?: boolean
 }
 
 export const MAXIMUM_LIFETIME_IN_DAYS = 365
@@ -38,14 +44,17 @@ export const MAXIMUM_LIFETIME_IN_DAYS = 365
 // The form of a classic GitLab token (20 characters after the prefix), with a word that shows it opens nothing.
 const newSecret = () => `glpat-FAKE-${randomBytes(12).toString('base64url').slice(0, 15)}`
 
-const ownerOf = (people: People, { kind, username, path, name = 'simulator' }: NewAccessToken): User => {
+const ownerOf = (
+  people: People,
+  { kind, username, path, name = 'simulator', oldBotName = false }: NewAccessToken,
+): User => {
   if (kind === 'personal') {
     if (username === undefined) throw new Error('a personal access token needs a username')
     return people.user(username)
   }
   const place = kind === 'group' ? people.findGroup(path ?? '') : people.findProject(path ?? '')
   if (!place) throw new Error(`there is no ${kind} ${path}`)
-  return people.addBot(place, name)
+  return people.addBot(place, name, { isOld: oldBotName })
 }
 
 export const createAccessTokenStore = (clock: Clock, events: EventLog, people: People) => {
@@ -84,8 +93,9 @@ export const createAccessTokenStore = (clock: Clock, events: EventLog, people: P
 
   return {
     create(wanted: NewAccessToken): AccessToken {
-      const { kind, scopes, name = 'simulator' } = wanted
-      if (!includesAll(ACCESS_TOKEN_SCOPES, scopes)) throw new Error(`unknown scope in ${scopes.join(' ')}`)
+      const { kind, scopes, granular, name = 'simulator' } = wanted
+      if (!granular && !includesAll(ACCESS_TOKEN_SCOPES, scopes))
+        throw new Error(`unknown scope in ${scopes.join(' ')}`)
       const { expiresAt = dateAfterDays(MAXIMUM_LIFETIME_IN_DAYS) } = wanted
       if (expiresAt !== null && Number.isNaN(Date.parse(expiresAt)))
         throw new Error(`${expiresAt} is no date`)
@@ -94,10 +104,11 @@ export const createAccessTokenStore = (clock: Clock, events: EventLog, people: P
         kind,
         name,
         user: ownerOf(people, wanted),
-        scopes: [...scopes],
+        scopes: granular ? ['granular'] : [...scopes],
         expiresAt,
         grantId,
         generation: 1,
+        granular,
       })
       events.record('issued', kind, token)
       return token
@@ -112,9 +123,8 @@ export const createAccessTokenStore = (clock: Clock, events: EventLog, people: P
     },
     rotate(old: AccessToken, expiresAt: string): AccessToken {
       old.revoked = true
-      const { kind, name, user, scopes, grantId, generation } = old
-      const token = save({ kind, name, user, scopes, expiresAt, grantId, generation: generation + 1 })
-      events.record('rotated', kind, token)
+      const token = save({ ...old, expiresAt, generation: old.generation + 1 })
+      events.record('rotated', old.kind, token)
       return token
     },
     revoke,

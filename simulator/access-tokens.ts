@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { type AccessToken, MAXIMUM_LIFETIME_IN_DAYS } from './access-token-store.ts'
 import { type ApiContext, pagerOf } from './api.ts'
-import { authenticate } from './authentication.ts'
+import { authenticate, requirePermission } from './authentication.ts'
 import { pageByOffset } from './paging.ts'
-import { apiRefusal } from './refusal.ts'
+import { apiRefusal, Refusal } from './refusal.ts'
 import type { World } from './world.ts'
 
 const MAY_ROTATE = ['api', 'self_rotate']
@@ -23,12 +23,17 @@ const presentToken = (world: World, token: AccessToken) => ({
   last_used_at: token.lastUsedAt === undefined ? null : new Date(token.lastUsedAt).toISOString(),
   active: world.accessTokens.isActive(token),
   expires_at: token.expiresAt,
+  ...(token.granular && world.granular.tellsScopes
+    ? { granular_scopes: world.granular.tell(token.granular) }
+    : {}),
 })
 
 /** Any scope is enough to ask about, or to revoke, the token itself. */
 const ownToken = (world: World, request: FastifyRequest): AccessToken => {
   const caller = authenticate(world, request)
   if (caller.by !== 'access-token') throw apiRefusal(400, NOT_AN_ACCESS_TOKEN)
+  if (caller.accessToken.granular && world.granular.selfNeedsPermission)
+    requirePermission(world, caller, 'read_personal_access_token', 'user')
   return caller.accessToken
 }
 
@@ -61,6 +66,7 @@ export const accessTokenRoutes = (app: FastifyInstance, context: ApiContext): vo
   app.post('/api/v4/personal_access_tokens/self/rotate', async (request) => {
     const caller = authenticate(world, request, MAY_ROTATE, accessTokens.revokeFamily)
     if (caller.by !== 'access-token') throw apiRefusal(405, '405 Method Not Allowed')
+    if (caller.accessToken.granular) requirePermission(world, caller, 'rotate_personal_access_token', 'user')
     const given = { ...(request.query as object), ...(request.body as object | undefined) } as {
       expires_at?: unknown
     }
@@ -69,6 +75,7 @@ export const accessTokenRoutes = (app: FastifyInstance, context: ApiContext): vo
   })
 
   app.get('/api/v4/personal_access_tokens/self/associations', async (request, reply) => {
+    if (!world.features.associations) throw new Refusal(404, { error: '404 Not Found' })
     const { user } = ownToken(world, request)
     const level = Number((request.query as Record<string, string>).min_access_level ?? 0)
     const reaches = (place: Parameters<typeof people.canSee>[1]) =>

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { authenticate, type Caller } from './authentication.ts'
+import { authenticate, type Caller, requirePermission } from './authentication.ts'
 import { type Pager, pageByKeyset, pageByOffset } from './paging.ts'
 import type { Group, Project } from './people.ts'
 import type { Presenter } from './places.ts'
@@ -59,7 +59,7 @@ const groupRoutes = (app: FastifyInstance, context: ApiContext): void => {
   const { people } = world
 
   app.get('/api/v4/groups', async (request, reply) => {
-    const { user } = authenticate(world, request, READ_API)
+    const { user } = requirePermission(world, authenticate(world, request, READ_API), 'read_group', 'user')
     const query = request.query as Query
     const level = Number(query.min_access_level ?? 0)
     const search = query.search?.toLowerCase()
@@ -74,12 +74,15 @@ const groupRoutes = (app: FastifyInstance, context: ApiContext): void => {
 
   app.get('/api/v4/groups/:id', async (request) => {
     const caller = authenticate(world, request, READ_API)
-    return present.group(groupOf(world, request, caller))
+    const group = groupOf(world, request, caller)
+    requirePermission(world, caller, 'read_group', group)
+    return present.group(group)
   })
 
   app.get('/api/v4/groups/:id/projects', async (request, reply) => {
     const caller = authenticate(world, request, READ_API)
     const group = groupOf(world, request, caller)
+    requirePermission(world, caller, 'read_project', group)
     const query = request.query as Query
     const inGroup = [...people.projects()].filter((project) =>
       query.include_subgroups === 'true' ? isBelow(project, group) : project.parentPath === group.fullPath,
@@ -94,7 +97,7 @@ const projectRoutes = (app: FastifyInstance, context: ApiContext): void => {
   const { people } = world
 
   app.get('/api/v4/projects', async (request, reply) => {
-    const caller = authenticate(world, request, READ_API)
+    const caller = requirePermission(world, authenticate(world, request, READ_API), 'read_project', 'user')
     const query = request.query as Query
     const found = projectsFor(world, caller, query, people.projects())
     const pager = pagerOf(context, request, reply)
@@ -111,6 +114,7 @@ const projectRoutes = (app: FastifyInstance, context: ApiContext): void => {
     const caller = authenticate(world, request, READ_API)
     const project = people.findProject((request.params as { id: string }).id)
     if (!project || !people.canSee(caller.user, project)) throw apiRefusal(404, '404 Project Not Found')
+    requirePermission(world, caller, 'read_project', project)
     const direct = project.members.get(caller.user.id)
     const highest = people.accessLevel(caller.user, project)
     const asAccess = (level: number | undefined) =>
@@ -129,10 +133,13 @@ const projectRoutes = (app: FastifyInstance, context: ApiContext): void => {
 
 export const apiRoutes = (app: FastifyInstance, context: ApiContext): void => {
   const { world, present } = context
-  app.get('/api/v4/user', async (request) => present.user(authenticate(world, request, READ_USER).user))
+  app.get('/api/v4/user', async (request) => {
+    const caller = authenticate(world, request, READ_USER)
+    return present.user(requirePermission(world, caller, 'read_user', 'user').user)
+  })
 
   const metadata = async (request: FastifyRequest) => {
-    authenticate(world, request, READ_USER)
+    requirePermission(world, authenticate(world, request, READ_USER), 'read_instance_metadata', 'instance')
     return { ...VERSION, kas: { enabled: false, externalUrl: null, version: null }, enterprise: true }
   }
   app.get('/api/v4/metadata', metadata)

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { AccessToken } from './access-token-store.ts'
 import type { TokenPair } from './grants.ts'
+import type { Boundary } from './granular.ts'
 import type { User } from './people.ts'
 import { apiRefusal, Refusal } from './refusal.ts'
 import { includesAny } from './scopes.ts'
@@ -56,6 +57,17 @@ const findCaller = (world: World, request: FastifyRequest): Caller | undefined =
   return undefined
 }
 
+/** @throws {Refusal} 403 when a fine-grained token, or a group that takes no others, does not let it be done */
+export const requirePermission = (
+  world: World,
+  caller: Caller,
+  permission: string,
+  boundary: Boundary,
+): Caller => {
+  world.granular.require(caller.by === 'access-token' ? caller.accessToken : undefined, permission, boundary)
+  return caller
+}
+
 /** Who calls, or the refusal that GitLab gives; without `accepted` any scope will do. Checked in GitLab's order. */
 export const authenticate = (
   world: World,
@@ -78,7 +90,9 @@ export const authenticate = (
     if (caller.by === 'access-token') onRevoked?.(caller.accessToken)
     throw revoked()
   }
-  if (accepted && !includesAny(caller.scopes, accepted)) throw insufficientScope(accepted)
+  const isGranular = caller.by === 'access-token' && caller.accessToken.granular !== undefined
+  // What a fine-grained token may do depends on the place: world.granular is asked where the place is known.
+  if (accepted && !isGranular && !includesAny(caller.scopes, accepted)) throw insufficientScope(accepted)
   const because = refusedBecause(caller.user)
   if (because !== undefined) throw apiRefusal(403, `403 Forbidden - ${because}`)
   if (caller.by === 'access-token') world.accessTokens.touch(caller.accessToken)

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import type { AccessToken } from './access-token-store.ts'
 import { decodeBasic } from './authentication.ts'
 import type { Project, User } from './people.ts'
 import { Refusal } from './refusal.ts'
@@ -58,6 +59,14 @@ export const checkAccess = (
   const visible = project !== undefined && canSee(identity.user, project)
   if (!visible && project && identity.user.bot) throw accessDenied(baseUrl)
   if (!visible) throw notFound()
+  const token = 'granular' in identity ? (identity as AccessToken) : undefined
+  const denied =
+    token &&
+    world.granular.denial(token, service === 'git-upload-pack' ? 'download_code' : 'push_code', project)
+  // What is public is served to everybody, whatever the token may.
+  if (denied && !(service === 'git-upload-pack' && project.visibility === 'public' && token.granular))
+    throw plain(403, denied)
+  if (token?.granular) return identity.user
   if (service === 'git-upload-pack' && !includesAny(identity.scopes, DOWNLOAD)) {
     throw plain(403, 'You are not allowed to download code.')
   }

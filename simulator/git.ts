@@ -50,7 +50,9 @@ const runBackend = async (
     REMOTE_USER: who,
     REMOTE_ADDR: request.ip,
   }
-  const child = spawn('git', ['-c', 'http.receivepack=true', 'http-backend'], {
+  const allowed = ['http.receivepack', 'uploadpack.allowFilter', 'uploadpack.allowAnySHA1InWant']
+  const settings = allowed.flatMap((name) => ['-c', `${name}=true`])
+  const child = spawn('git', [...settings, 'http-backend'], {
     env,
     stdio: ['pipe', 'pipe', 'ignore'],
   })

@@ -164,6 +164,7 @@ export const createGrants = (clock: Clock, events: EventLog, accessTokenLifetime
       events.record('revoked', 'oauth', pair, reason)
     },
     isExpired,
+    all: () => byAccessToken.values(),
     findByAccessToken: (token: string) => byAccessToken.get(token),
     findByRefreshToken: (token: string) => byRefreshToken.get(token),
     holdsLiveToken(user: User, clientId: string, scopes: string[]): boolean {

@@ -150,8 +150,11 @@ export const createPeople = (now: () => number) => {
   const { ancestorsOf, ...places } = createPlaces(users, now)
 
   /** The bot user behind a group or project access token. */
-  const addBot = (place: Group | Project, name: string): User => {
-    const username = `${place.kind}_${place.id}_bot_${randomBytes(16).toString('hex')}`
+  const addBot = (place: Group | Project, name: string, { isOld = false } = {}): User => {
+    const stem = `${place.kind}_${place.id}_bot`
+    // Older servers counted the bots of a place: project_12_bot, project_12_bot1.
+    const earlier = [...users.users()].filter(({ username }) => username.startsWith(stem)).length
+    const username = isOld ? `${stem}${earlier || ''}` : `${stem}_${randomBytes(16).toString('hex')}`
     const bot = users.addUser({ username, name, email: `${username}@noreply.example.com`, bot: true })
     place.members.set(bot.id, DEVELOPER)
     return bot

@@ -2,6 +2,7 @@ import { type AccessToken, createAccessTokenStore, type NewAccessToken } from '.
 import type { Clock } from './clock.ts'
 import { createEventLog, type TokenKind, type WorldEvent } from './events.ts'
 import { createGrants, type NewApp, type TokenPair } from './grants.ts'
+import { createGranularRules } from './granular.ts'
 import { createPeople, type Visibility } from './people.ts'
 import { createThrottles } from './throttles.ts'
 import type { UserState } from './user-states.ts'
@@ -19,6 +20,11 @@ type TokenDetails = {
   state: TokenState
 }
 
+/** A service account is a bot too, and its tokens are personal ones. */
+type NewUser = { username: string; name?: string; email?: string; bot?: boolean }
+
+type NewPlace = { fullPath: string; members?: string[]; visibility?: Visibility }
+
 type WorldOptions = { clock: Clock; accessTokenLifetimeSeconds: number }
 
 /** Everything that this GitLab knows, and the mutators with which a test changes it. */
@@ -28,6 +34,7 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
   const grants = createGrants(clock, eventLog, accessTokenLifetimeSeconds)
   const accessTokens = createAccessTokenStore(clock, eventLog, people)
   const throttles = createThrottles(clock)
+  const granular = createGranularRules(people)
 
   const stateOf = (token: { revoked: boolean }, expired: boolean): TokenState =>
     token.revoked ? 'revoked' : expired ? 'expired' : 'active'
@@ -58,6 +65,8 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     people,
     grants,
     accessTokens,
+    /** What this version of GitLab has; a test may take it away. */
+    features: { associations: true },
     /** Append only: what happened to every token, without the tokens. */
     events: eventLog.all as readonly WorldEvent[],
     recordEvent: eventLog.record,
@@ -65,20 +74,15 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     addApp: (app: NewApp): void => grants.addApp(app),
     removeApp: (clientId: string): void => grants.removeApp(clientId),
     changeAppSecret: (clientId: string, secret: string): void => grants.changeAppSecret(clientId, secret),
-    addUser(user: { username: string; name?: string; email?: string }): { id: number } {
-      return { id: people.addUser(user).id }
-    },
+    addUser: (user: NewUser): { id: number } => ({ id: people.addUser(user).id }),
     blockUser: (username: string): void => people.setState(username, 'blocked'),
     unblockUser: (username: string): void => people.setState(username, 'active'),
     /** As when an administrator, or GitLab by itself, refuses an account for one of its seven reasons. */
     setUserState: (username: string, state: UserState): void => people.setState(username, state),
     throttles,
-    addGroup(group: { fullPath: string; members?: string[]; visibility?: Visibility }): { id: number } {
-      return { id: people.addGroup(group).id }
-    },
-    addProject(project: { fullPath: string; members?: string[]; visibility?: Visibility }): { id: number } {
-      return { id: people.addProject(project).id }
-    },
+    granular,
+    addGroup: (group: NewPlace): { id: number } => ({ id: people.addGroup(group).id }),
+    addProject: (project: NewPlace): { id: number } => ({ id: people.addProject(project).id }),
     createAccessToken(wanted: NewAccessToken): { token: string; id: number } {
       const { token, id } = accessTokens.create(wanted)
       return { token, id }

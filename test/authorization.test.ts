@@ -4,7 +4,7 @@ import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import type { Role } from '../src/db/tables.ts'
-import { createFixtures, type Fixtures, type Row, TABLE } from './support/authorization-table.ts'
+import { type Call, createFixtures, type Fixtures, type Row, TABLE } from './support/authorization-table.ts'
 import { type Answer, type Stage, setStage } from './support/broker.ts'
 import { type Caller, type CallerName, createCallers, HOME } from './support/callers.ts'
 import { operationsOf } from './support/operations.ts'
@@ -75,11 +75,12 @@ const ask = async (
   method: string,
   path: string,
   { key, cookie }: { key: string | null; cookie: string | undefined },
-  { body, form }: { body?: object | undefined; form?: Record<string, string> | undefined } = {},
+  { body, form, text }: Pick<Call, 'body' | 'form' | 'text'> = {},
 ): Promise<Answer> =>
   broker.request(method, path, {
     key,
     ...(body ? { body } : {}),
+    ...(text ? { rawBody: text } : {}),
     ...(form && method === 'POST' ? { rawBody: new URLSearchParams(form).toString() } : {}),
     headers: {
       ...(cookie ? { cookie } : {}),

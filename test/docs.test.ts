@@ -45,7 +45,10 @@ t.test('every npm script that is named exists', async (t) => {
 })
 
 t.test('the README explains every variable that the configuration reads, and no other', async (t) => {
-  const source = (await read('src/config/config.ts')) + (await read('src/config/read-master-keys.ts'))
+  const source =
+    (await read('src/config/config.ts')) +
+    (await read('src/config/read-master-keys.ts')) +
+    (await read('src/config/proxy.ts'))
   const variables = new Set(codeIn(source, /\bread\w*\('([A-Z_]+)'/g))
   t.ok(variables.size > 10, `${variables.size} variables`)
   const table = (await read('README.md')).split('## Configuration')[1]?.split('\n## ')[0] ?? ''

@@ -136,6 +136,10 @@ t.test('every code in openapi.yaml is in the catalogue, under the status it stan
 
 /** Answers errors as OAuth has them, and identifies its caller by a parameter. */
 const OF_OAUTH = 'POST /v1/token'
+/** Answer in lines, as Git has them, whatever the answer is. */
+const OF_GIT = / \/v1\/git-credential\//
+const failureTypeOf = (name: string): string =>
+  name === OF_OAUTH ? 'application/json' : OF_GIT.test(name) ? 'text/plain' : PROBLEM
 
 t.test('every operation says what it does and how it fails', async (t) => {
   t.ok(operations.length > LEAST_OPERATIONS, `${operations.length} operations`)
@@ -158,7 +162,7 @@ t.test('every operation says what it does and how it fails', async (t) => {
       ...(isOpen ? [] : ['unauthorized', 'forbidden']),
       ...(operation.requestBody ? ['payload_too_large', 'unsupported_media_type'] : []),
     ]
-    if (name !== OF_OAUTH)
+    if (failureTypeOf(name) === PROBLEM)
       for (const code of expected) t.ok(codes.includes(code as ProblemCode), `${name} can answer ${code}`)
     for (const [type, content] of Object.entries(operation.requestBody?.content ?? {}))
       t.ok(hasExample(content), `${name}: an example of its ${type} body`)
@@ -166,8 +170,7 @@ t.test('every operation says what it does and how it fails', async (t) => {
       t.ok(parameter.description, `${name}: what ${parameter.name} is`)
     for (const [status, { content }] of Object.entries(operation.responses))
       if (Number(status) >= 400) {
-        const type = name === OF_OAUTH ? 'application/json' : PROBLEM
-        t.same(Object.keys(content ?? {}), [type], `${name}: ${status}`)
+        t.same(Object.keys(content ?? {}), [failureTypeOf(name)], `${name}: ${status}`)
       }
   }
 })

@@ -5,6 +5,7 @@ import { parseDatabaseUrl } from './database-url.ts'
 import { createReader, type Environment } from './environment.ts'
 import { isLoopback, parseHosts } from './hosts.ts'
 import { DEFAULT_LIMITS, type LimitSettings } from './limits.ts'
+import { type EnvironmentProxy, readProxy } from './proxy.ts'
 import { readMasterKeys } from './read-master-keys.ts'
 
 export type Config = {
@@ -37,6 +38,8 @@ export type Config = {
   spoolRetentionHours: number
   /** How long requests go on being served after the end was announced, so that a balancer can look elsewhere. */
   shutdownDelaySeconds: number
+  /** How GitLab is reached; undefined = without a proxy. */
+  proxy: EnvironmentProxy | undefined
   limits: LimitSettings
   /** How long the record of who did what is kept. */
   auditRetentionDays: number
@@ -211,6 +214,7 @@ export const readConfig = (env: Environment, { opensTokens = true }: ConfigOptio
     leaseRetentionDays: readInteger('LEASE_RETENTION_DAYS', 90, 1, 3650),
     spoolRetentionHours: readInteger('SPOOL_RETENTION_HOURS', 24, 0, 720),
     shutdownDelaySeconds: readInteger('SHUTDOWN_DELAY_SECONDS', 0, 0, 300),
+    proxy: readProxy(read, faults),
     limits: readLimits(reader),
     auditRetentionDays: readInteger('AUDIT_RETENTION_DAYS', 400, 2, 36_500),
     dataKeyMaxAgeDays: readInteger('DATA_KEY_MAX_AGE_DAYS', 365, 1, 36_500),

@@ -103,6 +103,9 @@ export const adviceForProblem = (problem: Problem, context: AdviceContext, texts
   const reason = errors?.[0]?.reason
   if (reason !== undefined && Object.hasOwn(texts.pasted, reason))
     return shownAs(texts.pasted[reason as keyof Texts['pasted']], problem.code)
+  const looks = members?.looks_like
+  if (typeof looks === 'string' && Object.hasOwn(texts.looksLike, looks))
+    return shownAs(texts.looksLike[looks as keyof Texts['looksLike']], problem.code)
   const missing = members?.missing_scopes
   // A field has advice of its own: invalid_base_url, invalid_token, ...
   const byField = `invalid_${errors?.[0]?.field}`

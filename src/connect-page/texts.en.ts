@@ -1,4 +1,7 @@
+import type { LooksLike } from '../gitlab/token-kinds.ts'
 import type { PastedFault } from '../pasted/faults.ts'
+
+const CREATE_ANOTHER = 'Create a personal, group or project access token with read_api and read_repository.'
 
 /** What a sentence may need to know. */
 export type AdviceFacts = {
@@ -183,6 +186,7 @@ export const texts = {
 
   kinds: {
     oauth_access_token: 'OAuth',
+    fine_grained: 'Fine-grained personal access token',
     personal_access_token: 'Personal access token',
     group_access_token: 'Group access token',
     project_access_token: 'Project access token',
@@ -352,6 +356,7 @@ export const texts = {
       'missing_scopes',
       'group_out_of_reach',
       'host_not_found',
+      'group_required',
       'not_a_gitlab',
       'tls_not_trusted',
       'address_not_allowed',
@@ -527,6 +532,85 @@ export const texts = {
     },
   } satisfies Record<PastedFault, Advice>,
 
+  /** What a token that GitLab does not know looks like by its prefix. */
+  looksLike: {
+    deploy_token: {
+      title: 'This is a deploy token',
+      explanation: 'A deploy token cannot call the API.',
+      remedy: CREATE_ANOTHER,
+    },
+    job_token: {
+      title: 'This is a CI/CD job token',
+      explanation: 'A job token ends with its job.',
+      remedy: CREATE_ANOTHER,
+    },
+    runner_token: {
+      title: 'This is a runner token',
+      explanation: 'A runner token registers runners and opens no repository.',
+      remedy: CREATE_ANOTHER,
+    },
+    feed_token: {
+      title: 'This is a feed token',
+      explanation: 'A feed token opens feeds and calendars only.',
+      remedy: CREATE_ANOTHER,
+    },
+    trigger_token: {
+      title: 'This is a pipeline trigger token',
+      explanation: 'A trigger token starts pipelines only.',
+      remedy: CREATE_ANOTHER,
+    },
+    incoming_mail_token: {
+      title: 'This is an incoming mail token',
+      explanation: 'An incoming mail token is for e-mail only.',
+      remedy: CREATE_ANOTHER,
+    },
+    agent_token: {
+      title: 'This is a token of an agent for Kubernetes',
+      explanation: 'The token of an agent cannot call the API.',
+      remedy: CREATE_ANOTHER,
+    },
+    scim_token: {
+      title: 'This is a SCIM token',
+      explanation: 'A SCIM token provisions accounts only.',
+      remedy: CREATE_ANOTHER,
+    },
+    feature_flags_client_token: {
+      title: 'This is a token of a feature flags client',
+      explanation: 'Such a token reads feature flags only.',
+      remedy: CREATE_ANOTHER,
+    },
+    workspace_token: {
+      title: 'This is a workspace token',
+      explanation: 'A workspace token cannot call the API.',
+      remedy: CREATE_ANOTHER,
+    },
+    oauth_app_secret: {
+      title: 'This is the secret of an OAuth app',
+      explanation: 'An admin enters the secret where the app is registered.',
+      remedy: CREATE_ANOTHER,
+    },
+    oauth_refresh_token: {
+      title: 'This is an OAuth refresh token',
+      explanation: 'A refresh token renews an access token and opens nothing itself.',
+      remedy: CREATE_ANOTHER,
+    },
+    oauth_code: {
+      title: 'This is an OAuth authorization code',
+      explanation: 'A code is no token yet.',
+      remedy: CREATE_ANOTHER,
+    },
+    github_token: {
+      title: 'This is a token of GitHub',
+      explanation: 'GitLab does not know tokens of GitHub.',
+      remedy: CREATE_ANOTHER,
+    },
+    bitbucket_token: {
+      title: 'This is a token of Bitbucket',
+      explanation: 'GitLab does not know tokens of Bitbucket.',
+      remedy: CREATE_ANOTHER,
+    },
+  } satisfies Record<LooksLike, Advice>,
+
   /** Each refusal that a person may meet, by problem code: what it means, and what to do. */
   advice: {
     token_unknown: ({ instance }) => ({
@@ -553,6 +637,19 @@ export const texts = {
       title: missing ? `The token lacks ${missing}` : 'The token lacks scopes',
       explanation: 'GitLab fixes the scopes when a token is created. Nobody can add scopes later.',
       remedy: 'Create a new token with the missing scopes.',
+    }),
+    clone_right_unproven: () => ({
+      title: 'Name a private project or group',
+      explanation:
+        'GitLab does not tell whether this fine-grained token may clone. A public project opens for everybody and proves nothing.',
+      remedy:
+        'Enter the path of a private project or group that the token is for: the right is proven there.',
+    }),
+    group_required: () => ({
+      title: 'GitLab does not say what this token reaches',
+      explanation:
+        'The token can clone only, and this version of GitLab does not list the groups and projects of such a token.',
+      remedy: 'Enter the path of its project in the field Group, or create a token with read_api as well.',
     }),
     group_out_of_reach: ({ group }) => ({
       title: group ? `The token does not reach ${group}` : 'The token does not reach the group',

@@ -1,13 +1,15 @@
-import type { InstanceRow } from '../db/tables.ts'
+import type { InstanceRow, TokenKind } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
+import { isFineGrained } from '../gitlab/granular.ts'
 import { inspectToken, type TokenFacts } from '../gitlab/inspect-token.ts'
-import { checkReach } from '../gitlab/reach.ts'
-import { refusalProblem } from '../gitlab/refusal.ts'
-import { hasScope, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
+import type { Refusal } from '../gitlab/refusal.ts'
+import { mayRotateItself, missingScopes, missingScopesProblem } from '../gitlab/scopes.ts'
+import { describeLooks, looksLike } from '../gitlab/token-kinds.ts'
 import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { type Addressed, resolveAddress } from '../instances/resolve-instance.ts'
-import type { Place } from '../places/place.ts'
+import { findPlaces, type Places } from './find-places.ts'
+import { findGranularPlaces } from './granular-places.ts'
 import { clientOf, problemAt, requireGroup } from './pasted-address.ts'
 
 /** The least that a scanner needs: to clone. */
@@ -35,8 +37,8 @@ export type CheckedToken = {
   token: string
   instance: InstanceRow
   facts: TokenFacts
-  /** The group or project as GitLab writes it; undefined when none was named. */
-  place: Place | undefined
+  /** What the token covers; undefined = GitLab does not tell, and nobody has named it. */
+  places: Places | undefined
 }
 
 export type TokenFinding = {
@@ -66,39 +68,41 @@ export const checkToken = async (
   const client = await clientOf({ db, instanceClients }, instance, organizations)
   const inspection = await inspectToken(client, token, new Date(clock()))
   if (!inspection.valid) {
-    const problem = await problemAt(db, instance, inspection.refusal, organizations)
+    const problem =
+      otherKind(inspection.refusal, token) ??
+      (await problemAt(db, instance, inspection.refusal, organizations))
     return { addressed, accepted: false, problem, facts: undefined }
   }
   const { facts } = inspection
-  const problem = refuse?.(facts) ?? missingForScanning(facts, group)
+  const isGranular = isFineGrained(facts.scopes)
+  const problem = refuse?.(facts) ?? (isGranular ? undefined : missingForScanning(facts))
   if (problem) return { addressed, accepted: false, problem, facts }
-  if (group === undefined) return { addressed, accepted: true, token, instance, facts, place: undefined }
-  const reach = await checkReach(client, token, group)
-  if (reach.reached) {
-    const { kind, id, path } = reach.place
-    return { addressed, accepted: true, token, instance, facts, place: { kind, gitlabId: id, path } }
-  }
-  return {
-    addressed,
-    accepted: false,
-    facts,
-    problem: reach.refusal
-      ? refusalProblem(reach.refusal)
-      : new Problem(
-          'group_out_of_reach',
-          'The token does not reach this group: it is misspelt, or the owner of the token is not a member.',
-        ),
-  }
+  // What an OAuth app may do is a matter of its registration.
+  const found =
+    isGranular && facts.kind !== 'oauth_access_token'
+      ? await findGranularPlaces({ client, token, facts }, group)
+      : await findPlaces(client, token, facts, group)
+  if ('refused' in found) return { addressed, accepted: false, facts, problem: found.refused }
+  const { kind, found: places } = found
+  return { addressed, accepted: true, token, instance, facts: ofKind(facts, kind), places }
 }
 
-const missingForScanning = ({ scopes }: TokenFacts, group: string | undefined): Problem | undefined => {
+/** Where the scopes do not let GitLab say whose a token is, what it reaches has told its kind. */
+const ofKind = (facts: TokenFacts, kind: TokenKind): TokenFacts => ({
+  ...facts,
+  kind,
+  accountKind: kind === 'group_access_token' || kind === 'project_access_token' ? 'bot' : facts.accountKind,
+})
+
+/** GitLab does not know it, and its prefix says what it may be instead. */
+const otherKind = (refusal: Refusal, token: string): Problem | undefined => {
+  const kind = refusal.code === 'token_unknown' ? looksLike(token) : undefined
+  return kind && new Problem('wrong_token_kind', describeLooks(kind), { members: { looks_like: kind } })
+}
+
+const missingForScanning = ({ scopes }: TokenFacts): Problem | undefined => {
   const missing = missingScopes(scopes, REQUIRED_SCOPES)
-  const purposes = missing.length > 0 ? ['to clone a repository'] : []
-  if (group !== undefined && !hasScope(scopes, 'read_api')) {
-    missing.push('read_api')
-    purposes.push('so that its reach can be checked')
-  }
-  return missing.length > 0 ? missingScopesProblem(missing, purposes.join(' and ')) : undefined
+  return missing.length > 0 ? missingScopesProblem(missing, 'to clone a repository') : undefined
 }
 
 /** @throws {Problem} why the token may not be connected here */
@@ -109,7 +113,13 @@ export const requireAcceptable = async (deps: CheckDeps, token: TokenToCheck): P
 }
 
 /** @throws {Problem} missing_scopes when a token may not rotate itself */
-export const requireSelfRotation = ({ scopes }: { scopes: readonly string[] }): void => {
-  if (!hasScope(scopes, 'self_rotate'))
+export const requireSelfRotation = ({
+  scopes,
+  rights,
+}: {
+  scopes: readonly string[]
+  rights?: TokenFacts['rights']
+}): void => {
+  if (rights?.mayRotate === false || !mayRotateItself(scopes))
     throw missingScopesProblem(['self_rotate'], 'to be rotated automatically')
 }

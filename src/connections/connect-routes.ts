@@ -2,13 +2,16 @@ import { type Static, Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { actorOf, organizationsOf, requireOrganization } from '../callers/principal.ts'
 import type { Problem } from '../errors/problem.ts'
+import { isFineGrained } from '../gitlab/granular.ts'
 import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
 import { missingScopesOf } from '../gitlab/scopes.ts'
+import { LOOKS_LIKE, type LooksLike } from '../gitlab/token-kinds.ts'
 import { NullableProblemCode, problemsWithBody } from '../http/problem-schema.ts'
 import {
   BaseUrl,
   isoTimeOrNull,
   Name,
+  NullableCode,
   NullableText,
   NullableTime,
   Organization,
@@ -34,6 +37,7 @@ export const TOKEN_REFUSALS = [
   'token_revoked',
   ...WAITING_CODES,
   'missing_scopes',
+  'clone_right_unproven',
   'dpop_required',
   'wrong_token_kind',
   'not_a_gitlab',
@@ -53,6 +57,18 @@ const Verification = Type.Object(
     missing_scopes: Type.Array(Type.String(), {
       description: 'Scopes that a scanner needs and the token lacks.',
     }),
+    fine_grained: Type.Boolean({
+      description:
+        'Whether it is a fine-grained token: its one scope is `granular`, and its permissions say what it may do.',
+    }),
+    account_kind: NullableCode(
+      ['person', 'service_account', 'bot'],
+      'Whose the token is: a person, a service account, or the bot of a group or project. null: GitLab did not say.',
+    ),
+    looks_like: NullableCode(
+      LOOKS_LIKE,
+      'What a token that GitLab does not know looks like by its prefix, such as a deploy token. null: it is known, or looks like nothing else.',
+    ),
     expires_at: NullableTime('When the token ends; null: never, or unknown'),
     base_url: Type.String({ description: 'Base URL of the instance to which the address led.' }),
     group: NullableText(
@@ -66,6 +82,9 @@ const Verification = Type.Object(
   },
   { $id: 'TokenVerification', description: 'What GitLab says of a token.' },
 )
+
+const looksLikeOf = ({ extras }: Problem): LooksLike | null =>
+  LOOKS_LIKE.find((name) => name === extras.members?.looks_like) ?? null
 
 const meantOf = (problem: Problem | undefined): string | null => {
   const meant = problem?.extras.members?.did_you_mean
@@ -81,6 +100,9 @@ const toVerification = (finding: TokenFinding): Static<typeof Verification> => {
     user: facts ? { id: Number(facts.user.id), username: facts.user.username, name: facts.user.name } : null,
     scopes: facts?.scopes ?? [],
     missing_scopes: problem ? missingScopesOf(problem) : [],
+    fine_grained: isFineGrained(facts?.scopes ?? []),
+    account_kind: facts?.accountKind ?? null,
+    looks_like: problem ? looksLikeOf(problem) : null,
     expires_at: isoTimeOrNull(facts?.expiresAt ?? null),
     base_url: finding.addressed.instance.base_url,
     group: finding.addressed.group ?? null,
@@ -96,7 +118,18 @@ const verify = {
   summary: 'Verify a token',
   description: 'Asks GitLab what a token is and whether a scanner can use it. The service stores nothing.',
   body: Type.Object(
-    { base_url: Type.Optional(BaseUrl), token: Token('Any kind of GitLab token.', FAKE_TOKEN) },
+    {
+      base_url: Type.Optional(BaseUrl),
+      token: Token('Any kind of GitLab token.', FAKE_TOKEN),
+      group: Type.Optional(
+        Type.String({
+          maxLength: 1000,
+          description:
+            'Group or project that the token must reach. A fine-grained token proves there that it may clone, where GitLab does not tell what it may do.',
+          examples: ['acme/platform'],
+        }),
+      ),
+    },
     { additionalProperties: false, examples: [{ token: FAKE_TOKEN }] },
   ),
   response: { 200: refTo(Verification), ...problemsWithBody('instance_not_registered') },
@@ -118,7 +151,7 @@ const accessToken = {
         Type.String({
           maxLength: 1000,
           description:
-            'Limits the connection to a group or project: its path, or its URL on the same instance. The token must reach it.',
+            'Limits the connection to a group or project: its path, or its URL on the same instance. The token must reach it. Group and project access tokens cover their own group or project without it; `group_required` asks for it where GitLab does not tell what a token reaches.',
           examples: ['acme/platform'],
         }),
       ),
@@ -129,7 +162,13 @@ const accessToken = {
   response: {
     200: refTo(Connection),
     201: refTo(Connection),
-    ...problemsWithBody('not_found', 'group_out_of_reach', 'instance_not_registered', ...TOKEN_REFUSALS),
+    ...problemsWithBody(
+      'not_found',
+      'group_out_of_reach',
+      'group_required',
+      'instance_not_registered',
+      ...TOKEN_REFUSALS,
+    ),
   },
 }
 
@@ -171,10 +210,10 @@ export const registerConnectRoutes = (app: App, deps: Deps): void => {
   app.addSchema(Verification)
 
   app.post('/v1/tokens/verify', { onRequest, schema: verify }, async (request, reply) => {
-    const { base_url, token } = request.body
+    const { base_url, token, group } = request.body
     reply.header('cache-control', 'no-store')
     const organizations = organizationsOf(principalOf(request))
-    return toVerification(await checkToken(deps, { baseUrl: base_url, organizations, token }))
+    return toVerification(await checkToken(deps, { baseUrl: base_url, organizations, token, group }))
   })
 
   app.post(

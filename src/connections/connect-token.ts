@@ -3,14 +3,13 @@ import type { Database } from '../db/database.ts'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { invalidField, Problem } from '../errors/problem.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
-import { findHome } from '../gitlab/reach.ts'
-import { refusalProblem } from '../gitlab/refusal.ts'
 import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
-import { type Place, WHOLE_INSTANCE } from '../places/place.ts'
+import { WHOLE_INSTANCE } from '../places/place.ts'
 import { type CheckedToken, requireAcceptable, requireSelfRotation } from './check-token.ts'
+import { groupRequired } from './find-places.ts'
 import {
   type Alongside,
   type ConnectedToken,
@@ -60,7 +59,7 @@ export const connectAccessToken = async (
     group,
     refuse: refuseOAuth,
   })
-  const place = checked.place ?? (await findHomePlace(access, checked))
+  if (!checked.places) throw groupRequired()
   if (autoRotate) requireSelfRotation(checked.facts)
   return save(
     access,
@@ -70,7 +69,7 @@ export const connectAccessToken = async (
       organization,
       name,
       method: 'token',
-      places: [place],
+      places: checked.places,
       autoRotate,
       oauthAppId: null,
       accessToken: checked.token,
@@ -78,19 +77,6 @@ export const connectAccessToken = async (
     },
     alongside,
   )
-}
-
-/** The group or project that a token belongs to. The whole instance = it belongs to none, or GitLab does not tell. */
-const findHomePlace = async (
-  { instanceClients }: GitLabAccess,
-  { instance, facts, token }: CheckedToken,
-): Promise<Place> => {
-  const home = await findHome(instanceClients.for(instance), token, facts.kind)
-  // A connection without its home would cover the whole instance. So the person has to try again later.
-  if (home.refusal) throw refusalProblem(home.refusal)
-  if (!home.place) return WHOLE_INSTANCE
-  const { kind, id, path } = home.place
-  return { kind, gitlabId: id, path }
 }
 
 export type PastedOAuthToken = {

@@ -1,17 +1,21 @@
+import type { Logger } from 'pino'
 import { findTokenOrigin, recordAuditEvent } from '../audit/queries.ts'
 import type { Actor } from '../callers/principal.ts'
 import type { ConnectionRow, InstanceRow } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
 import { refusalOf } from '../gitlab/refusal.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
 import { revokeToken } from '../oauth-apps/revoke-token.ts'
-import { claimForPerson } from '../token-lifecycle/claim.ts'
+import { type Claim, claimForPerson } from '../token-lifecycle/claim.ts'
+import { withKeptClaim } from '../token-lifecycle/kept-claim.ts'
+import { releaseClaim } from '../token-lifecycle/queries.ts'
 import type { TokenSaver } from '../token-lifecycle/token-saver.ts'
 import { VaultError } from '../vault/vault.ts'
 import { deleteConnection } from './queries.ts'
 
-export type DisconnectDeps = GitLabAccess & { tokenSaver: Pick<TokenSaver, 'forget'> }
+export type DisconnectDeps = GitLabAccess & { logger: Logger; tokenSaver: Pick<TokenSaver, 'forget'> }
 
 /** What still has to be done by hand at GitLab; undefined = nothing. */
 export type Disconnected = { leftToRevoke: { reason: string; where: string } | undefined }
@@ -20,7 +24,7 @@ export type Disconnected = { leftToRevoke: { reason: string; where: string } | u
  * Revokes the token at GitLab, then deletes the connection. The claim keeps a refresh from issuing a new pair in
  * between. When GitLab does not revoke the token, the connection is deleted all the same, and the answer says what is
  * left to do.
- * @throws {Problem} not_found
+ * @throws {Problem} not_found, gitlab_unavailable (another change of the token came first)
  */
 export const disconnect = async (
   deps: DisconnectDeps,
@@ -29,12 +33,14 @@ export const disconnect = async (
   actor: Actor,
 ): Promise<Disconnected> => {
   const { db, clock } = deps
-  const { row } = await claimForPerson(deps, connectionId, 'disconnect', { drained: false })
+  const claim = await claimForPerson(deps, connectionId, 'disconnect', { drained: false })
+  const { row, attemptId } = claim
   const instance = await findInstance(db, row.instance_id)
-  const failure = revoke && instance ? await whatIsLeft(deps, row, instance) : undefined
+  const failure = revoke && instance ? await whatIsLeft(deps, claim, instance) : undefined
   const { tokenHash } = await findTokenOrigin(db, { connectionId: row.id, tokenVersion: row.token_version })
   await db.transaction().execute(async (transaction) => {
-    await deleteConnection(transaction, row.id)
+    // A late answer to an earlier refresh was saved meanwhile: its token is not revoked yet.
+    if (!(await deleteConnection(transaction, row.id, attemptId))) throw overtaken()
     await recordAuditEvent(transaction, {
       at: new Date(clock()),
       action: 'connection.deleted',
@@ -50,6 +56,11 @@ export const disconnect = async (
   return { leftToRevoke: { reason: failure, where: pageFor(row, instance) } }
 }
 
+const overtaken = (): Problem =>
+  new Problem('gitlab_unavailable', 'Another change of this token came first. Disconnect once more.', {
+    retryAfterSeconds: 1,
+  })
+
 /** The page of GitLab on which a person revokes the token. */
 const pageFor = ({ method, token_kind, group_path }: ConnectionRow, { base_url }: InstanceRow): string => {
   if (method === 'oauth') return `${base_url}/-/user_settings/applications`
@@ -61,12 +72,15 @@ const pageFor = ({ method, token_kind, group_path }: ConnectionRow, { base_url }
 /** @returns what may still be valid at GitLab; undefined = nothing. */
 const whatIsLeft = async (
   deps: DisconnectDeps,
-  row: ConnectionRow,
+  claim: Claim,
   instance: InstanceRow,
 ): Promise<string | undefined> => {
-  const failure = await revokeAtGitLab(deps, row, instance).catch((error: unknown) => {
+  const { row, attemptId } = claim
+  const revoking = () => revokeAtGitLab(deps, row, instance)
+  const failure = await withKeptClaim(deps, claim, revoking).catch(async (error: unknown) => {
     // A connection whose secret does not open can be deleted too.
     if (error instanceof VaultError) return `${error.message}: the token could not be revoked.`
+    await releaseClaim(deps.db, row.id, attemptId).catch(() => undefined)
     throw error
   })
   const isAnswerLost = row.unanswered_since !== null || ANSWER_LOST.has(row.failure_code)

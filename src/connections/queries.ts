@@ -93,7 +93,12 @@ export const updateSettings = async (
     .execute()
 }
 
-export const deleteConnection = async (db: Database, id: string): Promise<boolean> => {
-  const result = await db.deleteFrom('connections').where('id', '=', id).executeTakeFirst()
+/** @returns false when another writer has the claim by now, or the token was replaced: then nothing is deleted. */
+export const deleteConnection = async (db: Database, id: string, attemptId: string): Promise<boolean> => {
+  const result = await db
+    .deleteFrom('connections')
+    .where('id', '=', id)
+    .where('attempt_id', '=', attemptId)
+    .executeTakeFirst()
   return result.numDeletedRows > 0n
 }

@@ -2,12 +2,13 @@ import { v7 as uuidv7 } from 'uuid'
 import { type AuditActor, recordAuditEvent } from '../audit/queries.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, Method, TokenKind } from '../db/tables.ts'
-import { matchPathOf, type Place } from '../places/place.ts'
+import { matchPathOf } from '../places/place.ts'
 import { savePlaces } from '../places/queries.ts'
 import { requireSettled, requireUnclaimed } from '../token-lifecycle/claim.ts'
 import { saveReplacedToken } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
 import type { Vault } from '../vault/vault.ts'
+import type { Places } from './find-places.ts'
 import { type Identity, insertConnection, lockConnectionByIdentity, updateSettings } from './queries.ts'
 
 export type ConnectedToken = {
@@ -17,7 +18,7 @@ export type ConnectedToken = {
   kind: TokenKind
   user: { id: string; username: string | null; name: string | null }
   /** One at least. */
-  places: readonly [Place, ...Place[]]
+  places: Places
   name?: string | undefined
   oauthAppId: string | null
   autoRotate: boolean

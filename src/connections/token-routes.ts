@@ -40,6 +40,8 @@ const verify = {
     200: refTo(ConnectionVerification),
     ...problems(
       'not_found',
+      'missing_scopes',
+      'dpop_required',
       'gitlab_unavailable',
       'address_banned',
       'tls_not_trusted',

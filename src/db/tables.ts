@@ -22,6 +22,7 @@ type Instances = {
   ca_certificate: string | null
   /** Other hosts of its SSH server: `host`, for any port, or `host:port`. */
   ssh_hosts: Generated<string[]>
+  proxy_url: string | null
   /** Counts up with every change. Id and version name a client in the caches of a process. */
   version: number
   created_at: Date

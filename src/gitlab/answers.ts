@@ -1,6 +1,7 @@
 import { type Static, type TSchema, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { addSeconds, startOfSecond } from '../clock/clock.ts'
+import { type GranularRights, readGranularScopes } from './granular.ts'
 import { readEndDate, readLifetime, readScopes } from './issued.ts'
 
 /**
@@ -64,6 +65,8 @@ export type SelfAnswer = {
   issuedAt: Date | null
   isRevoked: boolean
   isInactive: boolean
+  /** Of a fine-grained token, where GitLab tells what it may do. */
+  rights: GranularRights | undefined
 }
 
 /** `GET /api/v4/personal_access_tokens/self`; undefined = no answer of a GitLab. */
@@ -71,7 +74,7 @@ export const readSelf = (body: unknown, now: Date): SelfAnswer | undefined => {
   const self = as(TokenSelf, body)
   const scopes = readScopes(self?.scopes)
   if (!self || !scopes) return undefined
-  const { expires_at, created_at, active, revoked } = self as Members
+  const { expires_at, created_at, active, revoked, granular_scopes } = self as Members
   return {
     userId: String(self.user_id),
     scopes,
@@ -79,6 +82,7 @@ export const readSelf = (body: unknown, now: Date): SelfAnswer | undefined => {
     issuedAt: readPast(created_at, now),
     isRevoked: Value.Check(Flag, revoked),
     isInactive: Value.Check(No, active),
+    rights: readGranularScopes(granular_scopes),
   }
 }
 
@@ -107,22 +111,31 @@ export const readInfo = (body: unknown, now: Date): InfoAnswer | undefined => {
   }
 }
 
-export type UserAnswer = { id: string; username: string | null; name: string | null; isBlocked: boolean }
+export type UserAnswer = {
+  id: string
+  username: string | null
+  name: string | null
+  isBlocked: boolean
+  /** undefined = GitLab does not say. */
+  isBot: boolean | undefined
+}
 
 /** `GET /api/v4/user`; undefined = no answer of a GitLab. */
 export const readUser = (body: unknown): UserAnswer | undefined => {
   const user = as(User, body)
   if (!user) return undefined
-  const { username, name, state } = user as Members
+  const { username, name, state, bot } = user as Members
   return {
     id: String(user.id),
     username: as(Username, username) ?? null,
     name: readText(name, LONGEST_NAME),
     isBlocked: state === 'blocked',
+    isBot: typeof bot === 'boolean' ? bot : undefined,
   }
 }
 
-const isPath = (value: unknown): value is string =>
+/** Whether a text can be a full path at GitLab. */
+export const isPath = (value: unknown): value is string =>
   Value.Check(Path, value) && !value.split('/').some((segment) => segment === '.' || segment === '..')
 
 /** @property id null = GitLab does not say. */
@@ -137,14 +150,40 @@ export const readPlace = (body: unknown): PlaceAnswer | undefined => {
   return isPath(path) ? { id: placeId === undefined ? null : String(placeId), path } : undefined
 }
 
-/** `GET /api/v4/groups` or `/projects`; undefined = no list. */
-export const readPlaces = (body: unknown): PlaceAnswer[] | undefined =>
-  Array.isArray(body)
-    ? body
-        .slice(0, MOST_PLACES)
-        .map(readPlace)
-        .filter((place) => place !== undefined)
-    : undefined
+type Association = { id: string; path: string }
+export type AssociationsAnswer = {
+  groups: (Association & { parentId: string | null })[]
+  projects: Association[]
+}
+
+/** Groups are listed without a full path, but with their page: `https://gitlab.example.com/groups/acme/platform`. */
+const readGroupPath = ({ full_path, web_url }: Members): string | undefined => {
+  const page = typeof web_url === 'string' && URL.canParse(web_url) ? new URL(web_url).pathname : ''
+  const path = full_path ?? /\/groups\/(.+)$/.exec(page)?.[1]
+  return isPath(path) ? path : undefined
+}
+
+/** `GET /api/v4/personal_access_tokens/self/associations`; undefined = an answer of which a part cannot be one. */
+export const readAssociations = (body: unknown): AssociationsAnswer | undefined => {
+  if (typeof body !== 'object' || body === null) return undefined
+  const { groups, projects } = body as Members
+  if (!Array.isArray(groups) || !Array.isArray(projects)) return undefined
+  if (Math.max(groups.length, projects.length) > MOST_PLACES) return undefined
+  const answer: AssociationsAnswer = { groups: [], projects: [] }
+  for (const group of groups) {
+    const id = as(AccountId, group?.id)
+    const parentId = as(AccountId, group?.parent_id)
+    const path = group && readGroupPath(group)
+    if (id === undefined || path === undefined) return undefined
+    answer.groups.push({ id: String(id), path, parentId: parentId === undefined ? null : String(parentId) })
+  }
+  for (const project of projects) {
+    const place = readPlace(project)
+    if (!place || place.id === null) return undefined
+    answer.projects.push({ id: place.id, path: place.path })
+  }
+  return answer
+}
 
 export type ErrorAnswer = { error: string; description: string; message: string }
 

@@ -4,6 +4,8 @@ import { Agent as HttpsAgent, type AgentOptions as HttpsAgentOptions } from 'nod
 import { isIP, type LookupFunction, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { isAddressAllowed } from './addresses.ts'
+import type { ForwardProxy } from './proxy.ts'
+import { openTunnel, ProxyError } from './tunnel.ts'
 
 export const ADDRESS_NOT_ALLOWED = 'ERR_ADDRESS_NOT_ALLOWED'
 
@@ -20,7 +22,13 @@ export type AddressPolicy = {
   allowPrivateNetwork: boolean
   /** How names resolve; by the system when left out. */
   lookup?: LookupFunction | undefined
+  /** Through which https goes. */
+  proxy?: ForwardProxy | undefined
+  /** How long the proxy may take. */
+  proxyTimeoutMs?: number
 }
+
+const PROXY_TIMEOUT_MS = 5_000
 
 /** The addresses that are checked here are those that Node then connects to: a name cannot change in between. */
 const filterLookup =
@@ -35,7 +43,7 @@ const filterLookup =
     })
 
 /** Node asks the lookup for names alone: an address in the URL is looked at before. */
-const isRefused = ({ host }: ClientRequestArgs, { allowPrivateNetwork }: AddressPolicy): boolean =>
+const isRefused = (host: unknown, { allowPrivateNetwork }: AddressPolicy): boolean =>
   typeof host === 'string' && isIP(host) !== 0 && !isAddressAllowed(host, allowPrivateNetwork)
 
 /** Through the callback: an error event would come before the request listens. */
@@ -54,7 +62,7 @@ class FilteringHttpAgent extends HttpAgent {
     this.filteredLookup = filterLookup(policy)
   }
   override createConnection(...[options, callback]: Parameters<HttpAgent['createConnection']>) {
-    if (isRefused(options, this.policy)) return refuse(callback)
+    if (isRefused(options.host, this.policy)) return refuse(callback)
     return super.createConnection({ ...options, lookup: this.filteredLookup }, callback)
   }
 }
@@ -68,8 +76,45 @@ class FilteringHttpsAgent extends HttpsAgent {
     this.filteredLookup = filterLookup(policy)
   }
   override createConnection(...[options, callback]: Parameters<HttpsAgent['createConnection']>) {
-    if (isRefused(options, this.policy)) return refuse(callback)
-    return super.createConnection({ ...options, lookup: this.filteredLookup }, callback)
+    if (isRefused(options.host, this.policy)) return refuse(callback)
+    const { proxy } = this.policy
+    if (!proxy) return super.createConnection({ ...options, lookup: this.filteredLookup }, callback)
+    const connected = this.#tunnelTo(proxy, options).then((tunnel) => {
+      // TLS to the server itself, with its name and its authorities: the proxy sees no more than where to.
+      const socket = super.createConnection({ ...options, socket: tunnel } as ClientRequestArgs) as Socket
+      return socket.setTimeout(options.timeout ?? 0)
+    })
+    connected.then(
+      (socket) => callback?.(null, socket),
+      (error: Error) => callback?.(error, undefined as never),
+    )
+    return undefined
+  }
+
+  async #tunnelTo(proxy: ForwardProxy, { host, port }: ClientRequestArgs): Promise<Socket> {
+    const target = { host: String(host), port: Number(port) }
+    await this.#checkName(target.host)
+    // The proxy may stand in the private network: whoever runs the service, or an admin, named it.
+    const policy = { ...this.policy, allowPrivateNetwork: true }
+    if (isRefused(proxy.host, policy)) throw new AddressNotAllowedError()
+    const timeoutMs = this.policy.proxyTimeoutMs ?? PROXY_TIMEOUT_MS
+    return openTunnel(proxy, target, { timeoutMs, lookup: filterLookup(policy) })
+  }
+
+  /**
+   * The proxy resolves the name itself. The name that resolves to a refused address here is refused; the name that does
+   * not resolve here takes the permission for private addresses. A name that changes in between leads to a handshake of
+   * TLS that fails: what answers there has no certificate for the name.
+   */
+  #checkName(host: string): Promise<void> {
+    if (isIP(host) !== 0) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      this.filteredLookup(host, { all: true }, (error) => {
+        if (!error) return resolve()
+        if (error instanceof AddressNotAllowedError) return reject(error)
+        return this.policy.allowPrivateNetwork ? resolve() : reject(new ProxyError('name_not_resolved'))
+      })
+    })
   }
 }
 

@@ -38,7 +38,8 @@ const LONGEST_WAIT_MS = 5_000
 
 const isOutage = (result: unknown): boolean => {
   const { kind, reason, status } = result as Result & { reason?: string }
-  if (kind === 'failure') return reason === 'unreachable' || reason === 'timeout' || reason === 'cut'
+  if (kind === 'failure')
+    return reason === 'unreachable' || reason === 'proxy_failed' || reason === 'timeout' || reason === 'cut'
   return typeof status === 'number' && status >= 500
 }
 

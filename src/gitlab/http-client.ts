@@ -1,12 +1,14 @@
-import type { Agent, IncomingMessage } from 'node:http'
+import type { Agent, IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
 import Wreck from '@hapi/wreck'
+import type { EnvironmentProxy } from '../config/proxy.ts'
 import { isLoopback } from './base-url.ts'
 import { needsNoRoot } from './certificates.ts'
 import { createFilteringAgent } from './filtering-agent.ts'
 import { CALLS_AT_ONCE, createGuard, type Guard, type GuardOptions } from './guard.ts'
 import { isToken } from './issued.ts'
+import { proxyFor } from './proxy.ts'
 import { classifyTransportError, type TransportFailure } from './transport-failure.ts'
 
 /** How far an instance is trusted, set by an admin. */
@@ -15,6 +17,8 @@ export type TrustProfile = {
   allowPrivateNetwork: boolean
   /** PEM; trusted in addition to the public certificate authorities. */
   caCertificate: string | null
+  /** A proxy of its own; null = that of the environment, if there is one. */
+  proxyUrl?: string | null
 }
 
 export type GitLabAnswer = {
@@ -37,6 +41,8 @@ export type GitLabRequest = {
   json?: unknown
   form?: Record<string, string>
   basicAuth?: { username: string; password: string }
+  /** Besides those that every request has. */
+  headers?: Record<string, string>
   /** The answer holds a token that exists nowhere else: it is waited for, for minutes. */
   issuesToken?: boolean
 }
@@ -53,12 +59,14 @@ export type GitLabHttpClient = {
 }
 
 export type GitLabClientOptions = GuardOptions & {
-  /** How long an answer may take to begin, and then how long it may take to end. */
+  /** How long an answer may take, from the request to its last byte. */
   timeoutMs?: number | undefined
   /** The same for an answer that holds a token which exists nowhere else. */
   issuingTimeoutMs?: number | undefined
   /** How names resolve; by the system when left out. */
   lookup?: LookupFunction | undefined
+  /** For whatever has no proxy of its own. */
+  environmentProxy?: EnvironmentProxy | undefined
 }
 
 const TIMEOUT_MS = 8_000
@@ -72,6 +80,8 @@ const IDLE_SOCKET_MS = 60_000
 /** An hour: who asks for more made a mistake, or means harm. */
 const LONGEST_RETRY_SECONDS = 3_600
 export const MAX_ANSWER_BYTES = 1_048_576
+/** Of the time for an answer. */
+const PART_OF_PROXY = 0.6
 const USER_AGENT = 'gitlab-token-broker'
 
 /** The base URL may not be called at all: plain http to a public host would show the token to the network. */
@@ -79,12 +89,18 @@ export const isSchemeAllowed = ({ baseUrl, allowPrivateNetwork }: TrustProfile):
   baseUrl.startsWith('https:') || isLoopback(baseUrl) || allowPrivateNetwork
 
 const createAgent = (
-  { baseUrl, allowPrivateNetwork, caCertificate }: TrustProfile,
-  lookup: LookupFunction | undefined,
+  { baseUrl, allowPrivateNetwork, caCertificate, proxyUrl = null }: TrustProfile,
+  { lookup, environmentProxy, timeoutMs = TIMEOUT_MS }: GitLabClientOptions,
 ): Agent =>
   createFilteringAgent(
     baseUrl.startsWith('http:') ? 'http:' : 'https:',
-    { allowPrivateNetwork, lookup },
+    {
+      allowPrivateNetwork,
+      lookup,
+      proxy: proxyFor(baseUrl, { proxyUrl, environment: environmentProxy }),
+      // Sooner than the answer: a proxy that says nothing is not taken for a GitLab that says nothing.
+      proxyTimeoutMs: timeoutMs * PART_OF_PROXY,
+    },
     {
       keepAlive: true,
       maxSockets: CALLS_AT_ONCE,
@@ -99,12 +115,11 @@ const createAgent = (
  * The one way to a GitLab instance: addresses filtered as the profile says, checked on what the name resolves to;
  * redirects not followed (they would carry the token elsewhere); size and time limited. Never throws.
  */
-export const createHttpClient = (
-  profile: TrustProfile,
-  { timeoutMs = TIMEOUT_MS, issuingTimeoutMs = ISSUING_TIMEOUT_MS, lookup, ...options }: GitLabClientOptions,
-): GitLabHttpClient => {
-  const agent = createAgent(profile, lookup)
+export const createHttpClient = (profile: TrustProfile, options: GitLabClientOptions): GitLabHttpClient => {
+  const { timeoutMs = TIMEOUT_MS, issuingTimeoutMs = ISSUING_TIMEOUT_MS } = options
+  const agent = createAgent(profile, options)
   const guard = createGuard(options)
+  const { clock } = options
 
   return {
     baseUrl: profile.baseUrl,
@@ -113,14 +128,18 @@ export const createHttpClient = (
     issuingTimeoutMs,
     close: () => agent.destroy(),
 
-    async send({ method = 'GET', path, token, json, form, basicAuth, issuesToken }) {
+    async send({ method = 'GET', path, token, json, form, basicAuth, headers: more, issuesToken }) {
       const timeout = issuesToken ? issuingTimeoutMs : timeoutMs
       if (!isSchemeAllowed(profile))
         return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
       // Rows of before may hold anything. Node would throw, and its error would read like a cut connection.
       if (token !== undefined && !isToken(token))
         return { kind: 'failure', reason: 'unsendable', mayHaveActed: false }
-      const headers: Record<string, string> = { accept: 'application/json', 'user-agent': USER_AGENT }
+      const headers: Record<string, string> = {
+        accept: 'application/json',
+        'user-agent': USER_AGENT,
+        ...more,
+      }
       if (token !== undefined) headers.authorization = `Bearer ${token}`
       if (basicAuth) {
         const pair = `${basicAuth.username}:${basicAuth.password}`
@@ -151,7 +170,7 @@ export const createHttpClient = (
             maxBytes: MAX_ANSWER_BYTES,
             timeout: Math.max(1, Math.ceil(end - performance.now())),
           })
-          return toAnswer(response, bytes.toString('utf8'))
+          return toAnswer(response, bytes.toString('utf8'), clock())
         } catch (error) {
           // Wreck stops reading when the time is up, and leaves the socket in use for as long as the answer trickles.
           response?.destroy()
@@ -165,12 +184,12 @@ export const createHttpClient = (
   }
 }
 
-const toAnswer = (response: IncomingMessage, text: string): GitLabAnswer => ({
+const toAnswer = (response: IncomingMessage, text: string, now: number): GitLabAnswer => ({
   kind: 'answer',
   status: response.statusCode ?? 0,
   body: parseJson(text),
   text,
-  retryAfterSeconds: readRetryAfter(response.headers['retry-after']),
+  retryAfterSeconds: readRetryAfter(response.headers, now),
   headers: response.headers,
 })
 
@@ -183,9 +202,18 @@ export const parseJson = (text: string): unknown => {
   }
 }
 
-/** Retry-After in seconds (RFC 9110, section 10.2.3); the form with a date is taken relative to now. */
-export const readRetryAfter = (value: string | undefined): number | undefined => {
+/**
+ * Retry-After in seconds (RFC 9110, section 10.2.3). The form with a date is counted from the Date of the same answer:
+ * the clock of GitLab may differ from ours.
+ * @param now for an answer that has no Date.
+ */
+export const readRetryAfter = (
+  { 'retry-after': value, date }: Pick<IncomingHttpHeaders, 'retry-after' | 'date'>,
+  now: number,
+): number | undefined => {
   if (value === undefined) return undefined
-  const seconds = /^\d+$/.test(value) ? Number(value) : Math.ceil((Date.parse(value) - Date.now()) / 1000)
+  const answeredAt = Date.parse(date ?? '')
+  const from = Number.isNaN(answeredAt) ? now : answeredAt
+  const seconds = /^\d+$/.test(value) ? Number(value) : Math.ceil((Date.parse(value) - from) / 1000)
   return Number.isNaN(seconds) ? undefined : Math.min(LONGEST_RETRY_SECONDS, Math.max(0, seconds))
 }

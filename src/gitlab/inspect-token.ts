@@ -1,29 +1,47 @@
 import type { TokenKind } from '../db/tables.ts'
-import { readError, readInfo, readSelf, readUser } from './answers.ts'
+import { readError, readInfo, readSelf, readUser, type UserAnswer } from './answers.ts'
+import { type GranularRights, isFineGrained } from './granular.ts'
 import type { GitLabHttpClient, GitLabResult } from './http-client.ts'
 import { isIamToken, readIamClaims } from './iam-token.ts'
-import { type Refusal, refusalOf } from './refusal.ts'
+import { type Refusal, refusalOf, toLegacyToken } from './refusal.ts'
 import { hasScope } from './scopes.ts'
 import { deathOf } from './token-words.ts'
 
 export type GitLabUser = { id: string; username: string | null; name: string | null }
 
+/** The group or project of a bot user, by its number in the user name. */
+export type BotHome = { kind: 'group' | 'project'; id: string }
+
 /** A token as GitLab describes it. */
 export type TokenFacts = {
   kind: TokenKind
   user: GitLabUser
+  /** The group or project to whose bot a token belongs; undefined = to none, or GitLab does not say. */
+  home?: BotHome | undefined
   scopes: string[]
   /** null = it does not expire. */
   expiresAt: Date | null
   issuedAt: Date | null
   /** client_id of the OAuth app that the token was issued to. */
   clientId: string | null
+  /** Whose the token is; null = GitLab does not say. */
+  accountKind: AccountKind | null
+  /** What a fine-grained token may do; undefined = it is none, or GitLab does not say. */
+  rights?: GranularRights | undefined
 }
+
+export type AccountKind = 'person' | 'service_account' | 'bot'
 
 export type Inspection = { valid: true; facts: TokenFacts } | { valid: false; refusal: Refusal }
 
+/** `group_12_bot_4fd1…`, and of older servers `project_12_bot1`. */
+const BOT_USERNAME = /^(group|project)_([1-9]\d{0,14})_bot(?:\d*|_[0-9a-z]+)$/
+
+const homeOf = (username: string | null): BotHome | undefined => {
+  const [, kind, id] = BOT_USERNAME.exec(username ?? '') ?? []
+  return id === undefined || (kind !== 'group' && kind !== 'project') ? undefined : { kind, id }
+}
 const SELF = '/api/v4/personal_access_tokens/self'
-const BOT_USERNAME = /^(group|project)_\d+_bot/
 
 const refused = (refusal: Refusal): Inspection => ({ valid: false, refusal })
 
@@ -57,6 +75,7 @@ export const inspectToken = async (
       ? refused(refusal)
       : inspection
   }
+  if (refusal?.lacksPermission) return inspectSilentToken(client, token, refusal)
   if (refusal) return refused(refusal)
   return readAccessToken(client, token, self, now)
 }
@@ -74,7 +93,34 @@ export const inspectStoredToken = async (
   if (kind === 'oauth_access_token') return inspectToken(client, token, now)
   const self = await client.send({ path: SELF, token })
   const refusal = refusalOf(self, client.baseUrl)
+  if (refusal?.lacksPermission) return inspectSilentToken(client, token, refusal)
   return refusal ? refused(refusal) : readAccessToken(client, token, self, now)
+}
+
+/** A fine-grained token that may not read itself: whose it is stands in `/user`, where it may read that. */
+const inspectSilentToken = async (
+  client: GitLabHttpClient,
+  token: string,
+  refusal: Refusal,
+): Promise<Inspection> => {
+  const answer = await client.send({ path: '/api/v4/user', token })
+  const second = refusalOf(answer, client.baseUrl)
+  if (second && !second.lacksPermission) return refused(second)
+  const user = readUser(bodyOf(answer))
+  if (!user) return refused(refusal)
+  const { id, username, name } = user
+  return {
+    valid: true,
+    facts: {
+      kind: 'personal_access_token',
+      user: { id, username, name },
+      accountKind: accountKindOf(user),
+      scopes: ['granular'],
+      expiresAt: null,
+      issuedAt: null,
+      clientId: null,
+    },
+  }
 }
 
 const readAccessToken = async (
@@ -85,7 +131,7 @@ const readAccessToken = async (
 ): Promise<Inspection> => {
   const answer = readSelf(bodyOf(self), now)
   if (!answer) return notAGitLab(client.baseUrl)
-  const { userId, scopes, expiresAt, issuedAt } = answer
+  const { userId, scopes, expiresAt, issuedAt, rights } = answer
   if (answer.isRevoked)
     return refused({ code: 'token_revoked', detail: 'The token was revoked at GitLab. Create a new one.' })
   if (answer.isInactive)
@@ -93,12 +139,15 @@ const readAccessToken = async (
 
   const owner = await findUser(client, token, scopes, userId)
   if (!owner.found) return refused(owner.refusal)
-  const [, botOf] = BOT_USERNAME.exec(owner.user.username ?? '') ?? []
+  const home = owner.accountKind === 'bot' ? homeOf(owner.user.username) : undefined
   return {
     valid: true,
     facts: {
-      kind: botOf === 'group' || botOf === 'project' ? `${botOf}_access_token` : 'personal_access_token',
+      kind: home ? `${home.kind}_access_token` : 'personal_access_token',
       user: owner.user,
+      accountKind: owner.accountKind,
+      rights,
+      home,
       scopes,
       expiresAt,
       issuedAt,
@@ -139,6 +188,7 @@ export const inspectOAuthToken = async (
     facts: {
       kind: 'oauth_access_token',
       user: owner.user,
+      accountKind: owner.accountKind,
       scopes,
       expiresAt,
       issuedAt,
@@ -169,10 +219,22 @@ const inspectIamToken = async (
   const { id, username, name } = user
   const { scopes, expiresAt } = readIamClaims(token, now)
   const facts = { kind: 'oauth_access_token', user: { id, username, name }, scopes, expiresAt } as const
-  return { valid: true, facts: { ...facts, issuedAt: null, clientId: null } }
+  const accountKind = accountKindOf(user)
+  return { valid: true, facts: { ...facts, accountKind, issuedAt: null, clientId: null } }
 }
 
-type Owner = { found: true; user: GitLabUser } | { found: false; refusal: Refusal }
+/**
+ * The bot of a group or project has a user name that GitLab forms. A service account is a bot with another one. Older
+ * servers do not say who is a bot.
+ */
+const accountKindOf = ({ username, isBot }: UserAnswer): AccountKind => {
+  if (isBot !== false && BOT_USERNAME.test(username ?? '')) return 'bot'
+  return isBot ? 'service_account' : 'person'
+}
+
+type Owner =
+  | { found: true; user: GitLabUser; accountKind: AccountKind | null }
+  | { found: false; refusal: Refusal }
 
 const findUser = async (
   client: GitLabHttpClient,
@@ -180,10 +242,12 @@ const findUser = async (
   scopes: string[],
   id: string,
 ): Promise<Owner> => {
-  const unnamed: Owner = { found: true, user: { id, username: null, name: null } }
-  if (!hasScope(scopes, 'read_user')) return unnamed
+  const unnamed: Owner = { found: true, user: { id, username: null, name: null }, accountKind: null }
+  const isGranular = isFineGrained(scopes)
+  if (!isGranular && !hasScope(scopes, 'read_user')) return unnamed
   const answer = await client.send({ path: '/api/v4/user', token })
   const refusal = refusalOf(answer, client.baseUrl)
+  if (refusal?.lacksPermission && !isGranular) return { found: false, refusal: toLegacyToken(refusal) }
   if (refusal?.code === 'missing_scopes') return unnamed
   if (refusal) return { found: false, refusal }
   const user = readUser(bodyOf(answer))
@@ -196,5 +260,5 @@ const findUser = async (
       refusal: { code: 'user_blocked', detail: `The account ${username ?? id} is blocked at GitLab.` },
     }
   }
-  return { found: true, user: { id, username, name } }
+  return { found: true, user: { id, username, name }, accountKind: accountKindOf(user) }
 }

@@ -1,5 +1,6 @@
 import type { ProblemCode } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
+import type { ProxyFault } from '../errors/proxy-faults.ts'
 import type { TlsFault } from '../errors/tls-faults.ts'
 import { type ErrorAnswer, readError } from './answers.ts'
 import type { GitLabAnswer, GitLabResult } from './http-client.ts'
@@ -12,6 +13,7 @@ import {
   policyOf,
   shownSentence,
 } from './owner-refusal.ts'
+import { proxySentence } from './proxy-fault.ts'
 import { banSeconds, isAddressBan } from './throttle.ts'
 import { tlsSentence } from './tls-fault.ts'
 import { deathOf, isGitLabError } from './token-words.ts'
@@ -38,7 +40,11 @@ export type Refusal = {
   tlsFault?: TlsFault | undefined
   /** `gitlab_unavailable`: DNS knows no host of this name, for now at least. */
   isHostUnknown?: true
+  /** Of `gitlab_unavailable`: the proxy is why. */
+  proxyFault?: ProxyFault | undefined
   retryAfterSeconds?: number
+  /** GitLab names a permission of fine-grained tokens: this one lacks it, or is none and GitLab takes no other. */
+  lacksPermission?: true
 }
 
 const DEFAULT_RETRY_SECONDS = 30
@@ -86,6 +92,13 @@ export const refusalOf = (
           code: 'tls_not_trusted',
           detail: tlsSentence(result.tlsFault ?? 'handshake_failed', baseUrl),
           tlsFault: result.tlsFault,
+        }
+      case 'proxy_failed':
+        return {
+          code: 'gitlab_unavailable',
+          detail: proxySentence(result, baseUrl),
+          proxyFault: result.proxyFault,
+          retryAfterSeconds: DEFAULT_RETRY_SECONDS,
         }
       case 'unreachable':
         return result.isHostUnknown
@@ -175,6 +188,10 @@ const byPolicy = (code: PolicyCode, sentence: string): Refusal => ({
   detail: `${POLICY_SENTENCES[code]}. GitLab says: ${sentence}`,
 })
 
+/** What GitLab says to a token with scopes where it takes fine-grained tokens only is what it says to one of those. */
+export const toLegacyToken = (refusal: Refusal): Refusal =>
+  refusal.lacksPermission ? byPolicy('fine_grained_required', refusal.detail) : refusal
+
 const byOwner = (code: OwnerCode, sentence: string): Refusal => ({
   code,
   detail: `GitLab refuses the owner of the token: ${sentence}`,
@@ -201,7 +218,7 @@ const refusalOf403 = (error: ErrorAnswer, answer: GitLabAnswer, baseUrl: string)
   // GitLab's own sentence of insufficient_scope says no more than this.
   if (error.error === 'insufficient_scope') return { code: 'missing_scopes', detail: MISSING_SCOPES }
   if (error.error === 'insufficient_granular_scope')
-    return { code: 'missing_scopes', detail: sentence || MISSING_SCOPES }
+    return { code: 'missing_scopes', detail: sentence || MISSING_SCOPES, lacksPermission: true }
   if (FORBIDDEN.test(error.message)) return byOwner(ownerCodeOf(sentence), sentence)
   // Any other 403 in GitLab's form is about something else, such as a right that the owner lacks.
   return isOwn ? undefined : notGitLab(answer, baseUrl)
@@ -216,12 +233,13 @@ export const atKnownGitLab = (refusal: Refusal): Refusal =>
     : refusal
 
 /** The refusal as the problem that we answer with. */
-export const refusalProblem = ({ code, detail, tlsFault, retryAfterSeconds }: Refusal): Problem =>
+export const refusalProblem = ({ code, detail, tlsFault, proxyFault, retryAfterSeconds }: Refusal): Problem =>
   new Problem(
     code,
     code === 'gitlab_unavailable' ? `${detail} Nothing was changed; try again later.` : detail,
     {
       ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
       ...(tlsFault === undefined ? {} : { members: { tls_fault: tlsFault } }),
+      ...(proxyFault === undefined ? {} : { members: { proxy_fault: proxyFault } }),
     },
   )

@@ -1,4 +1,5 @@
 import { Problem } from '../errors/problem.ts'
+import { isFineGrained } from './granular.ts'
 
 /** Scopes that another scope includes (GitLab docs, personal access token scopes). */
 const INCLUDES: Record<string, string[]> = {
@@ -9,6 +10,10 @@ const INCLUDES: Record<string, string[]> = {
 
 export const hasScope = (scopes: readonly string[], wanted: string): boolean =>
   scopes.some((scope) => scope === wanted || INCLUDES[scope]?.includes(wanted))
+
+/** Whether a token may rotate itself. What a fine-grained token may do, GitLab says when it is tried. */
+export const mayRotateItself = (scopes: readonly string[]): boolean =>
+  hasScope(scopes, 'self_rotate') || isFineGrained(scopes)
 
 /** The wanted scopes that a token has neither by name nor as part of another scope. */
 export const missingScopes = (scopes: readonly string[], wanted: readonly string[]): string[] =>

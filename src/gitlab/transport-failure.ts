@@ -1,6 +1,8 @@
+import type { ProxyFault } from '../errors/proxy-faults.ts'
 import type { TlsFault } from '../errors/tls-faults.ts'
 import { ADDRESS_NOT_ALLOWED } from './filtering-agent.ts'
 import { tlsFaultOf } from './tls-fault.ts'
+import { ProxyError } from './tunnel.ts'
 
 /** GitLab gave no usable answer. */
 export type TransportFailure = {
@@ -9,6 +11,8 @@ export type TransportFailure = {
     | 'address_not_allowed'
     | 'tls_not_trusted'
     | 'unreachable'
+    /** The proxy on the way let nothing through. */
+    | 'proxy_failed'
     | 'timeout'
     | 'cut'
     | 'answer_too_large'
@@ -26,6 +30,9 @@ export type TransportFailure = {
   isHostUnknown?: true
   /** `tls_not_trusted`: why. */
   tlsFault?: TlsFault
+  /** `proxy_failed`: why, and what the proxy answered. */
+  proxyFault?: ProxyFault
+  proxyStatus?: number | undefined
   retryAfterSeconds?: number
 }
 
@@ -57,6 +64,11 @@ export const classifyTransportError = (error: unknown): TransportFailure => {
 
   if (codes.includes(ADDRESS_NOT_ALLOWED)) {
     return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
+  }
+  const proxy = causes.find((cause) => cause instanceof ProxyError)
+  if (proxy) {
+    const { proxyFault, status } = proxy
+    return { kind: 'failure', reason: 'proxy_failed', proxyFault, proxyStatus: status, mayHaveActed: false }
   }
   const tlsFault = tlsFaultOf(codes, messages)
   if (tlsFault) return { kind: 'failure', reason: 'tls_not_trusted', tlsFault, mayHaveActed: false }

@@ -1,5 +1,6 @@
 import { type TSchema, Type } from 'typebox'
 import { CATALOGUE, type ProblemCode, statusOf, titleOf } from '../errors/catalogue.ts'
+import { PROXY_FAULTS } from '../errors/proxy-faults.ts'
 import { TLS_FAULTS } from '../errors/tls-faults.ts'
 import { PASTED_FAULT_NAMES } from '../pasted/faults.ts'
 import {
@@ -54,6 +55,12 @@ export const problemSchema = Type.Object(
       Type.Array(FieldFault, { description: '`invalid_request`: which field is wrong, and how.' }),
     ),
     leased_until: Type.Optional(Time('`token_in_use`: when the last lease on the token ends')),
+    looks_like: Type.Optional(
+      Type.String({
+        description:
+          '`wrong_token_kind`: what a token that GitLab does not know looks like by its prefix, such as `deploy_token`.',
+      }),
+    ),
     missing_scopes: Type.Optional(
       Type.Array(Type.String(), { description: '`missing_scopes`: which scopes the token lacks.' }),
     ),
@@ -90,6 +97,12 @@ export const problemSchema = Type.Object(
         STATUS_REASONS,
         '`needs_reauthorization`, `connection_expired`, `connection_revoked`: why the connection is not active.',
       ),
+    ),
+    proxy_fault: Type.Optional(
+      Type.String({
+        enum: [...PROXY_FAULTS],
+        description: '`gitlab_unavailable`: a proxy on the way let nothing through, and why.',
+      }),
     ),
     tls_fault: Type.Optional(
       Type.String({

@@ -8,6 +8,7 @@ import type { InstanceRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { requireCertificates } from './ca-certificate.ts'
 import { auditDetails, requireAddress, requireAllowedScheme } from './instance.ts'
+import { requireProxyUrl } from './proxy-url.ts'
 import { insertInstance } from './queries.ts'
 import { requireSshHosts } from './ssh-hosts.ts'
 
@@ -16,6 +17,7 @@ export type NewInstance = {
   name?: string
   allow_private_network?: boolean
   ca_certificate?: string | null
+  proxy_url?: string | null
   ssh_hosts?: string[]
 }
 
@@ -27,6 +29,7 @@ export const createInstance = (
     name,
     allow_private_network = false,
     ca_certificate: written = null,
+    proxy_url = null,
     ssh_hosts = [],
   }: NewInstance,
   actor: Actor,
@@ -44,6 +47,7 @@ export const createInstance = (
         name: name ?? new URL(baseUrl).host,
         allow_private_network,
         ca_certificate,
+        proxy_url: proxy_url && requireProxyUrl(proxy_url, baseUrl),
         ssh_hosts: sshHosts,
         created_at: now,
         updated_at: now,

@@ -17,7 +17,10 @@ export type InstanceClients = {
    * @throws {Problem} instance_not_registered where the configuration refuses servers that nobody has registered
    */
   for(
-    instance: Pick<InstanceRow, 'id' | 'version' | 'base_url' | 'allow_private_network' | 'ca_certificate'>,
+    instance: Pick<
+      InstanceRow,
+      'id' | 'version' | 'base_url' | 'allow_private_network' | 'ca_certificate' | 'proxy_url'
+    >,
   ): GitLabHttpClient
   close(): void
 }
@@ -46,7 +49,7 @@ export const createInstanceClients = ({
   const strangers = new LRUCache<string, GitLabHttpClient>({ max: KEPT_STRANGERS })
   return {
     unregistered,
-    for({ id, version, base_url, allow_private_network, ca_certificate }) {
+    for({ id, version, base_url, allow_private_network, ca_certificate, proxy_url }) {
       if (id === UNREGISTERED_ID && unregistered === 'refuse') throw notRegistered(base_url)
       const clients = id === UNREGISTERED_ID ? strangers : registered
       const key = `${id}:${version}:${base_url}`
@@ -58,6 +61,7 @@ export const createInstanceClients = ({
           baseUrl: base_url,
           allowPrivateNetwork: allow_private_network,
           caCertificate: ca_certificate,
+          proxyUrl: proxy_url,
         },
         options,
       )

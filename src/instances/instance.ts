@@ -20,6 +20,9 @@ export const Instance = Type.Object(
     ca_certificate: NullableText(
       'Certificates that are trusted beside the public authorities (PEM). null: the public authorities only.',
     ),
+    proxy_url: NullableText(
+      'Proxy through which the service calls the instance. null: that of the environment (`HTTPS_PROXY`), if there is one.',
+    ),
     ca_certificate_expires_at: NullableTime(
       'When the first of the certificates in ca_certificate ends; null: there is none',
     ),
@@ -38,6 +41,7 @@ export const toInstance = (row: InstanceRow): Static<typeof Instance> => ({
   name: row.name,
   allow_private_network: row.allow_private_network,
   ca_certificate: row.ca_certificate && onlyCertificates(row.ca_certificate),
+  proxy_url: row.proxy_url,
   ca_certificate_expires_at: isoTimeOrNull(certificatesExpireAt(row.ca_certificate)),
   ssh_hosts: row.ssh_hosts,
   created_at: isoTime(row.created_at),
@@ -45,10 +49,11 @@ export const toInstance = (row: InstanceRow): Static<typeof Instance> => ({
 })
 
 /** What the record tells of an instance. */
-export const auditDetails = ({ base_url, allow_private_network, ssh_hosts }: InstanceRow) => ({
+export const auditDetails = ({ base_url, allow_private_network, ssh_hosts, proxy_url }: InstanceRow) => ({
   base_url,
   allow_private_network,
   ssh_hosts: ssh_hosts.join(' '),
+  ...(proxy_url === null ? {} : { proxy_url }),
 })
 
 /** @throws {Problem} invalid_request */

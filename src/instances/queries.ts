@@ -97,7 +97,7 @@ export const updateInstance = (
   id: string,
   changes: Pick<
     Updateable<Tables['instances']>,
-    'name' | 'allow_private_network' | 'ca_certificate' | 'ssh_hosts' | 'updated_at'
+    'name' | 'allow_private_network' | 'ca_certificate' | 'proxy_url' | 'ssh_hosts' | 'updated_at'
   >,
 ): Promise<InstanceRow | undefined> =>
   db

@@ -39,6 +39,7 @@ export const resolveAddress = async (
     allow_private_network: false,
     ca_certificate: null,
     ssh_hosts: [],
+    proxy_url: null,
     version: 0,
     created_at: now,
     updated_at: now,

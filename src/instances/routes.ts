@@ -33,6 +33,18 @@ const settings = {
         'Certificate of a private authority (PEM): its root, an intermediate, or the certificate of the server itself; several in a row. The service trusts it for this instance, in addition to the public authorities. Text that tools write around certificates is left out; a private key is refused.',
     }),
   ),
+  proxy_url: Type.Optional(
+    Type.Union(
+      [
+        Type.String({ minLength: 1, maxLength: 2000, examples: ['http://proxy.example.com:3128'] }),
+        Type.Null(),
+      ],
+      {
+        description:
+          'Proxy through which the service calls this instance, OAuth included. Without credentials: those of `HTTPS_PROXY` are used where it names the same proxy. The proxy may have a private address; the addresses of GitLab are checked as without one. Only for https, so that the proxy never sees a token. null: the proxy of the environment, if there is one.',
+      },
+    ),
+  ),
   ssh_hosts: Type.Optional(SshHosts),
 }
 

@@ -79,6 +79,7 @@ export const leaseTokenOf = async (
   connectionId: string,
   principal: Principal,
   options: LeaseOptions,
+  patience = startPatience(),
   asked?: RefusedRow,
 ): Promise<LeasedToken> => {
   const { leasesById } = deps
@@ -86,7 +87,6 @@ export const leaseTokenOf = async (
   let conditions = firstConditions(options)
   let refusal: Problem | undefined
   let isFresh = false
-  const patience = startPatience()
   for (let round = 0; round < MOST_ROUNDS; ) {
     const request = { connectionId, ...toLeaseRequest(principal, options, conditions) }
     const row = known ?? (await leasesById.lease(request))
@@ -117,7 +117,7 @@ export const leaseTokenOf = async (
         ;({ conditions, refusal, isFresh } = await refreshFor(deps, row, options, decision.reason, patience))
         break
       case 'verify':
-        if ((await deps.verifier.verify(connectionId)).kind === 'unknown') throw inDoubt()
+        if ((await deps.verifier.verify(connectionId, patience)).kind === 'unknown') throw inDoubt()
         break
       case 'wait':
         throw inDoubt()

@@ -1,4 +1,5 @@
 import { hasRole, mayActIn, type Principal } from '../callers/principal.ts'
+import { type Patience, startPatience } from '../clock/patience.ts'
 import { coalesce } from '../coalesce.ts'
 import type { Database } from '../db/database.ts'
 import { notFound, Problem } from '../errors/problem.ts'
@@ -11,19 +12,28 @@ import type { Delivery } from './serving-decision.ts'
 
 type Deps = LeaseDeps & { db: Database }
 
-type Reported = { connectionId: string; tokenVersion: number }
+type Reported = { connectionId: string; tokenVersion: number; patience: Patience }
 
 /**
  * "GitLab refused this token."
  *
- * - There is a newer version: answers that.
+ * - There is a newer version: that is the answer.
  * - Otherwise asks GitLab, once for all reports on the same version.
- * - The token is dead: has it refreshed, and answers the new one.
+ * - The token is dead: has it refreshed, and the new one is the answer.
  * - The token works: token_works.
- *
- * @throws {Problem} not_found, token_works, and those of leaseTokenOf, which tell why there is no better token
  */
-export const createRejectLease = (deps: Deps) => {
+export type Rejections = {
+  /** @throws {Problem} not_found, token_works, and those of leaseTokenOf, which tell why there is no better token */
+  reject(leaseId: string, principal: Principal, delivery?: Delivery): Promise<LeasedToken>
+  /**
+   * The same without an answer: whoever reports asks for the next token by itself.
+   * @returns the connection whose token was rejected.
+   * @throws {Problem} not_found, token_works, gitlab_unavailable
+   */
+  report(leaseId: string, principal: Principal): Promise<string>
+}
+
+export const createRejections = (deps: Deps): Rejections => {
   const { db, clock, verifier, refresher } = deps
 
   /**
@@ -31,8 +41,8 @@ export const createRejectLease = (deps: Deps) => {
    * asks anew.
    */
   const settle = coalesce(
-    async ({ connectionId, tokenVersion }: Reported) => {
-      const verdict = await verifier.verify(connectionId)
+    async ({ connectionId, tokenVersion, patience }: Reported) => {
+      const verdict = await verifier.verify(connectionId, patience)
       const isDead = verdict.kind === 'dead' && verdict.tokenVersion === tokenVersion
       const connection = isDead ? await findConnection(db, connectionId) : undefined
       let failure: unknown
@@ -43,7 +53,7 @@ export const createRejectLease = (deps: Deps) => {
           onConflict: 'preempt',
           reason: 'refused_by_gitlab',
         } as const
-        await refresher.refresh(connectionId, request).catch((error: unknown) => {
+        await refresher.refresh(connectionId, request, patience).catch((error: unknown) => {
           failure = error
         })
       }
@@ -52,25 +62,23 @@ export const createRejectLease = (deps: Deps) => {
     ({ connectionId, tokenVersion }) => `${connectionId} ${tokenVersion}`,
   )
 
-  return async (leaseId: string, principal: Principal, delivery?: Delivery): Promise<LeasedToken> => {
+  const report = async (leaseId: string, principal: Principal, patience: Patience): Promise<string> => {
     const lease = await findLease(db, leaseId)
     const may = lease && (isHeldBy(lease, principal) || hasRole(principal, 'manager'))
     if (!may || !mayActIn(principal, lease.organization)) throw notFound('lease')
     const connection = await findConnection(db, lease.connection_id)
     if (!connection) throw notFound('connection')
-    const newest = () =>
-      leaseTokenOf(deps, connection.id, principal, { minTtl: undefined, onConflict: 'respect', delivery })
     if (connection.token_version > lease.token_version || connection.status !== 'active') {
       await markLeaseRejected(db, lease.id, new Date(clock()))
-      return newest()
+      return connection.id
     }
 
-    const reported = { connectionId: connection.id, tokenVersion: lease.token_version }
+    const reported = { connectionId: connection.id, tokenVersion: lease.token_version, patience }
     const { verdict, failure } = await settle(reported)
     // Another report had the token replaced meanwhile: GitLab's answer is about the newer version.
-    if (verdict.tokenVersion > lease.token_version) {
+    if ((verdict.tokenVersion ?? 0) > lease.token_version) {
       await markLeaseRejected(db, lease.id, new Date(clock()))
-      return newest()
+      return connection.id
     }
     if (verdict.kind === 'works') {
       throw new Problem(
@@ -80,7 +88,7 @@ export const createRejectLease = (deps: Deps) => {
       )
     }
     // The token changed while GitLab was asked about the old one.
-    if (verdict.kind === 'unknown' && verdict.refusal === undefined) return newest()
+    if (verdict.kind === 'unknown' && verdict.refusal === undefined) return connection.id
     if (verdict.kind === 'unknown') {
       throw new Problem('gitlab_unavailable', verdict.refusal?.detail ?? 'The token is changing right now.', {
         retryAfterSeconds: verdict.refusal?.retryAfterSeconds ?? 1,
@@ -88,6 +96,17 @@ export const createRejectLease = (deps: Deps) => {
     }
     await markLeaseRejected(db, lease.id, new Date(clock()))
     if (failure !== undefined) throw failure
-    return newest()
+    return connection.id
+  }
+
+  return {
+    report: (leaseId, principal) => report(leaseId, principal, startPatience()),
+    async reject(leaseId, principal, delivery) {
+      // For all of it: who reports waits no longer than who looks up.
+      const patience = startPatience()
+      const id = await report(leaseId, principal, patience)
+      const options = { minTtl: undefined, onConflict: 'respect', delivery } as const
+      return leaseTokenOf(deps, id, principal, options, patience)
+    },
   }
 }

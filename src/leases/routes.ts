@@ -11,7 +11,7 @@ import { extendLease } from './extend-lease.ts'
 import { holderOf } from './lease.ts'
 import { type LeaseDeps, leaseToken } from './lease-token.ts'
 import { releaseLeases } from './queries.ts'
-import { createRejectLease } from './reject-lease.ts'
+import type { Rejections } from './reject-lease.ts'
 import {
   type CredentialSender,
   deliveryFor,
@@ -120,12 +120,16 @@ const reject = {
   described: describeAnswers(),
 }
 
-type Deps = LeaseDeps & { db: Database; authenticator: Authenticator; sendCredential: CredentialSender }
+type Deps = LeaseDeps & {
+  db: Database
+  authenticator: Authenticator
+  rejections: Rejections
+  sendCredential: CredentialSender
+}
 
 export const registerLeaseRoutes = (app: App, deps: Deps): void => {
-  const { db, clock, authenticator, sendCredential } = deps
+  const { db, clock, authenticator, rejections, sendCredential } = deps
   const onRequest = authenticator.requireRole('scanner')
-  const rejectLease = createRejectLease(deps)
   for (const schema of [Credential, WrappedCredential, ReleasedLeases]) app.addSchema(schema)
 
   app.get(
@@ -187,7 +191,7 @@ export const registerLeaseRoutes = (app: App, deps: Deps): void => {
   app.post('/v1/leases/:id/rejection', { onRequest, schema: reject }, async (request, reply) => {
     const principal = principalOf(request)
     const delivery = deliveryFor(request, principal)
-    const leased = await rejectLease(request.params.id, principal, delivery)
+    const leased = await rejections.reject(request.params.id, principal, delivery)
     return sendCredential(reply, principal, leased, delivery)
   })
 }

@@ -44,7 +44,7 @@ export const leaseTokenByUrl = async (
   const row = match && (await askMatched(deps, principal, match, options))
   if (row && isLeased(row)) return { row, token: await deps.openedTokens.open(row) }
   if (row && row.match_version === match?.version && canServe(row, new Date(deps.clock())))
-    return leaseTokenOf(deps, match.connectionId, principal, options, row)
+    return leaseTokenOf(deps, match.connectionId, principal, options, undefined, row)
 
   const minTtl = options.minTtl ?? DEFAULT_MIN_TTL_SECONDS
   let query = { ...queryOf(principal, organization, located), minTtl }

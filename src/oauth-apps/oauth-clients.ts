@@ -7,6 +7,7 @@ import Fastify, {
   type FastifyRequest,
 } from 'fastify'
 import { LRUCache } from 'lru-cache'
+import type { Clock } from '../clock/clock.ts'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { isSchemeAllowed, MAX_ANSWER_BYTES, readRetryAfter } from '../gitlab/http-client.ts'
@@ -16,6 +17,7 @@ import type { InstanceClients } from '../instances/instance-clients.ts'
 import { readStoredSecret } from '../pasted/read-pasted.ts'
 import type { Vault } from '../vault/vault.ts'
 import { callbackUrl } from './callback-url.ts'
+import { agentFor } from './client-agent.ts'
 import { openClientSecret } from './save-oauth-app.ts'
 import { classifyTokenError, readTokenSet, type TokenAnswer } from './token-answer.ts'
 
@@ -46,7 +48,7 @@ export type OAuthClients = {
   close(): Promise<void>
 }
 
-type Deps = { vault: Vault; instanceClients: InstanceClients; publicUrl: string }
+type Deps = { vault: Vault; clock: Clock; instanceClients: InstanceClients; publicUrl: string }
 
 const KEPT_CLIENTS = 200
 /** An admin has to act first. */
@@ -57,18 +59,6 @@ const states = new WeakMap<FastifyRequest, string>()
 class InvalidStateError extends Error {}
 /** What is stored of an app can be sent nowhere. */
 class UnusableAppError extends Error {}
-
-/**
- * simple-oauth2 deep-clones its configuration, and a clone of an agent that has sockets does not work. Functions are
- * not cloned: this one passes everything on to the agent, so that one agent serves the whole instance.
- */
-const uncloneable = (agent: object): object =>
-  new Proxy(() => undefined, {
-    get(_target, property) {
-      const value: unknown = Reflect.get(agent, property, agent)
-      return typeof value === 'function' ? value.bind(agent) : value
-    },
-  })
 
 /**
  * Not by `register`: what the plugin throws there ends the process, and its message and properties hold the options,
@@ -160,7 +150,7 @@ const pluginOptions = async (
         authorizePath: `${below}/oauth/authorize`,
       },
       http: {
-        agent: uncloneable(client.agent),
+        agent: agentFor(client.agent, client.issuingTimeoutMs),
         timeout: client.issuingTimeoutMs,
         redirects: false,
         // The token counts, whatever a proxy says of its type and puts around it.
@@ -226,7 +216,9 @@ const build = async (
       return readTokenSet((await exchange()).token)
     } catch (error) {
       if (error instanceof InvalidStateError) return { kind: 'invalid_state' }
-      return classifyTokenError(error, classifyTransportError, readRetryAfter)
+      return classifyTokenError(error, classifyTransportError, (headers) =>
+        readRetryAfter(headers, deps.clock()),
+      )
     }
   }
 

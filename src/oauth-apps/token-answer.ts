@@ -1,4 +1,5 @@
-import { parseJson, type readRetryAfter } from '../gitlab/http-client.ts'
+import type { IncomingHttpHeaders } from 'node:http'
+import { parseJson } from '../gitlab/http-client.ts'
 import { isToken, readLifetime, readScopes } from '../gitlab/issued.ts'
 import type { classifyTransportError, TransportFailure } from '../gitlab/transport-failure.ts'
 
@@ -52,7 +53,7 @@ export const readTokenSet = (raw: unknown): TokenAnswer => {
 type WreckError = {
   data?: {
     payload?: unknown
-    res?: { statusCode?: number; headers?: Record<string, string>; destroy?(): void }
+    res?: { statusCode?: number; headers?: IncomingHttpHeaders; destroy?(): void }
   }
   output?: { statusCode?: number }
 }
@@ -60,14 +61,14 @@ type WreckError = {
 export const classifyTokenError = (
   error: unknown,
   classifyTransport: typeof classifyTransportError,
-  retryAfterOf: typeof readRetryAfter,
+  retryAfterOf: (headers: IncomingHttpHeaders) => number | undefined,
 ): TokenAnswer => {
   const { data } = (error ?? {}) as WreckError
   // An answer that was not read to its end would keep its socket for as long as it trickles.
   if (data?.payload === undefined) data?.res?.destroy?.()
   const status = data?.res?.statusCode
   if (status === undefined) return classifyTransport(error)
-  const retryAfterSeconds = retryAfterOf(data?.res?.headers?.['retry-after'])
+  const retryAfterSeconds = retryAfterOf(data?.res?.headers ?? {})
   if (status === 429) return { kind: 'rate_limited', retryAfterSeconds }
   if (status >= 500) return { kind: 'server_error', status, retryAfterSeconds }
   // JSON that Wreck does not read: with a byte order mark before it, or with a member __proto__.

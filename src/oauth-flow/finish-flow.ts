@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Origin, originOf } from '../callers/principal.ts'
+import { startPatience } from '../clock/patience.ts'
 import { findLink } from '../connect-sessions/find-link.ts'
 import { isDatabaseUnavailable } from '../db/database.ts'
 import type { AuthorizationRequestRow, OAuthAppRow } from '../db/tables.ts'
@@ -28,6 +29,9 @@ type Callback = AppAndInstance & {
   returnUrl: string | null
 }
 
+/** A person waits for as long as the exchange may take: no other answer could lead the browser on. */
+const BROWSER_PATIENCE_MS = 180_000
+
 /** Ends the flow: whatever happened becomes a result for the browser. Only a finished connection stays stored. */
 export const finishFlow = async (
   deps: FlowDeps,
@@ -55,7 +59,10 @@ export const finishFlow = async (
   }
   if (!query.code) return failed('authorization_failed', returnUrl)
   const callback = { ...found, authorization, client, flow: nameFlow(session), returnUrl }
-  return exchangeAndConnect(deps, callback, request, reply)
+  // Goes on when the browser has gone away: the code is spent, and what GitLab issues exists nowhere else.
+  const attempt = () => exchangeAndConnect(deps, callback, request, reply)
+  const end = await deps.attempts.run(`code ${authorization.id}`, attempt, startPatience(BROWSER_PATIENCE_MS))
+  return end ?? failed('gitlab_unavailable', returnUrl)
 }
 
 const findByState = async (

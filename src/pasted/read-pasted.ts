@@ -4,6 +4,7 @@ import {
   findWhole,
   isAccessKey,
   isBase64Pair,
+  isCompleteForm,
   isMasked,
   isPem,
   isPlaceholder,
@@ -88,13 +89,19 @@ const oneWord = (text: string): Found => {
   if (isBase64Pair(text)) return { fault: 'base64' }
   const half = text.slice(0, text.length / 2)
   if (/^gl[a-z]+-/.test(half) && half + half === text) return { fault: 'several' }
-  if (findWhole(text).length > 1) return { fault: 'several' }
+  const [found, ...others] = findWhole(text)
+  if (others.length > 0) return { fault: 'several' }
+  // Around it stands what no token has: the mark of a shell, an entity of HTML, a cell of a table.
+  if (found !== undefined && NO_LETTER.test(text)) return { value: found }
   const colon = text.indexOf(':')
   const behind = text.slice(colon + 1)
   if (colon > 0 && isWhole(behind))
     return USERS.test(text.slice(0, colon)) ? { value: behind } : { fault: 'user_and_token' }
   return { value: text }
 }
+
+/** What GitLab allows neither in a token nor in its prefix (app/models/application_setting.rb). */
+const NO_LETTER = /[^\w+=/@:.-]/
 
 /** A word that may be a part of a token which was broken over lines. */
 const PIECE = /^[\w.+/~-]+=*$/
@@ -109,8 +116,12 @@ const oneAmongWords = (text: string): Found => {
     return token !== undefined && lines.every((line) => line === token)
       ? { value: token }
       : { fault: 'broken_lines' }
-  if (token !== undefined && !touchesPiece(lines, token)) return { value: token }
-  if (token !== undefined) return { fault: 'broken_lines' }
+  if (token !== undefined) {
+    if (touchesPiece(lines, token)) return { fault: 'broken_lines' }
+    const next = text.slice(text.indexOf(token) + token.length)
+    const mayGoOn = !isCompleteForm(token) && /^\s+(?=\S*\d)[\w.-]+(?=\s|$)/.test(next)
+    return mayGoOn ? { fault: 'has_spaces' } : { value: token }
+  }
   if (isMasked(text)) return { fault: 'masked' }
   if (hasControl(text)) return { fault: 'control' }
   return {

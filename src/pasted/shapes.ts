@@ -6,7 +6,7 @@
 /** Whole tokens in the forms that GitLab gives by default (its documentation, "Token prefixes"; lib/gitlab/auth). */
 const WHOLE = [
   /glpat-[\w-]{27,300}\.\w{2}\.[0-9a-z]{9}/,
-  /glpat-[\w-]{20}/,
+  /glpat-[\w-]{20,300}/,
   /gliam[ar]t-[\w-]+\.[\w-]+\.[\w-]+/,
   /gl(?!pat-|iam)[a-z]{2,6}-[\w-]{20,300}(?:\.\w{2}\.[0-9a-z]{9})?/,
   /[0-9a-f]{64}/,
@@ -14,6 +14,10 @@ const WHOLE = [
 const ANY_WHOLE = WHOLE.map(({ source }) => source).join('|')
 const ONE = new RegExp(`^(?:${ANY_WHOLE})$`)
 const EACH = new RegExp(`(?<![\\w-])(?:${ANY_WHOLE})(?![\\w-]|\\.\\w)`, 'g')
+
+/** The length of a token before GitLab 17: of any other, a part may stand behind a blank. */
+export const isCompleteForm = (token: string): boolean =>
+  /^(?:glpat-[\w-]{20}|.*\.\w{2}\.[0-9a-z]{9}|[0-9a-f]{64})$/.test(token)
 
 export const isWhole = (text: string): boolean => ONE.test(text)
 

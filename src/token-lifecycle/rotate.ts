@@ -8,7 +8,7 @@ import type { GitLabResult } from '../gitlab/http-client.ts'
 import { inspectToken } from '../gitlab/inspect-token.ts'
 import { isToken, readEndDate, readScopes } from '../gitlab/issued.ts'
 import { refusalOf, refusalProblem } from '../gitlab/refusal.ts'
-import { hasScope, missingScopesProblem } from '../gitlab/scopes.ts'
+import { mayRotateItself, missingScopesProblem } from '../gitlab/scopes.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import type { Vault } from '../vault/vault.ts'
@@ -63,7 +63,7 @@ export const rotate = async (
   if (found.method === 'oauth') {
     throw new Problem('wrong_token_kind', 'An OAuth token is not rotated but refreshed: POST .../refresh.')
   }
-  if (!hasScope(found.scopes, 'self_rotate')) throw missingScopesProblem(['self_rotate'], 'to rotate itself')
+  if (!mayRotateItself(found.scopes)) throw missingScopesProblem(['self_rotate'], 'to rotate itself')
   const claim = await claimForPerson(deps, connectionId, 'rotate', { drained: true })
   const attempt = async () => {
     await attemptRotation(deps, claim, expiresOn)

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { addSeconds } from '../clock/clock.ts'
-import { coalesce } from '../coalesce.ts'
+import { type Patience, startPatience } from '../clock/patience.ts'
 import type { ConnectionRow, ConnectionStatus } from '../db/tables.ts'
 import { notFound } from '../errors/problem.ts'
 import type { GitLabHttpClient } from '../gitlab/http-client.ts'
@@ -9,12 +9,19 @@ import { isWaitingCode } from '../gitlab/owner-refusal.ts'
 import { atKnownGitLab, type Refusal } from '../gitlab/refusal.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
+import type { Attempts } from './attempts.ts'
 import { afterAbandonedAttempt, DOUBT_SECONDS, mayStillAct } from './doubt.ts'
 import { findConnection, NO_ATTEMPT, saveVerification } from './queries.ts'
 import { isRefreshable } from './refresh-decision.ts'
 
-/** What GitLab said of the stored token. `unknown`: it could not be asked, or the token changed meanwhile. */
-export type StoredTokenVerdict = { tokenVersion: number } & Verdict
+/**
+ * What GitLab said of the stored token. `unknown`: it could not be asked, it has not answered yet, or the token changed
+ * meanwhile.
+ */
+export type StoredTokenVerdict = {
+  /** undefined = GitLab has not answered yet. */
+  tokenVersion: number | undefined
+} & Verdict
 
 type Verdict =
   | { kind: 'works' }
@@ -35,18 +42,35 @@ const FIRST_CHECK_SECONDS = 60
 const LONGEST_CHECK_SECONDS = 900
 
 export type StoredTokenVerifier = {
-  /** Calls for the same connection at the same time share one question to GitLab. @throws {Problem} not_found */
-  verify(connectionId: string): Promise<StoredTokenVerdict>
+  /**
+   * Calls for the same connection at the same time share one question to GitLab. The caller waits for as long as it has
+   * patience; what GitLab says later is written down all the same.
+   * @throws {Problem} not_found
+   */
+  verify(connectionId: string, patience?: Patience): Promise<StoredTokenVerdict>
 }
 
-type VerifierDeps = GitLabAccess & {
+type VerifyDeps = GitLabAccess & {
   /** SECOND_LOOK_MS when left out. */
   secondLookMs?: number | undefined
 }
 
-export const createStoredTokenVerifier = (deps: VerifierDeps): StoredTokenVerifier => ({
-  verify: coalesce((connectionId: string) => verifyStoredToken(deps, connectionId)),
+export const createStoredTokenVerifier = ({
+  attempts,
+  ...deps
+}: VerifyDeps & { attempts: Attempts }): StoredTokenVerifier => ({
+  async verify(connectionId, patience = startPatience()) {
+    const start = () => verifyStoredToken(deps, connectionId)
+    const verdict = await attempts.run(`verify ${connectionId}`, start, patience)
+    return verdict ?? { tokenVersion: undefined, kind: 'unknown', refusal: NO_ANSWER_YET }
+  },
 })
+
+const NO_ANSWER_YET: Refusal = {
+  code: 'gitlab_unavailable',
+  detail: 'GitLab has not answered yet.',
+  retryAfterSeconds: 5,
+}
 
 /**
  * Asks GitLab about the stored token now, and writes down what it says: a working token clears every doubt; a dead
@@ -55,7 +79,7 @@ export const createStoredTokenVerifier = (deps: VerifierDeps): StoredTokenVerifi
  * connection waits for the owner and is checked again.
  */
 const verifyStoredToken = async (
-  { db, vault, clock, instanceClients, secondLookMs = SECOND_LOOK_MS }: VerifierDeps,
+  { db, vault, clock, instanceClients, secondLookMs = SECOND_LOOK_MS }: VerifyDeps,
   connectionId: string,
 ): Promise<StoredTokenVerdict> => {
   const found = await findConnection(db, connectionId)

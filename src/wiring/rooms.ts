@@ -6,6 +6,7 @@ import { createAuthenticator } from '../callers/authenticator.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Config } from '../config/config.ts'
 import type { LimitSettings } from '../config/limits.ts'
+import type { EnvironmentProxy } from '../config/proxy.ts'
 import { createVisitors } from '../connect-page/visit/visitor.ts'
 import type { Database, RunPrepared } from '../db/database.ts'
 import type { ProbedDatabase } from '../db/probe.ts'
@@ -14,6 +15,7 @@ import type { ProcessState } from '../http/readiness.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { createInstanceClients } from '../instances/instance-clients.ts'
 import { createOpenedTokens } from '../leases/opened-tokens.ts'
+import { createRejections } from '../leases/reject-lease.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
 import { createLeasesById } from '../leases/shared-statements.ts'
 import { createDirectories } from '../lookup/directories.ts'
@@ -62,6 +64,8 @@ export type AppDeps = {
   > & {
     /** The defaults when left out. */
     limits?: LimitSettings
+    /** None when left out. */
+    proxy?: EnvironmentProxy | undefined
   }
   /** How patient to be with GitLab; the defaults are what production has. */
   gitlab?: (Omit<GitLabClientOptions, 'clock'> & { secondLookMs?: number | undefined }) | undefined
@@ -70,9 +74,13 @@ export type AppDeps = {
 const HOUR_SECONDS = 3_600
 
 /** The ways in which a caller can be identified. */
-const createIdentification = ({ db, clock, logger, gitlab }: AppDeps) => {
+const createIdentification = ({ db, clock, logger, config, gitlab }: AppDeps) => {
   const accessKeys = createAccessKeyIdentification(db)
-  const keySets = createIssuerKeySets({ clock, logger, http: { ...gitlab, clock } })
+  const keySets = createIssuerKeySets({
+    clock,
+    logger,
+    http: { ...gitlab, environmentProxy: config.proxy, clock },
+  })
   const workloads = createWorkloadIdentification({ db, keySets, clock, logger })
   const ways = [accessKeys, workloads]
   const isRemembered = (credential: string) => ways.some((way) => way.remembered(credential) !== undefined)
@@ -105,7 +113,7 @@ const createTokenKeeping = (
     offerAllRetained: tokenSaver.offerAllRetained,
   })
   const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver, attempts, history })
-  const verifier = createStoredTokenVerifier({ ...access, secondLookMs: gitlab?.secondLookMs })
+  const verifier = createStoredTokenVerifier({ ...access, attempts, secondLookMs: gitlab?.secondLookMs })
   return { attempts, history, refresher, spoolFolder, tokenSaver, verifier }
 }
 
@@ -121,16 +129,17 @@ export const createRooms = (deps: AppDeps) => {
   const authenticator = createAuthenticator({ clock, ways })
   const instanceClients = createInstanceClients({
     ...gitlab,
+    environmentProxy: config.proxy,
     clock,
     logger,
     unregistered: config.unregisteredInstances,
   })
   const access = { db, vault, clock, instanceClients }
-  const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl })
+  const oauthClients = createOAuthClients({ vault, clock, instanceClients, publicUrl })
   const keeping = createTokenKeeping(access, oauthClients, deps)
   const { attempts, history, refresher, spoolFolder, tokenSaver, verifier } = keeping
   const lifecycle = { ...access, logger, attempts, authenticator, refresher, tokenSaver, verifier }
-  const flow = { ...access, oauthClients, logger }
+  const flow = { ...access, attempts, oauthClients, logger }
   const visitors = createVisitors({ ...access, publicUrl })
   const leasing = {
     clock,
@@ -147,6 +156,7 @@ export const createRooms = (deps: AppDeps) => {
     leaseByMatch: createLeaseByMatch({ runPrepared, clock }),
     findBest: shareCalls((queries: CandidateQuery[]) => findBest(runPrepared, queries, new Date(clock()))),
   }
+  const rejections = createRejections({ ...leasing, db })
   const sendCredential = createCredentialSender({ db, clock })
 
   /** In this order: what is under way needs what comes after it. */
@@ -172,6 +182,7 @@ export const createRooms = (deps: AppDeps) => {
     lifecycle,
     namedKeys,
     refusals,
+    rejections,
     sendCredential,
     spoolFolder,
     tokenSaver,

@@ -9,6 +9,7 @@ import { registerConnectSessionRoutes } from '../connect-sessions/routes.ts'
 import { registerConnectRoutes } from '../connections/connect-routes.ts'
 import { registerConnectionRoutes } from '../connections/routes.ts'
 import { registerTokenRoutes } from '../connections/token-routes.ts'
+import { registerGitCredentialRoutes } from '../git-credential/routes.ts'
 import type { App } from '../http/server.ts'
 import { registerInstanceRoutes } from '../instances/routes.ts'
 import { registerLeaseRecordRoutes } from '../leases/record/routes.ts'
@@ -34,6 +35,7 @@ export const registerRoutes = async (
     lifecycle,
     namedKeys,
     refusals,
+    rejections,
     sendCredential,
     vault,
     visitors,
@@ -51,9 +53,12 @@ export const registerRoutes = async (
   registerConnectionRoutes(routes, lifecycle)
   registerConnectRoutes(routes, { ...access, authenticator })
   registerTokenRoutes(routes, lifecycle)
-  registerLeaseRoutes(routes, { ...leasing, db, authenticator, sendCredential })
+  registerLeaseRoutes(routes, { ...leasing, db, authenticator, rejections, sendCredential })
   registerLookupRoutes(routes, { ...finding, authenticator, sendCredential })
   await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads, refusals }))
+  await routes.register(async (scope) =>
+    registerGitCredentialRoutes(scope as App, { ...finding, db, authenticator, rejections, refusals }),
+  )
   registerOAuthMetadata(routes, { publicUrl })
   registerAuditRoutes(routes, { db, authenticator })
   registerLeaseRecordRoutes(routes, { db, clock, vault, namedKeys, publicUrl, authenticator })

@@ -36,6 +36,7 @@ t.test('nothing set is the embedded default, on loopback only', async (t) => {
     unregisteredInstances: 'allow',
     returnOrigins: [],
     trustProxy: false,
+    proxy: undefined,
     logLevel: 'info',
     leaseRetentionDays: 90,
     shutdownDelaySeconds: 0,
@@ -247,3 +248,29 @@ t.test('a command that does not end is ended', async (t) => {
     fault: 'did not end within 0.2 seconds',
   })
 })
+
+t.test(
+  'the proxy of the environment is read, the name in lower case first, and never repeated',
+  async (t) => {
+    const password = 'FAKE-proxy-password'
+    const url = `http://user:${password}@proxy.example.com:3128`
+    t.same(readConfig({ HTTPS_PROXY: url, NO_PROXY: 'localhost, .example.com 10.0.0.0/8' }).proxy, {
+      url: `${url}/`,
+      noProxy: ['localhost', '.example.com', '10.0.0.0/8'],
+    })
+    t.match(readConfig({ HTTPS_PROXY: url, https_proxy: 'other.example.com:3128' }).proxy, {
+      url: 'http://other.example.com:3128/',
+    })
+    t.equal(readConfig({ HTTP_PROXY: url, http_proxy: url, NO_PROXY: '*' }).proxy, undefined)
+    for (const wrong of [
+      `socks5://user:${password}@proxy.example.com`,
+      `http://${password}%zz@`,
+      'http://',
+      `http://%zz:${password}@proxy`,
+    ]) {
+      const faults = faultsOf({ HTTPS_PROXY: wrong })
+      t.match(faults, [/^HTTPS_PROXY must be/], wrong)
+      t.notMatch(faults.join(), password)
+    }
+  },
+)

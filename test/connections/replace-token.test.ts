@@ -134,10 +134,12 @@ t.test('a new token in the place of the stored one', async (t) => {
     world.addGroup({ fullPath: 'umbrella', members: ['maria'] })
     const { id, answer } = await connectPasted({ group: 'umbrella' })
     t.equal(answer.status, 201, answer.text)
+    world.features.associations = false
     t.match(await replace(id, make({ scopes: ['read_repository'] })), {
       status: 422,
       body: { code: 'missing_scopes', missing_scopes: ['read_api'] },
     })
+    world.features.associations = true
     t.match(await replace(id, make()), { status: 200, body: { group: 'umbrella', token_version: 2 } })
     world.people.findGroup('umbrella')!.members.clear()
     t.match(await replace(id, make()), { status: 422, body: { code: 'group_out_of_reach' } })

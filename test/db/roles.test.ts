@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import t, { type Test } from 'tap'
+import { openDatabase } from '../../src/db/open.ts'
+import { startTestBroker } from '../support/broker.ts'
 import { createEmptyDatabase } from '../support/database.ts'
 import { freePort } from '../support/postgres.ts'
 
@@ -39,6 +41,7 @@ const connect = async (t: Test, url: string): Promise<pg.Client> => {
 }
 
 const REFUSED = { code: '42501' }
+const KEY = { name: 'FAKE', role: 'scanner', organizations: ['acme'] }
 
 t.test('each role may do its work and no more', async (t) => {
   const { url } = await createEmptyDatabase(t)
@@ -74,7 +77,7 @@ t.test('each role may do its work and no more', async (t) => {
     const key = await fetch(`http://127.0.0.1:${port}/v1/access-keys`, {
       method: 'POST',
       headers: { authorization: `Bearer ${BOOTSTRAP_ADMIN_KEY}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ name: 'FAKE', role: 'scanner', organizations: ['acme'] }),
+      body: JSON.stringify(KEY),
     })
     t.equal(key.status, 201, await key.text())
     const admin = await connect(t, url)
@@ -132,6 +135,19 @@ t.test('each role may do its work and no more', async (t) => {
     await t.rejects(migrate.query("copy leases to program 'true'"), REFUSED)
     await t.rejects(migrate.query('create role mine'), REFUSED)
     await t.resolves(migrate.query('create table mine (id int)'))
+  })
+
+  await t.test('the background work of the serving role deletes what is old', async (t) => {
+    const admin = await connect(t, url)
+    const database = openDatabase({ databaseUrl: as(url, 'serve'), dataDir: '', poolSize: 3 })
+    t.teardown(() => database.close())
+    const masterKeys = [Buffer.from(MASTER_KEY, 'base64')]
+    const broker = await startTestBroker(t, { database, masterKeys })
+    await admin.query(
+      "insert into heartbeats (node_id, beat, at) values (gen_random_uuid(), 1, '2020-01-01')",
+    )
+    await t.resolves(broker.jobs.deleteOld(), 'the old seals of the record are among it')
+    t.equal((await admin.query("select from heartbeats where at < '2021-01-01'")).rowCount, 0)
   })
 
   await t.test('what is there already is taken over, and a second time changes nothing', async (t) => {

@@ -1,5 +1,12 @@
 import t from 'tap'
-import { readError, readInfo, readPlace, readPlaces, readSelf, readUser } from '../../src/gitlab/answers.ts'
+import {
+  readAssociations,
+  readError,
+  readInfo,
+  readPlace,
+  readSelf,
+  readUser,
+} from '../../src/gitlab/answers.ts'
 
 const NOW = new Date('2026-11-02T10:30:00Z')
 const SELF = {
@@ -115,11 +122,36 @@ t.test('a path is a path', (t) => {
     ['a'],
   ])
     t.equal(readPlace({ full_path }), undefined, JSON.stringify(full_path))
-  t.same(readPlaces([{ full_path: 'a' }, 7, null, { full_path: '' }, { full_path: 'b' }]), [
-    { id: null, path: 'a' },
-    { id: null, path: 'b' },
+  t.same(
+    readAssociations({
+      groups: [
+        { id: 7, parent_id: null, web_url: 'https://gitlab.example.com/groups/acme' },
+        { id: 8, parent_id: 7, web_url: 'https://gitlab.example.com/gitlab/groups/acme/groups-2' },
+      ],
+      projects: [{ id: 3, path_with_namespace: 'acme/web-shop' }],
+    }),
+    {
+      groups: [
+        { id: '7', path: 'acme', parentId: null },
+        { id: '8', path: 'acme/groups-2', parentId: '7' },
+      ],
+      projects: [{ id: '3', path: 'acme/web-shop' }],
+    },
+  )
+  const project = { id: 3, path_with_namespace: 'acme/web-shop' }
+  for (const nonsense of [
+    null,
+    [],
+    { groups: [] },
+    { groups: {}, projects: [] },
+    { groups: [null], projects: [] },
+    { groups: [{ id: 7, web_url: 'https://gitlab.example.com/acme' }], projects: [] },
+    { groups: [{ id: 7, web_url: 'groups/acme' }], projects: [] },
+    { groups: [], projects: [7] },
+    { groups: [], projects: [{ path_with_namespace: 'acme/web-shop' }] },
+    { groups: [], projects: Array(101).fill(project) },
   ])
-  t.equal(readPlaces({ items: [] }), undefined)
+    t.equal(readAssociations(nonsense), undefined, JSON.stringify(nonsense)?.slice(0, 80))
   t.end()
 })
 

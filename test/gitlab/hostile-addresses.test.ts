@@ -118,7 +118,7 @@ t.test('no OAuth app leads there', async (t) => {
   const { port, connections } = await listen(t)
   const vault = createVault(await openKeyRing(broker.db, [MASTER_KEY], clock))
   const instanceClients = createInstanceClients({ clock })
-  const clients = createOAuthClients({ vault, instanceClients, publicUrl: broker.url })
+  const clients = createOAuthClients({ vault, clock, instanceClients, publicUrl: broker.url })
   t.teardown(async () => {
     await clients.close()
     instanceClients.close()

@@ -283,7 +283,7 @@ const refusedAt = (status: number, payload: unknown, headers: Record<string, str
       output: { statusCode: status },
     }),
     classifyTransportError,
-    readRetryAfter,
+    (answered) => readRetryAfter(answered, 0),
   )
 
 t.test('of a refresh only the two engines tell that a refresh token is refused', async (t) => {

@@ -1,8 +1,10 @@
 import t, { type Test } from 'tap'
 import { createInstanceClients } from '../../src/instances/instance-clients.ts'
 import { createOpenedTokens } from '../../src/leases/opened-tokens.ts'
-import { createRejectLease } from '../../src/leases/reject-lease.ts'
+import { createRejections } from '../../src/leases/reject-lease.ts'
 import { createLeasesById } from '../../src/leases/shared-statements.ts'
+import { createLogger } from '../../src/log.ts'
+import { createAttempts } from '../../src/token-lifecycle/attempts.ts'
 import { createStoredTokenVerifier } from '../../src/token-lifecycle/verify-stored-token.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createVault } from '../../src/vault/vault.ts'
@@ -14,6 +16,7 @@ import { principalLike } from '../support/principal.ts'
 const INFO = { path: '/oauth/token/info' }
 const SELF = { path: '/api/v4/personal_access_tokens/self' }
 const served = (version: number) => ({ status: 200, body: { token_version: version } })
+const attempts = createAttempts(createLogger('silent'))
 
 t.test('a report that GitLab refused a token', async (t) => {
   const stage = await setStage(t)
@@ -204,7 +207,7 @@ t.test('a report that GitLab refused a token', async (t) => {
     t.teardown(() => instanceClients.close())
     const refresher = await createReplica(t, stage)
     const { access_key_id } = await leaseOf({ body } as Answer)
-    const rejectLease = createRejectLease({
+    const { reject: rejectLease } = createRejections({
       db,
       clock,
       leasesById: createLeasesById({ runPrepared, clock }),
@@ -214,7 +217,9 @@ t.test('a report that GitLab refused a token', async (t) => {
         async verify(connectionId) {
           const request = { knownVersion: 1, onConflict: 'preempt', reason: 'asked_by_manager' } as const
           await refresher.refresh(connectionId, request)
-          return createStoredTokenVerifier({ db, vault, clock, instanceClients }).verify(connectionId)
+          return createStoredTokenVerifier({ db, vault, clock, instanceClients, attempts }).verify(
+            connectionId,
+          )
         },
       },
     })
@@ -232,12 +237,12 @@ t.test('a report that GitLab refused a token', async (t) => {
     const replica = await createReplica(t, stage)
     const saved = Promise.withResolvers<void>()
     const told = Promise.withResolvers<void>()
-    const rejectLease = createRejectLease({
+    const { reject: rejectLease } = createRejections({
       db,
       clock,
       leasesById: createLeasesById({ runPrepared, clock }),
       openedTokens: createOpenedTokens(vault),
-      verifier: createStoredTokenVerifier({ db, vault, clock, instanceClients }),
+      verifier: createStoredTokenVerifier({ db, vault, clock, instanceClients, attempts }),
       refresher: {
         ...replica,
         async refresh(connectionId, request) {

@@ -8,6 +8,11 @@ import { createTestDatabase } from '../support/database.ts'
 
 const WRONG_KEY = 'FAKE-wrong-key-0123456789-0123456789'
 
+/** Of an issuer that nobody trusts. */
+const FORGED = ['{"alg":"RS256","kid":"FAKE"}', '{"iss":"https://ci.example.com"}', 'FAKE']
+  .map((part) => Buffer.from(part).toString('base64url'))
+  .join('.')
+
 const startLimited = (t: Test, limits: Partial<LimitSettings>, options: BrokerOptions = {}) =>
   startTestBroker(t, {
     ...options,
@@ -56,6 +61,33 @@ t.test('wrong access keys are counted by address, over all replicas', async (t) 
   t.equal((await guess(two, ADMIN_KEY)).status, 200)
   clock.advance(61)
   t.equal(await deleteOld(database.db, new Date(clock())), 2)
+})
+
+t.test('a guess in the form of a token exchange counts as one in the header', async (t) => {
+  const broker = await startLimited(t, { wrongKeys: 3 })
+  const exchange = (subject_token: string | undefined, address: string) => {
+    const form = {
+      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+      subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+      resource: 'https://gitlab.com/a/b',
+    }
+    const { headers } = from(address)
+    return broker.request('POST', '/v1/token', {
+      key: null,
+      rawBody: new URLSearchParams({ ...form, ...(subject_token && { subject_token }) }).toString(),
+      headers: { ...headers, 'content-type': 'application/x-www-form-urlencoded' },
+    })
+  }
+  const thief = '203.0.113.7'
+  for (let tries = 0; tries < 3; tries += 1) {
+    const answer = await exchange(FORGED, thief)
+    t.match(answer, { status: 400, body: { code: 'unauthorized' } }, answer.text)
+  }
+  const limited = await exchange(FORGED, thief)
+  t.equal(limited.status, 429, limited.text)
+  t.ok(Number(limited.headers.get('retry-after')) >= 1)
+  isLimited(t, await broker.get('/v1/instances', { key: WRONG_KEY, ...from(thief) }))
+  t.not((await exchange(FORGED, '203.0.113.8')).status, 429)
 })
 
 t.test('a whole IPv6 subnet is one address', async (t) => {

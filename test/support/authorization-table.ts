@@ -34,6 +34,8 @@ export type Call = {
   path?: string
   body?: object
   form?: Record<string, string>
+  /** Lines as Git writes them. */
+  text?: string
   /** The page from which the form is sent: its hidden fields are taken from what the caller sees there. */
   from?: string
 }
@@ -218,6 +220,10 @@ export const TABLE: Record<string, Row> = {
       return at(`/v1/credentials${repository(stage)}`)
     },
   }),
+  // Git gets its answer and its refusals alike as lines of a 200.
+  'POST /v1/git-credential/get': row('scanner', 200, { within: 'list', call: askedByGit('get') }),
+  'POST /v1/git-credential/store': row('scanner', 200, { within: 'list', call: askedByGit('store') }),
+  'POST /v1/git-credential/erase': row('scanner', 200, { within: 'list', call: askedByGit('erase') }),
   'GET /v1/credentials/explain': row('scanner', 200, {
     within: 'thing',
     call: async (_make, _caller, stage) => at(`/v1/credentials/explain${repository(stage)}`),
@@ -324,6 +330,15 @@ function ofMember(what: string, answers: number, refused: number, elsewhere: num
       return at(path, { form: { token: successor }, from: what === 'verify' ? '/connect' : path })
     },
   })
+}
+
+function askedByGit(action: string): NonNullable<Row['call']> {
+  return async (make, _caller, { simulator }) => {
+    await make.connection()
+    const { protocol, host } = new URL(simulator.url)
+    const text = `protocol=${protocol.slice(0, -1)}\nhost=${host}\npath=acme/web-shop.git\npassword=FAKE\n`
+    return at(`/v1/git-credential/${action}${search({ organization: HOME })}`, { text })
+  }
 }
 
 function newIssuer() {

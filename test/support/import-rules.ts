@@ -10,7 +10,7 @@ export const FLOORS = [
   ['app.ts'],
   ['wiring'],
   ['sealed-tables.ts'],
-  ['oauth-flow', 'connect-page', 'jobs'],
+  ['git-credential', 'oauth-flow', 'connect-page', 'jobs'],
   ['lookup'],
   ['leases', 'connections', 'connect-sessions'],
   ['token-lifecycle'],
@@ -26,6 +26,7 @@ export const FLOORS = [
   ['db'],
   ['config', 'errors', 'clock', 'log.ts', 'coalesce.ts', 'lanes.ts', 'share.ts'],
   ['pasted'],
+  ['client'],
 ]
 
 /** Where code of ours is; what is not there is not looked at. */

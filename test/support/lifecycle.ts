@@ -86,7 +86,7 @@ export const createReplica = async (
   const logger = createLogger('silent')
   const vault = createVault(await openKeyRing(db, [MASTER_KEY], clock))
   const instanceClients = createInstanceClients({ ...gitlab, clock })
-  const oauthClients = createOAuthClients({ vault, instanceClients, publicUrl: broker.url })
+  const oauthClients = createOAuthClients({ vault, clock, instanceClients, publicUrl: broker.url })
   const dataDir = await mkdtemp(join(tmpdir(), 'gtb-replica-'))
   const tokenSaver = createTokenSaver({
     db,

@@ -1,8 +1,11 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { ConnectionRow } from '../../src/db/tables.ts'
+import { createLogger } from '../../src/log.ts'
+import { saveWentBack } from '../../src/token-lifecycle/history/queries.ts'
+import { createDatabaseHistory } from '../../src/token-lifecycle/history/watch-history.ts'
 import { type Stage, setStage, startTestBroker } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { connect, HALF_LIFE, lookUp, NO_TROUBLE, OUT, REFRESH, rowOf, until } from '../support/lifecycle.ts'
@@ -107,6 +110,57 @@ t.test('another node that notices has every node offer what it retained', async 
   t.match(await rowOf(stage, id), { token_version: 1 }, 'the second has nothing of it')
   await broker.history.check()
   t.match(await rowOf(stage, id), { token_version: 2 })
+})
+
+t.test('a node whose tokens were not taken when it noticed offers them again', async (t) => {
+  const { stage } = await setScene(t)
+  const { db } = stage.broker
+  for (const noticedBy of ['itself', 'another node'] as const) {
+    const folder = await mkdtemp(join(tmpdir(), 'gtb-history-'))
+    t.teardown(() => rm(folder, { recursive: true, force: true }))
+    let offers = 0
+    const offerAllRetained = async () => {
+      offers += 1
+      if (offers === 1) throw new Error('the database is away again')
+      return 1
+    }
+    const logger = createLogger('silent')
+    const history = createDatabaseHistory({ db, clock: stage.clock, logger, folder, offerAllRetained })
+    await history.check()
+    stage.clock.advance(1)
+    if (noticedBy === 'itself') await db.deleteFrom('heartbeats').execute()
+    else await saveWentBack(db, new Date(stage.clock()))
+    await t.rejects(history.check(), /away again/, noticedBy)
+    await history.check()
+    t.equal(offers, 2, noticedBy)
+    t.same(history.wentBackAt(), new Date(stage.clock()))
+    await history.check()
+    t.equal(offers, 2, 'and no more')
+    await db.deleteFrom('database_history').execute()
+  }
+})
+
+t.test('a token that was saved by a process that died right after is retained by the next', async (t) => {
+  const { stage, dataDir, retained } = await setScene(t)
+  const { broker, clock } = stage
+  const id = await connect(stage)
+  const restore = await backUp(stage)
+  clock.advance(HALF_LIFE)
+  t.match(await lookUp(stage, id), served(2))
+  await until(async () => (await retained()).length === 1)
+  await broker.close()
+  // As it died: its row is saved, its file is still in the spool.
+  const [name] = await retained()
+  const spool = join(dataDir, 'spool')
+  await rename(join(spool, 'saved', name!), join(spool, name!.replace('.jwe', '.2.jwe')))
+  const next = await startTestBroker(t, { database: broker.database, clock, config: { dataDir } })
+  await until(async () => (await retained()).length === 1)
+  t.same(
+    (await readdir(spool)).filter((file) => file.endsWith('.2.jwe')),
+    [],
+  )
+  await restore()
+  t.match(await lookUp({ broker: next }, id), served(2))
 })
 
 t.test('what the disk holds never replaces what a person connected since', async (t) => {

@@ -1,5 +1,5 @@
 import { isWaitingCode } from '../../gitlab/owner-refusal.ts'
-import { hasScope } from '../../gitlab/scopes.ts'
+import { mayRotateItself } from '../../gitlab/scopes.ts'
 import { adviceFor, type Hyperlink, instanceName, newTokenLink } from '../advice.ts'
 import { type Avatar, avatarOf } from '../avatar.ts'
 import type { Texts } from '../texts.en.ts'
@@ -133,10 +133,7 @@ export const toCard = (row: ListedConnection, usage: Usage[], now: Date, texts: 
     inUse: holding.length > 0,
     needsPerson,
     canRotate:
-      row.method === 'token' &&
-      status !== 'revoked' &&
-      status !== 'expired' &&
-      hasScope(row.scopes, 'self_rotate'),
+      row.method === 'token' && status !== 'revoked' && status !== 'expired' && mayRotateItself(row.scopes),
     reconnectBy,
   }
 }

@@ -1,4 +1,5 @@
 import type { TokenFinding, TokenToCheck } from '../../connections/check-token.ts'
+import { isFineGrained } from '../../gitlab/granular.ts'
 import type { TokenFacts } from '../../gitlab/inspect-token.ts'
 import { missingScopes } from '../../gitlab/scopes.ts'
 import { adviceForProblem, RECOMMENDED_SCOPES, type ShownAdvice } from '../advice.ts'
@@ -46,7 +47,7 @@ const isTooBroad = (scope: string): boolean => BROAD_SCOPES.includes(scope)
 
 const hintsFor = ({ scopes }: TokenFacts, texts: Texts): string[] => {
   const broad = scopes.filter(isTooBroad)
-  const lacking = missingScopes(scopes, RECOMMENDED_SCOPES)
+  const lacking = isFineGrained(scopes) ? [] : missingScopes(scopes, RECOMMENDED_SCOPES)
   return [
     ...(broad.length > 0 ? [texts.report.tooBroad(broad.join(texts.and))] : []),
     ...(lacking.length > 0 ? [texts.report.recommended(lacking.join(texts.and))] : []),
@@ -63,7 +64,7 @@ export const reportOn = (
     const { baseUrl, group } = pasted
     return { kind: 'refused', advice: adviceForProblem(finding.problem, { baseUrl, group }, texts) }
   }
-  const { facts, place } = finding
+  const { facts, places } = finding
   const { user, kind, expiresAt } = facts
   const owner = user.name ?? user.username ?? texts.report.unnamedOwner(user.id)
   // An OAuth token lives two hours: its end is no reason to worry.
@@ -75,10 +76,10 @@ export const reportOn = (
     avatar: avatarOf(owner),
     owner,
     username: user.username ?? undefined,
-    tokenKind: texts.kinds[kind],
+    tokenKind: isFineGrained(facts.scopes) ? texts.kinds.fine_grained : texts.kinds[kind],
     scopes: facts.scopes.map((name) => ({ name, broad: isTooBroad(name) })),
     hints: hintsFor(facts, texts),
     expiry: expiresAt ? showTime(expiresAt, now, texts) : undefined,
-    group: place?.path,
+    group: places?.map(({ path }) => path).join(texts.and) || undefined,
   }
 }

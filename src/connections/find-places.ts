@@ -1,0 +1,157 @@
+import type { TokenKind } from '../db/tables.ts'
+import { Problem } from '../errors/problem.ts'
+import { findAssociation, findHomes } from '../gitlab/associations.ts'
+import { tryClone } from '../gitlab/clone-proof.ts'
+import type { GitLabHttpClient } from '../gitlab/http-client.ts'
+import type { TokenFacts } from '../gitlab/inspect-token.ts'
+import { type FoundPlace, findGitAccess, findPlaceById, findPlaceByPath } from '../gitlab/reach.ts'
+import { type Refusal, refusalProblem, toLegacyToken } from '../gitlab/refusal.ts'
+import { hasScope, missingScopesProblem } from '../gitlab/scopes.ts'
+import { matchPathOf, type Place, WHOLE_INSTANCE } from '../places/place.ts'
+
+export type Places = readonly [Place, ...Place[]]
+
+export type FoundPlaces =
+  /** @property kind of the token, now that it is known what it belongs to. */
+  | { found: Places; kind: TokenKind }
+  /** GitLab does not tell what the token reaches: somebody has to name the group or project. */
+  | { found: undefined; kind: TokenKind }
+  | { refused: Problem }
+
+type Asked = { client: GitLabHttpClient; token: string; facts: TokenFacts }
+
+/**
+ * What a connection by this token covers.
+ *
+ * - A group or project access token: its group or project, or what is named below its group.
+ * - A token of a person: what is named, or else the whole instance.
+ * - What is named must be reached: by the API, else among what GitLab lists for the token, else over Git.
+ *
+ * @param named the path of a group or project; undefined = nobody named one.
+ */
+export const findPlaces = async (
+  client: GitLabHttpClient,
+  token: string,
+  facts: TokenFacts,
+  named: string | undefined,
+): Promise<FoundPlaces> => {
+  const asked = { client, token, facts }
+  const home = await findHome(asked)
+  if ('refusal' in home) return { refused: refusalProblem(home.refusal) }
+  const { kind, place } = home
+  if (named === undefined) {
+    if (place) return { found: [toPlace(place)], kind }
+    return { found: kind === 'unknown' ? undefined : [WHOLE_INSTANCE], kind: facts.kind }
+  }
+  const tokenKind = kind === 'unknown' ? facts.kind : kind
+  if (place) {
+    if (matchPathOf(named) === matchPathOf(place.path)) return { found: [toPlace(place)], kind: tokenKind }
+    if (!isBelow(named, place)) return { refused: notTheHome(place) }
+  }
+  const proof = await prove(asked, named)
+  if ('problem' in proof) return { refused: proof.problem }
+  if (isAnotherProject(facts, proof.place)) return { refused: outOfReach() }
+  return { found: [toPlace(proof.place)], kind: tokenKind }
+}
+
+const toPlace = ({ kind, id, path }: FoundPlace): Place => ({ kind, gitlabId: id, path })
+
+/** A public project opens for the bot of another one too. */
+const isAnotherProject = ({ home }: TokenFacts, { kind, id }: FoundPlace): boolean =>
+  home?.kind === 'project' && (kind === 'group' || (id !== null && id !== home.id))
+
+/** Nothing lies below a project. */
+const isBelow = (path: string, { kind, path: home }: FoundPlace): boolean =>
+  kind === 'group' && matchPathOf(path).startsWith(`${matchPathOf(home)}/`)
+
+/** kind 'unknown' = nobody can tell whether it is a person's or a bot's, or where the bot belongs. */
+type Home =
+  | { kind: TokenKind; place: FoundPlace }
+  | { kind: TokenKind | 'unknown'; place: undefined }
+  | { refusal: Refusal }
+
+const isOutage = (refusal: Refusal | undefined): refusal is Refusal => refusal?.code === 'gitlab_unavailable'
+
+/** The group or project that the token belongs to. */
+const findHome = async ({ client, token, facts }: Asked): Promise<Home> => {
+  const { kind, home, user, scopes } = facts
+  if (kind === 'oauth_access_token') return { kind, place: undefined }
+  if (home) {
+    if (hasScope(scopes, 'read_api')) {
+      const reach = await findPlaceById(client, token, home)
+      if (reach.reached) return { kind, place: { ...reach.place, id: home.id } }
+      if (isOutage(reach.refusal)) return { refusal: reach.refusal }
+    }
+    const listed = await findAssociation(client, token, (it) => it.kind === home.kind && it.id === home.id)
+    if (listed && 'refusal' in listed) return listed
+    return listed?.place ? { kind, place: listed.place } : { kind: 'unknown', place: undefined }
+  }
+  if (user.username !== null) return { kind, place: undefined }
+  // The scopes do not let GitLab say whose the token is. A bot reaches its one group or its one project.
+  const listed = await findHomes(client, token)
+  if (!listed) return { kind: 'unknown', place: undefined }
+  if ('refusal' in listed) return listed
+  const [place, ...others] = listed.homes
+  if (!place || others.length > 0) return { kind, place: undefined }
+  return { kind: `${place.kind}_access_token`, place }
+}
+
+/** Whether the token reaches what was named. */
+const prove = async (
+  { client, token, facts }: Asked,
+  named: string,
+): Promise<{ place: FoundPlace } | { problem: Problem }> => {
+  if (hasScope(facts.scopes, 'read_api')) {
+    const reach = await findPlaceByPath(client, token, named)
+    if (reach.reached) return { place: reach.place }
+    return { problem: reach.refusal ? refusalProblem(toLegacyToken(reach.refusal)) : outOfReach() }
+  }
+  const listed =
+    facts.kind === 'oauth_access_token'
+      ? undefined
+      : await findAssociation(client, token, ({ path }) => matchPathOf(path) === matchPathOf(named))
+  if (listed && 'refusal' in listed) return { problem: refusalProblem(listed.refusal) }
+  if (listed?.place) return (await refusedByGit(client, token, listed.place)) ?? { place: listed.place }
+  const access = await findGitAccess(client, token, named)
+  if ('refusal' in access) return { problem: refusalProblem(access.refusal) }
+  if (access.opens) return { place: { kind: 'project', id: null, path: named } }
+  return {
+    problem: listed ? outOfReach() : missingScopesProblem(['read_api'], 'so that its reach can be checked'),
+  }
+}
+
+/** GitLab lists what a token reaches also where the group takes fine-grained tokens only: Git tells that. */
+const refusedByGit = async (
+  client: GitLabHttpClient,
+  token: string,
+  { kind, path }: FoundPlace,
+): Promise<{ problem: Problem } | undefined> => {
+  if (kind === 'group') return undefined
+  const attempt = await tryClone(client, token, path)
+  if (attempt.kind === 'unavailable') return { problem: refusalProblem(attempt.refusal) }
+  return attempt.kind === 'no_permission'
+    ? { problem: refusalProblem(toLegacyToken({ ...attempt.refusal })) }
+    : undefined
+}
+
+const outOfReach = (): Problem =>
+  new Problem(
+    'group_out_of_reach',
+    'The token does not reach this group: it is misspelt, or the owner of the token is not a member.',
+  )
+
+const notTheHome = ({ kind, path }: FoundPlace): Problem =>
+  new Problem(
+    'group_out_of_reach',
+    kind === 'project'
+      ? `This is the token of the project ${path}, and reaches nothing else.`
+      : `This is the token of the group ${path}, and reaches nothing outside of it.`,
+  )
+
+/** Somebody has to say what a token reaches, because GitLab does not. */
+export const groupRequired = (): Problem =>
+  new Problem(
+    'group_required',
+    'GitLab does not tell what this token reaches. Name the group or project, or give the token the scope read_api.',
+    { errors: [{ field: 'group', message: 'is missing: GitLab does not tell what the token reaches' }] },
+  )
