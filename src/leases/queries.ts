@@ -22,6 +22,8 @@ export const MAY_USE = (connection: string) => `(
   and (access_keys.restricted_connections is null or ${connection}.id = any (access_keys.restricted_connections))
 )`
 
+/** Named once more for the planner, who would read all keys for a list of unknown length. */
+const HAS_ID = 'access_keys.id = any ($3::uuid[])'
 export const KEY_IS_VALID = '(access_keys.expires_at is null or access_keys.expires_at > $1::timestamptz)'
 
 /** A time as a number: writing it as text and reading the text would cost more than the rest of the column. */
@@ -52,7 +54,6 @@ export type LeaseStatement = {
  * The one statement that hands out tokens: reads the connections of `request`, inserts the leases, and answers the
  * ciphertexts of what was leased.
  *
- * - The keys are named twice, for the planner: it would read all of them for a list of which it does not know the length.
  * - The row locks keep a refresh from being claimed between the check and the lease: a claim locks `for update`, and
  *   counts the leases after it has the lock.
  * - A request has no row in the answer when its access key is deleted, expired or read-only, when there is no such
@@ -103,8 +104,7 @@ export const leaseStatement = ({
           or ${IS_LEASED('connection')}
         ) as leased
     from request
-    join access_keys on access_keys.id = request.access_key_id and ${KEY_IS_VALID} and not access_keys.read_only
-      and access_keys.id = any ($3::uuid[])
+    join access_keys on access_keys.id = request.access_key_id and ${HAS_ID} and ${KEY_IS_VALID} and not access_keys.read_only
     join connection on connection.id = request.connection_id and ${MAY_USE('connection')}
   ), lease as (
     insert into leases
@@ -275,10 +275,7 @@ export const shareConnection = (
 ): Promise<ConnectionWithInstance | undefined> =>
   withInstance(transaction).where('connections.id', '=', id).forShare('connections').executeTakeFirst()
 
-/**
- * Prolongs a lease that is not released. Whoever calls holds the row of the connection, so that no refresh is claimed
- * meanwhile.
- */
+/** Prolongs a lease that is not released. Whoever calls holds the row of the connection: no refresh is claimed meanwhile. */
 export const prolongLease = async (
   db: Database,
   { id, until }: { id: string; until: Date },
