@@ -151,9 +151,15 @@ create table connect_sessions (
   created_at timestamp with time zone not null,
   expires_at timestamp with time zone not null,
   used_at timestamp with time zone,
+  connection_id uuid,
+  base_url text,
+  group_path text,
+  labels jsonb not null default '{}'::jsonb,
+  ended_at timestamp with time zone,
   constraint connect_sessions_pkey PRIMARY KEY (id),
   constraint connect_sessions_token_sha256_key UNIQUE (token_sha256)
 );
+CREATE INDEX connect_sessions_by_organization ON public.connect_sessions USING btree (organization, id);
 
 create table connection_places (
   connection_id uuid not null,
@@ -246,6 +252,7 @@ create table connections (
   created_at timestamp with time zone not null,
   updated_at timestamp with time zone not null,
   grant_id uuid,
+  labels jsonb not null default '{}'::jsonb,
   constraint connections_pkey PRIMARY KEY (id),
   constraint connections_attempt_kind_check CHECK ((attempt_kind = ANY (ARRAY['refresh'::text, 'rotate'::text, 'disconnect'::text]))),
   constraint connections_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id),
@@ -255,6 +262,7 @@ create table connections (
   constraint connections_token_kind_check CHECK ((token_kind = ANY (ARRAY['oauth_access_token'::text, 'personal_access_token'::text, 'group_access_token'::text, 'project_access_token'::text])))
 );
 CREATE INDEX connections_by_instance ON public.connections USING btree (instance_id, organization);
+CREATE INDEX connections_by_label ON public.connections USING gin (labels) WHERE (labels <> '{}'::jsonb);
 CREATE INDEX connections_by_organization ON public.connections USING btree (organization, id);
 CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_app_id) WHERE (oauth_app_id IS NOT NULL);
 CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND ((refresh_token IS NULL) OR (oauth_app_id IS NULL)));

@@ -16,6 +16,7 @@ export const AUDIT_ACTIONS = [
   'trusted_issuer.created',
   'trusted_issuer.deleted',
   'connect_session.created',
+  'connect_session.ended',
   'connection.created',
   'connection.updated',
   'connection.reconnected',

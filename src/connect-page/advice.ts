@@ -109,7 +109,8 @@ export const adviceForProblem = (problem: Problem, context: AdviceContext, texts
   const missing = members?.missing_scopes
   // A field has advice of its own: invalid_base_url, invalid_token, ...
   const byField = `invalid_${errors?.[0]?.field}`
-  const code = Object.hasOwn(texts.advice, byField) ? byField : problem.code
+  const isOfField = problem.code === 'invalid_request' && Object.hasOwn(texts.advice, byField)
+  const code = isOfField ? byField : problem.code
   const more = Array.isArray(missing) ? { missing: missing.map(String) } : {}
   const meant = members?.did_you_mean
   return {

@@ -2,10 +2,12 @@ import { organizationsOf } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { DEFAULT_BASE_URL } from '../instances/resolve-instance.ts'
+import { findConnection } from '../token-lifecycle/queries.ts'
 import { listAccounts } from './accounts/list-accounts.ts'
 import { adviceFor, newTokenLink, type ShownAdvice } from './advice.ts'
 import type { HostQuestion } from './connect/named-server.ts'
 import { listOfferedApps, type OfferedApp } from './connect/queries.ts'
+import type { StrangerQuestion } from './connect/question.ts'
 import type { Notice } from './notice.ts'
 import { showVisitor } from './show-visitor.ts'
 import type { Texts } from './texts.en.ts'
@@ -15,8 +17,8 @@ import type { Guest, Member } from './visit/visitor.ts'
 /** A form that was refused, as it was filled in; tokens never come back. */
 export type RefusedForm = {
   form: 'token' | 'oauth-token'
-  /** Why it was refused, or the server that the person has to name before the token goes there. */
-  answer: { advice: ShownAdvice } | { question: HostQuestion }
+  /** Why it was refused, the server that the person has to name before the token goes there, or whose place it would take. */
+  answer: { advice: ShownAdvice } | { question: HostQuestion } | { stranger: StrangerQuestion }
   baseUrl: string
   group: string
   app: string
@@ -57,9 +59,10 @@ export const describeHome = async (deps: HomeDeps, visitor: Guest | Member, opti
   const newToken =
     newTokenLink(refused?.baseUrl ?? '', [], texts) ?? newTokenLink(DEFAULT_BASE_URL, [], texts)
   const session = visitor.kind === 'guest' ? visitor.link.session : undefined
+  const reconnected = session?.connection_id ? await findListedHolder(deps, session.connection_id) : undefined
   return {
     ...data,
-    visitor: await showVisitor(deps, visitor),
+    visitor: await showVisitor(deps, visitor, reconnected),
     notice,
     refused,
     troubles,
@@ -106,10 +109,21 @@ const memberHome = async (deps: HomeDeps, visitor: Member, { organization, befor
   }
 }
 
+/** Whose connection it is, for people. */
+const findListedHolder = async ({ db }: HomeDeps, connectionId: string): Promise<string | undefined> => {
+  const row = await findConnection(db, connectionId)
+  return row && (row.gitlab_username ?? row.gitlab_name ?? row.gitlab_user_id)
+}
+
 const guestForms = (deps: HomeDeps, visitor: Guest) => {
   const { session, maker } = visitor.link
-  return connectForms(deps, visitor, session.organization, session.methods, maker.name)
+  const { organization, methods, base_url, connection_id, group_path } = session
+  const fixed = { baseUrl: base_url, hasGroup: connection_id !== null || group_path !== null }
+  return connectForms(deps, visitor, organization, methods, maker.name, fixed)
 }
+
+/** What the link has settled, so that the person is not asked. */
+type Settled = { baseUrl: string | null; hasGroup: boolean }
 
 const connectForms = async (
   { db, forms, texts }: HomeDeps,
@@ -118,12 +132,14 @@ const connectForms = async (
   methods: readonly string[],
   /** The name of the access key that asks. */
   asker: string,
+  settled: Settled = { baseUrl: null, hasGroup: false },
 ) => {
-  const apps = methods.includes('oauth') ? await listOfferedApps(db, OFFERED_APPS) : []
+  const apps = methods.includes('oauth') ? await listOfferedApps(db, OFFERED_APPS, settled.baseUrl) : []
   return {
     organization,
     asker,
     form: await forms.sealFor(visitor, { organization }),
+    settled,
     allows: { oauth: methods.includes('oauth'), token: methods.includes('token') },
     apps: apps.map((app) => ({ ...app, permissions: inWords(app, texts) })),
     suggestedBaseUrls: [...new Set([...apps.map(({ base_url }) => base_url), DEFAULT_BASE_URL])],

@@ -7,11 +7,13 @@ import type { Guest, Member } from './visit/visitor.ts'
 export type ShownVisitor =
   | { kind: 'nobody' }
   | { kind: 'member'; name: string; role: string; form: string }
-  | { kind: 'guest'; organization: string; until: string; maker: string; form: string }
+  | { kind: 'guest'; organization: string; until: string; maker: string; form: string; lead: string }
 
 export const showVisitor = async (
   { forms, texts }: { forms: SealedForms; texts: Texts },
   visitor: Guest | Member,
+  /** Whose account the link reconnects; undefined = it connects anew. */
+  reconnects?: string,
 ): Promise<Exclude<ShownVisitor, { kind: 'nobody' }>> => {
   const form = await forms.sealFor(visitor)
   if (visitor.kind === 'member') {
@@ -20,5 +22,9 @@ export const showVisitor = async (
   }
   const { session, maker } = visitor.link
   const until = longTime(session.expires_at, texts)
-  return { kind: 'guest', organization: session.organization, until, maker: maker.name, form }
+  const { organization } = session
+  const lead = reconnects
+    ? texts.visitor.reconnectLead(reconnects, organization)
+    : texts.visitor.guestLead(organization)
+  return { kind: 'guest', organization, until, maker: maker.name, form, lead }
 }

@@ -31,6 +31,8 @@ export const texts = {
     member: (name: string, role: string) => `Signed in as ${name} (${role})`,
     signOut: 'Sign out',
     guestLead: (organization: string) => `You are connecting GitLab for ${organization}.`,
+    reconnectLead: (who: string, organization: string) =>
+      `You are reconnecting the GitLab account of ${who} for ${organization}.`,
     guestAsker: (name: string) => `The access key “${name}” asks for this.`,
     guestHint: (until: string) => `This link works once, until ${until}.`,
     leave: 'Leave this link',
@@ -59,6 +61,14 @@ export const texts = {
       `Without an answer by ${time}, nothing is connected and GitLab revokes the access.`,
     yes: (organization: string) => `Connect to ${organization}`,
     no: 'Do not connect',
+    takeover: {
+      heading: (who: string, before: string) => `Let GitLab user ${who} take the place of ${before}?`,
+      explanation: (before: string, organization: string) =>
+        `The connection that you reconnect for ${organization} belonged to GitLab user ${before}. If you continue, scans use the new account instead, and what only ${before} could read is no longer scanned.`,
+      doubt: (who: string) => `Continue only if ${who} is the right account. Nothing is changed yet.`,
+      yes: (who: string) => `Reconnect as ${who}`,
+      again: 'The token was not kept: paste the token again, then press this button.',
+    },
   },
 
   signIn: {
@@ -384,6 +394,11 @@ export const texts = {
       explanation: 'A connect link works for a short time only.',
       remedy: 'Ask the person who sent you this link for a new one.',
     },
+    ended: {
+      title: 'This link was ended',
+      explanation: 'The platform that made this link has ended it.',
+      remedy: 'If you still want to connect, ask the person who sent you this link for a new one.',
+    },
     withdrawn: {
       title: 'This link was withdrawn',
       explanation:
@@ -705,6 +720,11 @@ export const texts = {
       explanation: 'The GitLab base URL is the address in the address bar when you open GitLab.',
       remedy: 'Enter the whole address, such as https://gitlab.com.',
     }),
+    invalid_settled_server: () => ({
+      title: 'This link is for another GitLab',
+      explanation: 'The link works for one GitLab alone, and the token was meant for another one.',
+      remedy: 'Open the page of the link again, and leave the base URL as it is.',
+    }),
     invalid_named_server: () => ({
       title: 'The form names two servers',
       explanation: 'The chosen app belongs to one GitLab, and the base URL names another.',
@@ -783,7 +803,7 @@ export const texts = {
       title: 'That token belongs to somebody else',
       explanation: 'The new token must belong to the same GitLab user and be of the same kind.',
       remedy:
-        'Sign in to GitLab as that user and create the token there. To add another user, connect that account.',
+        'Sign in to GitLab as that user and create the token there. To let another user take over, ask for a link that reconnects this account.',
     }),
     rotation_refused: () => ({
       title: 'GitLab did not rotate the token',

@@ -11,8 +11,8 @@ export const generateSessionToken = (): string => PREFIX + randomBytes(SECRET_BY
 
 export const hashSessionToken = (token: string): Buffer => createHash('sha256').update(token).digest()
 
-/** Why a connect link no longer works; `withdrawn` = with the access key that made it. */
-export type LinkEnd = 'used' | 'expired' | 'withdrawn' | 'unknown'
+/** Why a connect link no longer works; `withdrawn` = with the access key that made it, `ended` = a caller ended it. */
+export type LinkEnd = 'used' | 'ended' | 'expired' | 'withdrawn' | 'unknown'
 
 /** @param maker the access key that made the link; undefined = deleted. */
 export const linkEnd = (
@@ -22,10 +22,15 @@ export const linkEnd = (
 ): LinkEnd | undefined => {
   if (!session) return 'unknown'
   if (session.used_at !== null) return 'used'
+  if (session.ended_at !== null) return 'ended'
   if (session.expires_at <= now) return 'expired'
   const acts = maker !== undefined && !isExpired(maker, now) && mayActIn(maker, session.organization)
   return acts ? undefined : 'withdrawn'
 }
+
+/** For the connection that a link makes or reconnects; undefined = it keeps what it has. */
+export const labelsFor = ({ labels }: ConnectSessionRow): Record<string, string> | undefined =>
+  Object.keys(labels).length > 0 ? labels : undefined
 
 /** The URL, if its origin is one of those to which we may send a browser; fragments and credentials are refused. */
 export const allowedReturnUrl = (text: string, returnOrigins: string[]): string | undefined => {

@@ -41,6 +41,7 @@ export const requireLink = async (
 
 const SENTENCES: Record<LinkEnd | 'tried_too_often', string> = {
   used: 'This link was used. Ask for a new one.',
+  ended: 'This link was ended by whoever made it. Ask for a new one.',
   expired: 'This link has expired. Ask for a new one.',
   withdrawn:
     'The access key that made this link was deleted, has expired or was changed. Ask for a new link.',

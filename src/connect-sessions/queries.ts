@@ -35,6 +35,7 @@ export const markSessionUsed = async (db: Database, id: string, now: Date): Prom
     .set({ used_at: now })
     .where('id', '=', id)
     .where('used_at', 'is', null)
+    .where('ended_at', 'is', null)
     .where(
       sql<boolean>`exists (
         select from access_keys
@@ -43,6 +44,38 @@ export const markSessionUsed = async (db: Database, id: string, now: Date): Prom
           and access_keys.organizations && array[connect_sessions.organization, ${EVERY_ORGANIZATION}::text]
       )`,
     )
+    .executeTakeFirstOrThrow()
+  return result.numUpdatedRows > 0n
+}
+
+export type SessionFilter = {
+  organizations: string[] | undefined
+  after: string | undefined
+  limit: number
+}
+
+/** Links with what became of them, until a week after their end. */
+export const listSessions = (
+  db: Database,
+  { organizations, after, limit }: SessionFilter,
+): Promise<ConnectSessionRow[]> => {
+  let query = db.selectFrom('connect_sessions').selectAll().orderBy('id').limit(limit)
+  if (organizations) query = query.where('organization', 'in', organizations)
+  if (after) query = query.where('id', '>', after)
+  return query.execute()
+}
+
+/**
+ * Ends a link. For brokers of earlier versions, which do not read ended_at, the link has expired.
+ * @returns false when the link was used or ended before.
+ */
+export const endSession = async (transaction: Database, id: string, now: Date): Promise<boolean> => {
+  const result = await transaction
+    .updateTable('connect_sessions')
+    .set({ ended_at: now, expires_at: sql<Date>`least(expires_at, ${now}::timestamptz)` })
+    .where('id', '=', id)
+    .where('used_at', 'is', null)
+    .where('ended_at', 'is', null)
     .executeTakeFirstOrThrow()
   return result.numUpdatedRows > 0n
 }

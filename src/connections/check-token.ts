@@ -8,7 +8,8 @@ import { describeLooks, looksLike } from '../gitlab/token-kinds.ts'
 import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { type Addressed, resolveAddress } from '../instances/resolve-instance.ts'
-import { findPlaces, type Places } from './find-places.ts'
+import type { Place } from '../places/place.ts'
+import { type FoundPlaces, findAllPlaces, findPlaces, type NamedPlace, type Places } from './find-places.ts'
 import { findGranularPlaces } from './granular-places.ts'
 import { clientOf, problemAt, requireGroup } from './pasted-address.ts'
 
@@ -28,6 +29,8 @@ export type TokenToCheck = {
   field?: string
   /** The group or project that the token must reach, as somebody wrote it; undefined = any. */
   group?: string | undefined
+  /** What the token must reach to take the place of another; [] = as a new one. */
+  covers?: readonly Place[]
   /** Checks what else the caller demands, such as the kind of token. @returns why not; undefined = accepted. */
   refuse?: (facts: TokenFacts) => Problem | undefined
 }
@@ -58,7 +61,15 @@ export type TokenFinding = {
  */
 export const checkToken = async (
   { db, clock, instanceClients }: CheckDeps,
-  { baseUrl, organizations, token: pasted, field = 'token', group: written, refuse }: TokenToCheck,
+  {
+    baseUrl,
+    organizations,
+    token: pasted,
+    field = 'token',
+    group: written,
+    covers = [],
+    refuse,
+  }: TokenToCheck,
 ): Promise<TokenFinding> => {
   const { value: token, requireServer } = requirePasted(field, pasted)
   const addressed = await resolveAddress(db, baseUrl, clock)
@@ -78,10 +89,11 @@ export const checkToken = async (
   const problem = refuse?.(facts) ?? (isGranular ? undefined : missingForScanning(facts))
   if (problem) return { addressed, accepted: false, problem, facts }
   // What an OAuth app may do is a matter of its registration.
-  const found =
+  const find = (named: NamedPlace | undefined): Promise<FoundPlaces> =>
     isGranular && facts.kind !== 'oauth_access_token'
-      ? await findGranularPlaces({ client, token, facts }, group)
-      : await findPlaces(client, token, facts, group)
+      ? findGranularPlaces({ client, token, facts }, named?.path)
+      : findPlaces(client, token, facts, named)
+  const found = await (group === undefined ? findAllPlaces(find, covers) : find({ path: group }))
   if ('refused' in found) return { addressed, accepted: false, facts, problem: found.refused }
   const { kind, found: places } = found
   return { addressed, accepted: true, token, instance, facts: ofKind(facts, kind), places }

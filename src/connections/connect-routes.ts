@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { actorOf, organizationsOf, requireOrganization } from '../callers/principal.ts'
@@ -10,6 +11,7 @@ import { NullableProblemCode, problemsWithBody } from '../http/problem-schema.ts
 import {
   BaseUrl,
   isoTimeOrNull,
+  Labels,
   Name,
   NullableCode,
   NullableText,
@@ -23,8 +25,9 @@ import type { App } from '../http/server.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { checkToken, type TokenFinding } from './check-token.ts'
 import { connectAccessToken, connectOAuthToken } from './connect-token.ts'
-import { Connection, GitLabUser } from './connection.ts'
+import { Connected, GitLabUser } from './connection.ts'
 import { AutoRotate, showConnection } from './routes.ts'
+import type { SavedConnection } from './save-connection.ts'
 
 const FAKE_TOKEN = 'glpat-FAKE-0123456789abcdef'
 const FAKE_OAUTH_TOKEN = 'FAKE-oauth-access-token-0123456789'
@@ -140,7 +143,7 @@ const accessToken = {
   tags,
   summary: 'Connect by a personal, group or project access token',
   description:
-    'The service asks GitLab about the token before it stores it. 201: a new connection. 200: this account was connected already, and the new token replaces the old one.',
+    'The service asks GitLab about the token before it stores it. 201: a new connection. 200: this account was connected for the same group or project already, and the new token replaces the old one (`replaced`). `separate` makes another connection all the same.',
   body: Type.Object(
     {
       organization: Organization,
@@ -156,12 +159,20 @@ const accessToken = {
         }),
       ),
       auto_rotate: Type.Optional(AutoRotate),
+      labels: Type.Optional(Labels),
+      separate: Type.Optional(
+        Type.Boolean({
+          default: false,
+          description:
+            'true: another connection, also where this account is connected for the same group or project already.',
+        }),
+      ),
     },
     { additionalProperties: false, examples: [{ organization: 'acme', token: FAKE_TOKEN }] },
   ),
   response: {
-    200: refTo(Connection),
-    201: refTo(Connection),
+    200: refTo(Connected),
+    201: refTo(Connected),
     ...problemsWithBody(
       'not_found',
       'group_out_of_reach',
@@ -197,17 +208,23 @@ const oauthToken = {
     { additionalProperties: false, examples: [{ organization: 'acme', access_token: FAKE_OAUTH_TOKEN }] },
   ),
   response: {
-    200: refTo(Connection),
-    201: refTo(Connection),
+    200: refTo(Connected),
+    201: refTo(Connected),
     ...problemsWithBody('not_found', 'instance_not_registered', ...TOKEN_REFUSALS),
   },
 }
 
 type Deps = GitLabAccess & { authenticator: Authenticator }
 
+const showSaved = async (deps: Deps, request: FastifyRequest, { id, replaced }: SavedConnection) => ({
+  ...(await showConnection(deps, request, id)),
+  replaced,
+})
+
 export const registerConnectRoutes = (app: App, deps: Deps): void => {
   const onRequest = deps.authenticator.requireRole('manager')
   app.addSchema(Verification)
+  app.addSchema(Connected)
 
   app.post('/v1/tokens/verify', { onRequest, schema: verify }, async (request, reply) => {
     const { base_url, token, group } = request.body
@@ -220,12 +237,21 @@ export const registerConnectRoutes = (app: App, deps: Deps): void => {
     '/v1/connections/personal-access-token',
     { onRequest, schema: accessToken },
     async (request, reply) => {
-      const { organization, name, base_url, token, group, auto_rotate } = request.body
+      const { organization, name, base_url, token, group, auto_rotate, labels, separate } = request.body
       const principal = principalOf(request)
       requireOrganization(principal, organization)
-      const pasted = { organization, name, baseUrl: base_url, token, group, autoRotate: auto_rotate }
-      const { id, created } = await connectAccessToken(deps, pasted, actorOf(principal, request))
-      return reply.code(created ? 201 : 200).send(await showConnection(deps, request, id))
+      const pasted = {
+        organization,
+        name,
+        baseUrl: base_url,
+        token,
+        group,
+        labels,
+        separate,
+        autoRotate: auto_rotate,
+      }
+      const saved = await connectAccessToken(deps, pasted, actorOf(principal, request))
+      return reply.code(saved.created ? 201 : 200).send(await showSaved(deps, request, saved))
     },
   )
 
@@ -241,7 +267,7 @@ export const registerConnectRoutes = (app: App, deps: Deps): void => {
       refreshToken: refresh_token,
       oauthApp: oauth_app,
     }
-    const { id, created } = await connectOAuthToken(deps, pasted, actorOf(principal, request))
-    return reply.code(created ? 201 : 200).send(await showConnection(deps, request, id))
+    const saved = await connectOAuthToken(deps, pasted, actorOf(principal, request))
+    return reply.code(saved.created ? 201 : 200).send(await showSaved(deps, request, saved))
   })
 }

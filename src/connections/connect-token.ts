@@ -1,26 +1,41 @@
 import type { Actor } from '../callers/principal.ts'
 import type { Database } from '../db/database.ts'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
-import { invalidField, Problem } from '../errors/problem.ts'
+import { invalidField, notFound, Problem } from '../errors/problem.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
 import { requirePasted } from '../http/pasted-field.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { ensureStored } from '../instances/resolve-instance.ts'
 import { findOAuthAppBySlug } from '../oauth-apps/queries.ts'
-import { WHOLE_INSTANCE } from '../places/place.ts'
 import { type CheckedToken, requireAcceptable, requireSelfRotation } from './check-token.ts'
-import { groupRequired } from './find-places.ts'
 import {
   type Alongside,
   type ConnectedToken,
   type SavedConnection,
   saveConnection,
 } from './save-connection.ts'
+import {
+  type Acceptance,
+  findTarget,
+  refuseStranger,
+  requirePlaces,
+  type Target,
+  takeOver,
+} from './take-over.ts'
 
-export type PastedAccessToken = {
+/** Where a pasted token goes. */
+type Destination = {
   organization: string
   name?: string | undefined
   baseUrl?: string | undefined
+  labels?: Record<string, string> | undefined
+  /** A connection of the organization that the token revives; undefined = a connection of its own. */
+  into?: { connectionId: string; accepts: Acceptance } | undefined
+  /** Makes another connection, also where the account has one for the same places. */
+  separate?: boolean | undefined
+}
+
+export type PastedAccessToken = Destination & {
   token: string
   group?: string | undefined
   autoRotate?: boolean | undefined
@@ -48,41 +63,46 @@ const refuseAllButOAuth = ({ kind }: TokenFacts): Problem | undefined =>
  */
 export const connectAccessToken = async (
   access: GitLabAccess,
-  { organization, name, baseUrl, token, group, autoRotate = false }: PastedAccessToken,
+  pasted: PastedAccessToken,
   actor: Actor,
   alongside?: Alongside,
 ): Promise<SavedConnection> => {
+  const { token, group, autoRotate } = pasted
+  const target = await findOwnTarget(access.db, pasted)
   const checked = await requireAcceptable(access, {
-    baseUrl,
-    organizations: [organization],
+    baseUrl: target?.row.base_url ?? pasted.baseUrl,
+    organizations: [pasted.organization],
     token,
-    group,
-    refuse: refuseOAuth,
+    ...(target ? { covers: target.places } : { group }),
+    refuse: (facts) => refuseOAuth(facts) ?? (target && refuseStranger(target, target.accepts)(facts)),
   })
-  if (!checked.places) throw groupRequired()
   if (autoRotate) requireSelfRotation(checked.facts)
-  return save(
-    access,
-    checked,
-    actor,
-    {
-      organization,
-      name,
-      method: 'token',
-      places: checked.places,
-      autoRotate,
-      oauthAppId: null,
-      accessToken: checked.token,
-      refreshToken: null,
-    },
-    alongside,
-  )
+  const given = {
+    method: 'token',
+    autoRotate,
+    oauthAppId: null,
+    accessToken: checked.token,
+    refreshToken: null,
+  } as const
+  return save(access, { checked, pasted, target, given, alongside }, actor)
 }
 
-export type PastedOAuthToken = {
-  organization: string
-  name?: string | undefined
-  baseUrl?: string | undefined
+type OwnTarget = Target & { accepts: Acceptance }
+
+/** @throws {Problem} not_found, when the connection is not of the organization */
+const findOwnTarget = async (
+  db: Database,
+  { into, organization }: Destination,
+): Promise<OwnTarget | undefined> => {
+  if (!into) return undefined
+  const target = await findTarget(db, into.connectionId)
+  if (target.row.organization !== organization) throw notFound('connection')
+  return { ...target, accepts: into.accepts }
+}
+
+export type PastedOAuthToken = Destination & {
+  /** What the connection is limited to. */
+  group?: string | undefined
   accessToken: string
   refreshToken?: string | undefined
   oauthApp?: string | undefined
@@ -94,10 +114,11 @@ export type PastedOAuthToken = {
  */
 export const connectOAuthToken = async (
   access: GitLabAccess,
-  { organization, name, baseUrl, accessToken, refreshToken, oauthApp }: PastedOAuthToken,
+  pasted: PastedOAuthToken,
   actor: Actor,
   alongside?: Alongside,
 ): Promise<SavedConnection> => {
+  const { accessToken, refreshToken, oauthApp, group } = pasted
   if ((refreshToken === undefined) !== (oauthApp === undefined)) {
     throw invalidField(
       refreshToken === undefined ? 'refresh_token' : 'oauth_app',
@@ -105,30 +126,24 @@ export const connectOAuthToken = async (
     )
   }
   const readRefreshToken = refreshToken && requirePasted('refresh_token', refreshToken).value
+  const target = await findOwnTarget(access.db, pasted)
   const checked = await requireAcceptable(access, {
-    baseUrl,
-    organizations: [organization],
+    baseUrl: target?.row.base_url ?? pasted.baseUrl,
+    organizations: [pasted.organization],
     token: accessToken,
     field: 'access_token',
-    refuse: refuseAllButOAuth,
+    ...(target ? { covers: target.places } : { group }),
+    refuse: (facts) => refuseAllButOAuth(facts) ?? (target && refuseStranger(target, target.accepts)(facts)),
   })
   const app = oauthApp === undefined ? undefined : await requireApp(access.db, checked, oauthApp)
-  return save(
-    access,
-    checked,
-    actor,
-    {
-      organization,
-      name,
-      method: 'oauth',
-      places: [WHOLE_INSTANCE],
-      autoRotate: false,
-      oauthAppId: app?.id ?? null,
-      accessToken: checked.token,
-      refreshToken: readRefreshToken ?? null,
-    },
-    alongside,
-  )
+  const given = {
+    method: 'oauth',
+    autoRotate: false,
+    oauthAppId: app?.id ?? null,
+    accessToken: checked.token,
+    refreshToken: readRefreshToken ?? null,
+  } as const
+  return save(access, { checked, pasted, target, given, alongside }, actor)
 }
 
 /** The app to which GitLab issued a token. */
@@ -146,24 +161,30 @@ const requireApp = async (
   return app
 }
 
-type Given = Omit<
-  ConnectedToken,
-  'instanceId' | 'kind' | 'user' | 'scopes' | 'issuedAt' | 'expiresAt' | 'verifiedAt'
->
+type ToSave = {
+  checked: CheckedToken
+  pasted: Destination
+  target: OwnTarget | undefined
+  given: Pick<ConnectedToken, 'method' | 'autoRotate' | 'oauthAppId' | 'accessToken' | 'refreshToken'>
+  alongside: Alongside | undefined
+}
 
 const save = async (
   { db, vault, clock }: GitLabAccess,
-  { instance, facts }: CheckedToken,
+  { checked, pasted, target, given, alongside }: ToSave,
   actor: Actor,
-  given: Given,
-  alongside: Alongside | undefined,
 ): Promise<SavedConnection> => {
+  const { instance, facts } = checked
+  const { organization, name, labels, separate } = pasted
   const now = new Date(clock())
-  const stored = await ensureStored(db, instance)
   const { kind, user, scopes, issuedAt, expiresAt } = facts
   const token = {
     ...given,
-    instanceId: stored.id,
+    organization,
+    name,
+    labels,
+    places: requirePlaces(checked, target),
+    instanceId: (await ensureStored(db, instance)).id,
     kind,
     user,
     scopes,
@@ -171,5 +192,17 @@ const save = async (
     expiresAt,
     verifiedAt: now,
   }
-  return saveConnection(db, vault, token, { ...actor, at: now }, alongside)
+  const event = { ...actor, at: now }
+  if (!target) return saveConnection(db, vault, token, event, { alongside, separate })
+  const connectionId = target.row.id
+  const { accepts } = target
+  await takeOver(db, vault, {
+    connectionId,
+    token,
+    accepts,
+    event,
+    action: 'connection.reconnected',
+    alongside,
+  })
+  return { id: connectionId, created: false, replaced: true }
 }

@@ -1,11 +1,12 @@
 import { type Static, Type } from 'typebox'
-import type { ConnectionRow, ConnectionStatus } from '../db/tables.ts'
+import type { ConnectionRow, ConnectionStatus, PlaceKind } from '../db/tables.ts'
 import { pageOf } from '../http/page.ts'
 import {
   Id,
   idParams,
   isoTime,
   isoTimeOrNull,
+  Labels,
   NullableCode,
   NullableInteger,
   NullableText,
@@ -17,6 +18,7 @@ import {
   Time,
   TokenKind,
 } from '../http/schemas.ts'
+import type { Place } from '../places/place.ts'
 import type { ConnectionWithInstance } from '../token-lifecycle/queries.ts'
 import { isRefreshable, TOKEN_REACHED_ITS_END } from '../token-lifecycle/refresh-decision.ts'
 
@@ -27,6 +29,22 @@ export const GitLabUser = Type.Object(
     name: NullableText('null: the scopes of the token do not let the service ask.'),
   },
   { $id: 'GitLabUser', description: 'The GitLab account that a token belongs to.' },
+)
+
+export const ConnectionPlace = Type.Object(
+  {
+    kind: Type.Unsafe<PlaceKind | null>({
+      type: ['string', 'null'],
+      enum: ['instance', 'group', 'project', null],
+      description: 'null: a group or a project; GitLab was not asked which.',
+    }),
+    id: NullableInteger('Id of the group or project at GitLab. null: not known, or the whole instance.'),
+    path: Type.String({
+      description: 'Full path as GitLab writes it. Empty: the whole instance.',
+      examples: ['acme/platform'],
+    }),
+  },
+  { $id: 'ConnectionPlace', description: 'A group, a project, or the whole instance.' },
 )
 
 /** A connection without its secrets. */
@@ -48,8 +66,12 @@ export const Connection = Type.Object(
     token_kind: TokenKind,
     user: refTo(GitLabUser),
     group: NullableText(
-      'Full path of the group or project to which the connection is limited. null: everything that the token reaches.',
+      'Full path of the group or project to which the connection is limited; of several, with commas between. null: everything that the token reaches.',
     ),
+    places: Type.Array(refTo(ConnectionPlace), {
+      description: 'What the connection covers, each with everything below it.',
+    }),
+    labels: Labels,
     oauth_app: NullableText(
       'Slug of the OAuth app through which the service refreshes the token. null: none.',
     ),
@@ -70,6 +92,17 @@ export const Connection = Type.Object(
   { $id: 'Connection', description: 'A GitLab account that somebody connected, without its secrets.' },
 )
 
+/** The same as the answer to who has just connected. */
+export const Connected = Type.Object(
+  {
+    ...Connection.properties,
+    replaced: Type.Boolean({
+      description: 'Whether the token took the place of an earlier one of the same connection.',
+    }),
+  },
+  { $id: 'ConnectedConnection', description: 'A connection that has just got its token.' },
+)
+
 export const ConnectionParams = idParams('Id of the connection: `id` of `GET /v1/connections`.')
 
 export const ConnectionPage = pageOf('ConnectionPage', Connection)
@@ -87,7 +120,11 @@ export const statusAt = (row: ConnectionRow, now: Date): ConnectionStatus =>
 const accountIdOf = ({ gitlab_user_id }: ConnectionRow): number | null =>
   /^\d{1,15}$/.test(gitlab_user_id) ? Number(gitlab_user_id) : null
 
-export const toConnection = (row: ConnectionWithInstance, now: Date): Static<typeof Connection> => {
+export const toConnection = (
+  row: ConnectionWithInstance,
+  places: readonly Place[],
+  now: Date,
+): Static<typeof Connection> => {
   const status = statusAt(row, now)
   const justExpired = status === 'expired' && row.status === 'active'
   return {
@@ -98,7 +135,13 @@ export const toConnection = (row: ConnectionWithInstance, now: Date): Static<typ
     method: row.method,
     token_kind: row.token_kind,
     user: { id: accountIdOf(row), username: row.gitlab_username, name: row.gitlab_name },
-    group: row.group_path || null,
+    group: places.map(({ path }) => path).join(', ') || null,
+    places: places.map(({ kind, gitlabId, path }) => ({
+      kind,
+      id: gitlabId === null ? null : Number(gitlabId),
+      path,
+    })),
+    labels: row.labels,
     oauth_app: row.oauth_app_slug,
     scopes: row.scopes,
     status,

@@ -8,6 +8,7 @@ import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
 import { revokeToken } from '../oauth-apps/revoke-token.ts'
+import { findPlaces } from '../places/queries.ts'
 import { type Claim, claimForPerson } from '../token-lifecycle/claim.ts'
 import { withKeptClaim } from '../token-lifecycle/kept-claim.ts'
 import { releaseClaim } from '../token-lifecycle/queries.ts'
@@ -38,6 +39,7 @@ export const disconnect = async (
   const instance = await findInstance(db, row.instance_id)
   const failure = revoke && instance ? await whatIsLeft(deps, claim, instance) : undefined
   const { tokenHash } = await findTokenOrigin(db, { connectionId: row.id, tokenVersion: row.token_version })
+  const [place] = (await findPlaces(db, [row.id])).get(row.id) ?? []
   await db.transaction().execute(async (transaction) => {
     // A late answer to an earlier refresh was saved meanwhile: its token is not revoked yet.
     if (!(await deleteConnection(transaction, row.id, attemptId))) throw overtaken()
@@ -53,7 +55,7 @@ export const disconnect = async (
   })
   await deps.tokenSaver.forget(row.id)
   if (!instance || failure === undefined) return { leftToRevoke: undefined }
-  return { leftToRevoke: { reason: failure, where: pageFor(row, instance) } }
+  return { leftToRevoke: { reason: failure, where: pageFor(row, place?.path ?? '', instance) } }
 }
 
 const overtaken = (): Problem =>
@@ -62,10 +64,10 @@ const overtaken = (): Problem =>
   })
 
 /** The page of GitLab on which a person revokes the token. */
-const pageFor = ({ method, token_kind, group_path }: ConnectionRow, { base_url }: InstanceRow): string => {
+const pageFor = ({ method, token_kind }: ConnectionRow, path: string, { base_url }: InstanceRow): string => {
   if (method === 'oauth') return `${base_url}/-/user_settings/applications`
-  if (token_kind === 'group_access_token') return `${base_url}/groups/${group_path}/-/settings/access_tokens`
-  if (token_kind === 'project_access_token') return `${base_url}/${group_path}/-/settings/access_tokens`
+  if (token_kind === 'group_access_token') return `${base_url}/groups/${path}/-/settings/access_tokens`
+  if (token_kind === 'project_access_token') return `${base_url}/${path}/-/settings/access_tokens`
   return `${base_url}/-/user_settings/personal_access_tokens`
 }
 

@@ -18,6 +18,29 @@ export type FoundPlaces =
   | { found: undefined; kind: TokenKind }
   | { refused: Problem }
 
+/**
+ * The same for a token that takes the place of another, whose places it must reach. The whole instance may become less:
+ * what the new token says that it covers.
+ */
+export const findAllPlaces = async (
+  find: (named: NamedPlace | undefined) => Promise<FoundPlaces>,
+  held: readonly Place[],
+): Promise<FoundPlaces> => {
+  const [first, ...others] = held.filter(({ path }) => path !== WHOLE_INSTANCE.path)
+  const found = await find(first)
+  if ('refused' in found || !found.found) return found
+  const places: [Place, ...Place[]] = [...found.found]
+  for (const place of others) {
+    const next = await find(place)
+    if ('refused' in next) return next
+    places.push(...(next.found ?? []))
+  }
+  return { ...found, found: places }
+}
+
+/** By its path, and by its id where that is known: the path may have changed since. */
+export type NamedPlace = Pick<Place, 'path'> & Partial<Place>
+
 type Asked = { client: GitLabHttpClient; token: string; facts: TokenFacts }
 
 /**
@@ -27,13 +50,13 @@ type Asked = { client: GitLabHttpClient; token: string; facts: TokenFacts }
  * - A token of a person: what is named, or else the whole instance.
  * - What is named must be reached: by the API, else among what GitLab lists for the token, else over Git.
  *
- * @param named the path of a group or project; undefined = nobody named one.
+ * @param named the group or project that is named; undefined = nobody named one.
  */
 export const findPlaces = async (
   client: GitLabHttpClient,
   token: string,
   facts: TokenFacts,
-  named: string | undefined,
+  named: NamedPlace | undefined,
 ): Promise<FoundPlaces> => {
   const asked = { client, token, facts }
   const home = await findHome(asked)
@@ -45,14 +68,19 @@ export const findPlaces = async (
   }
   const tokenKind = kind === 'unknown' ? facts.kind : kind
   if (place) {
-    if (matchPathOf(named) === matchPathOf(place.path)) return { found: [toPlace(place)], kind: tokenKind }
-    if (!isBelow(named, place)) return { refused: notTheHome(place) }
+    if (isNamed(place, named)) return { found: [toPlace(place)], kind: tokenKind }
+    if (!isBelow(named.path, place)) return { refused: notTheHome(place) }
   }
   const proof = await prove(asked, named)
   if ('problem' in proof) return { refused: proof.problem }
   if (isAnotherProject(facts, proof.place)) return { refused: outOfReach() }
   return { found: [toPlace(proof.place)], kind: tokenKind }
 }
+
+const isNamed = ({ kind, id, path }: FoundPlace, named: NamedPlace): boolean =>
+  named.gitlabId && id !== null
+    ? id === named.gitlabId && kind === named.kind
+    : matchPathOf(path) === matchPathOf(named.path)
 
 const toPlace = ({ kind, id, path }: FoundPlace): Place => ({ kind, gitlabId: id, path })
 
@@ -99,22 +127,26 @@ const findHome = async ({ client, token, facts }: Asked): Promise<Home> => {
 /** Whether the token reaches what was named. */
 const prove = async (
   { client, token, facts }: Asked,
-  named: string,
+  named: NamedPlace,
 ): Promise<{ place: FoundPlace } | { problem: Problem }> => {
   if (hasScope(facts.scopes, 'read_api')) {
-    const reach = await findPlaceByPath(client, token, named)
+    const { kind, gitlabId: id, path } = named
+    const reach =
+      id && (kind === 'group' || kind === 'project')
+        ? await findPlaceById(client, token, { kind, id })
+        : await findPlaceByPath(client, token, path)
     if (reach.reached) return { place: reach.place }
     return { problem: reach.refusal ? refusalProblem(toLegacyToken(reach.refusal)) : outOfReach() }
   }
   const listed =
     facts.kind === 'oauth_access_token'
       ? undefined
-      : await findAssociation(client, token, ({ path }) => matchPathOf(path) === matchPathOf(named))
+      : await findAssociation(client, token, (place) => isNamed(place, named))
   if (listed && 'refusal' in listed) return { problem: refusalProblem(listed.refusal) }
   if (listed?.place) return (await refusedByGit(client, token, listed.place)) ?? { place: listed.place }
-  const access = await findGitAccess(client, token, named)
+  const access = await findGitAccess(client, token, named.path)
   if ('refusal' in access) return { problem: refusalProblem(access.refusal) }
-  if (access.opens) return { place: { kind: 'project', id: null, path: named } }
+  if (access.opens) return { place: { kind: 'project', id: null, path: named.path } }
   return {
     problem: listed ? outOfReach() : missingScopesProblem(['read_api'], 'so that its reach can be checked'),
   }

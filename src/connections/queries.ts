@@ -7,6 +7,8 @@ export type ConnectionFilter = {
   organizations: string[] | undefined
   status?: ConnectionStatus | undefined
   baseUrl?: string | undefined
+  /** A name, or a name with its value. */
+  label?: { name: string; value: string | undefined } | undefined
   after: string | undefined
   limit: number
   now: Date
@@ -20,9 +22,16 @@ export const listConnections = (
   if (filter.organizations) query = query.where('connections.organization', 'in', filter.organizations)
   if (filter.status) query = query.where(effectiveStatus(filter.now), '=', filter.status)
   if (filter.baseUrl) query = query.where('instances.base_url', '=', filter.baseUrl)
+  if (filter.label) query = query.where(hasLabel(filter.label))
   if (filter.after) query = query.where('connections.id', '>', filter.after)
   return query.execute()
 }
+
+/** As the partial index connections_by_label has it. */
+const hasLabel = ({ name, value }: { name: string; value: string | undefined }) =>
+  value === undefined
+    ? sql<boolean>`connections.labels <> '{}' and connections.labels ? ${name}`
+    : sql<boolean>`connections.labels <> '{}' and connections.labels @> ${JSON.stringify({ [name]: value })}::jsonb`
 
 /** The same rule as statusAt in connection.ts: a token that cannot be refreshed is expired past its end. */
 const effectiveStatus = (now: Date) => sql<ConnectionStatus>`case
@@ -30,25 +39,22 @@ const effectiveStatus = (now: Date) => sql<ConnectionStatus>`case
     and not ${sql.raw(IS_REFRESHABLE('connections'))}
   then 'expired' else connections.status end`
 
-export type Identity = Pick<
-  ConnectionRow,
-  'organization' | 'instance_id' | 'method' | 'gitlab_user_id' | 'group_path'
->
+/** An account of GitLab, as an organization has connected it. */
+export type Account = Pick<ConnectionRow, 'organization' | 'instance_id' | 'method' | 'gitlab_user_id'>
 
-export const lockConnectionByIdentity = (
-  transaction: Database,
-  identity: Identity,
-): Promise<ConnectionRow | undefined> =>
+/** The connections of an account: those that a person has to mend first, then the oldest. */
+export const lockConnectionsOfAccount = (transaction: Database, account: Account): Promise<ConnectionRow[]> =>
   transaction
     .selectFrom('connections')
     .selectAll()
-    .where('organization', '=', identity.organization)
-    .where('instance_id', '=', identity.instance_id)
-    .where('method', '=', identity.method)
-    .where('gitlab_user_id', '=', identity.gitlab_user_id)
-    .where('group_path', '=', identity.group_path)
+    .where('organization', '=', account.organization)
+    .where('instance_id', '=', account.instance_id)
+    .where('method', '=', account.method)
+    .where('gitlab_user_id', '=', account.gitlab_user_id)
+    .orderBy(sql`status = 'active'`)
+    .orderBy('id')
     .forUpdate()
-    .executeTakeFirst()
+    .execute()
 
 /** Whether a GitLab account is connected in an organization other than this one, by whatever method. */
 export const isConnectedElsewhere = async (
@@ -66,7 +72,7 @@ export const isConnectedElsewhere = async (
   return row !== undefined
 }
 
-/** @returns false when another transaction inserted the same identity first. */
+/** @returns false when the account has a connection with this group_path, perhaps inserted a moment ago. */
 export const insertConnection = async (transaction: Database, row: NewConnectionRow): Promise<boolean> => {
   const inserted = await transaction
     .insertInto('connections')
@@ -79,11 +85,45 @@ export const insertConnection = async (transaction: Database, row: NewConnection
   return inserted !== undefined
 }
 
-/** Changes what a person may change: the name, and whether the broker rotates the token by itself. */
+/** Says who a connection is, when somebody else takes it over. */
+export const changeIdentity = async (
+  transaction: Database,
+  id: string,
+  identity: Pick<ConnectionRow, 'method' | 'gitlab_user_id' | 'group_path'>,
+): Promise<void> => {
+  const { method, gitlab_user_id, group_path } = identity
+  await transaction
+    .updateTable('connections')
+    .set({ method, gitlab_user_id, group_path })
+    .where('id', '=', id)
+    .execute()
+}
+
+/** Whether another connection of an account has this group_path. */
+export const isIdentityTaken = async (
+  transaction: Database,
+  { organization, instance_id, method, gitlab_user_id }: Account,
+  groupPath: string,
+  exceptId: string,
+): Promise<boolean> => {
+  const row = await transaction
+    .selectFrom('connections')
+    .select('id')
+    .where('gitlab_user_id', '=', gitlab_user_id)
+    .where('instance_id', '=', instance_id)
+    .where('organization', '=', organization)
+    .where('method', '=', method)
+    .where('group_path', '=', groupPath)
+    .where('id', '<>', exceptId)
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Changes what a person may change: the name, the labels, and whether the broker rotates the token by itself. */
 export const updateSettings = async (
   db: Database,
   id: string,
-  settings: Partial<Pick<ConnectionRow, 'name' | 'auto_rotate'>>,
+  settings: Partial<Pick<ConnectionRow, 'name' | 'auto_rotate' | 'labels'>>,
   now: Date,
 ): Promise<void> => {
   await db

@@ -8,10 +8,18 @@ import { notFound } from '../errors/problem.ts'
 import { canonicalBaseUrl } from '../gitlab/base-url.ts'
 import { pageQuery, readCursor, toPage } from '../http/page.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
-import { BaseUrl, Name, Organization, refTo, Status } from '../http/schemas.ts'
+import { BaseUrl, Labels, Name, Organization, refTo, Status } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
+import { findPlaces } from '../places/queries.ts'
 import { type ConnectionWithInstance, findConnection } from '../token-lifecycle/queries.ts'
-import { Connection, ConnectionPage, ConnectionParams, GitLabUser, toConnection } from './connection.ts'
+import {
+  Connection,
+  ConnectionPage,
+  ConnectionParams,
+  ConnectionPlace,
+  GitLabUser,
+  toConnection,
+} from './connection.ts'
 import { type DisconnectDeps, disconnect } from './disconnect.ts'
 import { listConnections } from './queries.ts'
 import { updateConnection } from './update-connection.ts'
@@ -28,6 +36,14 @@ const list = {
       organization: Type.Optional(Organization),
       status: Type.Optional(Status),
       base_url: Type.Optional(BaseUrl),
+      label: Type.Optional(
+        Type.String({
+          pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}([:=].*)?$',
+          maxLength: 400,
+          description: 'Connections with this label: `team`, or with its value `team=payments`.',
+          examples: ['team=payments'],
+        }),
+      ),
       ...pageQuery,
     },
     { additionalProperties: false },
@@ -53,12 +69,13 @@ const update = {
   operationId: 'updateConnection',
   tags,
   summary: 'Change a connection',
-  description: 'Changes the name, and whether the service rotates the token.',
+  description: 'Changes the name, the labels (all of them), and whether the service rotates the token.',
   params: ConnectionParams,
   body: Type.Object(
     {
       name: Type.Optional(Type.Union([Name, Type.Null()])),
       auto_rotate: Type.Optional(AutoRotate),
+      labels: Type.Optional(Labels),
     },
     { additionalProperties: false, minProperties: 1, examples: [{ name: 'nightly scans' }] },
   ),
@@ -116,17 +133,29 @@ export const showConnection = async (
   { db, clock }: { db: Database; clock: Clock },
   request: FastifyRequest,
   id: string,
-) => toConnection(await requireOwnConnection(db, request, id), new Date(clock()))
+) => {
+  const row = await requireOwnConnection(db, request, id)
+  const places = await findPlaces(db, [id])
+  return toConnection(row, places.get(id) ?? [], new Date(clock()))
+}
+
+/** `team`, `team=payments` or `team:payments`. */
+const readLabel = (text: string | undefined): { name: string; value: string | undefined } | undefined => {
+  if (text === undefined) return undefined
+  const at = text.search(/[:=]/)
+  return at < 0 ? { name: text, value: undefined } : { name: text.slice(0, at), value: text.slice(at + 1) }
+}
 
 type Deps = DisconnectDeps & { authenticator: Authenticator }
 
 export const registerConnectionRoutes = (app: App, deps: Deps): void => {
   const { db, clock, authenticator } = deps
   const onRequest = authenticator.requireRole('manager')
-  for (const schema of [GitLabUser, Connection, ConnectionPage, Disconnection]) app.addSchema(schema)
+  for (const schema of [GitLabUser, ConnectionPlace, Connection, ConnectionPage, Disconnection])
+    app.addSchema(schema)
 
   app.get('/v1/connections', { onRequest, schema: list }, async (request) => {
-    const { organization, status, base_url, limit = 20, cursor } = request.query
+    const { organization, status, base_url, label, limit = 20, cursor } = request.query
     const principal = principalOf(request)
     if (organization !== undefined) requireOrganization(principal, organization)
     const now = new Date(clock())
@@ -134,11 +163,16 @@ export const registerConnectionRoutes = (app: App, deps: Deps): void => {
       organizations: organization === undefined ? organizationsOf(principal) : [organization],
       status,
       baseUrl: base_url === undefined ? undefined : (canonicalBaseUrl(base_url) ?? base_url),
+      label: readLabel(label),
       after: readCursor(cursor),
       limit: limit + 1,
       now,
     })
-    return toPage(rows, limit, (row) => toConnection(row, now))
+    const places = await findPlaces(
+      db,
+      rows.map(({ id }) => id),
+    )
+    return toPage(rows, limit, (row) => toConnection(row, places.get(row.id) ?? [], now))
   })
 
   app.get('/v1/connections/:id', { onRequest, schema: read }, (request) =>

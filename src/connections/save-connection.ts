@@ -2,14 +2,15 @@ import { v7 as uuidv7 } from 'uuid'
 import { type AuditActor, recordAuditEvent } from '../audit/queries.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, Method, TokenKind } from '../db/tables.ts'
-import { matchPathOf } from '../places/place.ts'
-import { savePlaces } from '../places/queries.ts'
+import { hasScope } from '../gitlab/scopes.ts'
+import { findPlaces, savePlaces } from '../places/queries.ts'
 import { requireSettled, requireUnclaimed } from '../token-lifecycle/claim.ts'
 import { saveReplacedToken } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
 import type { Vault } from '../vault/vault.ts'
 import type { Places } from './find-places.ts'
-import { type Identity, insertConnection, lockConnectionByIdentity, updateSettings } from './queries.ts'
+import { areSamePlaces, besides, identityPathOf } from './identity.ts'
+import { type Account, insertConnection, lockConnectionsOfAccount, updateSettings } from './queries.ts'
 
 export type ConnectedToken = {
   organization: string
@@ -21,7 +22,10 @@ export type ConnectedToken = {
   places: Places
   name?: string | undefined
   oauthAppId: string | null
-  autoRotate: boolean
+  /** undefined = as it was; a new connection does not rotate. */
+  autoRotate: boolean | undefined
+  /** undefined = as they were. */
+  labels?: Record<string, string> | undefined
   accessToken: string
   refreshToken: string | null
   scopes: string[]
@@ -30,65 +34,121 @@ export type ConnectedToken = {
   verifiedAt: Date | null
 }
 
-export type SavedConnection = { id: string; created: boolean }
+export type SavedConnection = {
+  id: string
+  created: boolean
+  /** A connection was there, and has this token now. */
+  replaced: boolean
+}
 
 /** Work in the transaction that saves a connection. What it throws undoes both. */
 export type Alongside = (transaction: Database) => Promise<void>
 
+export type SaveOptions = {
+  /** Runs in the same transaction: both happen, or neither. */
+  alongside?: Alongside | undefined
+  /** Makes another connection, also where the account has one for the same places. */
+  separate?: boolean | undefined
+}
+
+export type EventOrigin = AuditActor & { at: Date }
+
 /**
  * Stores a token that a person just gave us.
  *
- * - A new identity: a new connection.
- * - A known identity with another token: the same connection with a newer token version.
- * - A known identity with the same token: only what GitLab says of the token is updated.
+ * - An account with other places than it has connected: a new connection.
+ * - The same account and places with another token: the same connection with a newer token version.
+ * - The same with the same token: only what GitLab says of the token is updated.
  * - A token that cannot be refreshed never replaces one that can.
- *
- * @param alongside runs in the same transaction: both happen, or neither.
  */
 export const saveConnection = async (
   db: Database,
   vault: Vault,
   token: ConnectedToken,
-  event: AuditActor & { at: Date },
-  alongside: Alongside = async () => undefined,
+  event: EventOrigin,
+  { alongside = async () => undefined, separate = false }: SaveOptions = {},
 ): Promise<SavedConnection> => {
   // Before the transaction: the embedded database has one connection.
   const tokenHash = await vault.tokenHash(token.accessToken)
   return db.transaction().execute(async (transaction) => {
-    const identity: Identity = {
+    const account: Account = {
       organization: token.organization,
       instance_id: token.instanceId,
       method: token.method,
       gitlab_user_id: token.user.id,
-      group_path: matchPathOf(token.places[0].path),
     }
     await alongside(transaction)
-    let existing = await lockConnectionByIdentity(transaction, identity)
-    if (!existing) {
-      const id = uuidv7()
-      if (await insertConnection(transaction, await toNewRow(vault, id, identity, token, event.at))) {
-        await savePlaces(transaction, { id, ...identity }, token.places)
-        await record(transaction, 'connection.created', { id, version: 1, tokenHash }, token, event)
-        return { id, created: true }
-      }
-      // Another request inserted the same identity first.
-      existing = await lockConnectionByIdentity(transaction, identity)
-      if (!existing) throw new Error('A connection was inserted and deleted in one moment')
+    const existing = separate ? undefined : await findSame(transaction, account, token.places)
+    if (existing) return renew(transaction, vault, existing, token, { tokenHash, event })
+    const id = uuidv7()
+    const path = identityPathOf(token.places)
+    const insert = async (groupPath: string) =>
+      insertConnection(
+        transaction,
+        await toNewRow(vault, id, { ...account, group_path: groupPath }, token, event.at),
+      )
+    if (separate || !(await insert(path))) {
+      // Another request may have connected the same at this moment. Else another place had this path before.
+      const first = separate ? undefined : await findSame(transaction, account, token.places)
+      if (first) return renew(transaction, vault, first, token, { tokenHash, event })
+      await insert(besides(path, id))
     }
-    const { id, status } = existing
-    requireUnclaimed(existing, event.at)
-    if (status === 'active' && isRefreshable(existing) && token.refreshToken === null) {
-      const { name } = token
-      await updateSettings(transaction, id, name === undefined ? {} : { name }, event.at)
-      return { id, created: false }
-    }
-    const changes = await toChanges(vault, existing, token, event.at)
-    await saveReplacedToken(transaction, id, changes)
-    const stored = { id, version: changes.token_version, tokenHash }
-    await savePlaces(transaction, existing, token.places)
-    await record(transaction, 'connection.reconnected', stored, token, event)
-    return { id, created: false }
+    await savePlaces(transaction, { id, ...account }, token.places)
+    await record(transaction, 'connection.created', { id, version: 1, tokenHash }, token, event)
+    return { id, created: true, replaced: false }
   })
+}
+
+/** The connection of an account that covers the same places. */
+const findSame = async (
+  transaction: Database,
+  account: Account,
+  places: Places,
+): Promise<ConnectionRow | undefined> => {
+  const rows = await lockConnectionsOfAccount(transaction, account)
+  const covered = await findPlaces(
+    transaction,
+    rows.map(({ id }) => id),
+  )
+  return rows.find(({ id }) => areSamePlaces(places, covered.get(id) ?? []))
+}
+
+type Renewal = { tokenHash: string | undefined; event: EventOrigin }
+
+const renew = async (
+  transaction: Database,
+  vault: Vault,
+  existing: ConnectionRow,
+  token: ConnectedToken,
+  { tokenHash, event }: Renewal,
+): Promise<SavedConnection> => {
+  const { id, status } = existing
+  requireUnclaimed(existing, event.at)
+  if (status === 'active' && isRefreshable(existing) && token.refreshToken === null) {
+    const { name, labels } = token
+    const settings = { ...(name === undefined ? {} : { name }), ...(labels === undefined ? {} : { labels }) }
+    await updateSettings(transaction, id, settings, event.at)
+    return { id, created: false, replaced: false }
+  }
+  const version = await storeInPlace(transaction, vault, existing, token, event.at)
+  await record(transaction, 'connection.reconnected', { id, version, tokenHash }, token, event)
+  return { id, created: false, replaced: true }
+}
+
+/** Puts a token, with what it covers, in the place of the stored one. @returns the version of the token. */
+export const storeInPlace = async (
+  transaction: Database,
+  vault: Vault,
+  existing: ConnectionRow,
+  token: ConnectedToken,
+  now: Date,
+): Promise<number> => {
+  const changes = await toChanges(vault, existing, token, now)
+  await saveReplacedToken(transaction, existing.id, changes)
+  await savePlaces(transaction, existing, token.places)
+  if (token.labels !== undefined)
+    await updateSettings(transaction, existing.id, { labels: token.labels }, now)
+  return changes.token_version
 }
 
 const record = (
@@ -125,7 +185,6 @@ const facts = (token: ConnectedToken, now: Date) => ({
   gitlab_username: token.user.username,
   gitlab_name: token.user.name,
   oauth_app_id: token.oauthAppId,
-  auto_rotate: token.autoRotate,
   scopes: token.scopes,
   token_issued_at: token.issuedAt,
   token_expires_at: token.expiresAt,
@@ -133,12 +192,20 @@ const facts = (token: ConnectedToken, now: Date) => ({
   updated_at: now,
 })
 
-const toNewRow = async (vault: Vault, id: string, identity: Identity, token: ConnectedToken, now: Date) => ({
+const toNewRow = async (
+  vault: Vault,
+  id: string,
+  identity: Account & Pick<ConnectionRow, 'group_path'>,
+  token: ConnectedToken,
+  now: Date,
+) => ({
   id,
   ...identity,
   ...facts(token, now),
   ...(await sealTokens(vault, id, 1, token)),
   name: token.name ?? null,
+  auto_rotate: token.autoRotate ?? false,
+  ...(token.labels === undefined ? {} : { labels: token.labels }),
   status: 'active' as const,
   failure_count: 0,
   created_at: now,
@@ -146,15 +213,19 @@ const toNewRow = async (vault: Vault, id: string, identity: Identity, token: Con
 
 const toChanges = async (vault: Vault, existing: ConnectionRow, token: ConnectedToken, now: Date) => {
   const { id, token_version, access_token, refresh_token } = existing
-  const known = await vault.open(access_token, { ownerId: id, version: token_version, use: 'access' })
+  const binding = { ownerId: id, version: token_version, use: 'access' } as const
+  // A token that does not open can be replaced too.
+  const known = await vault.open(access_token, binding).catch(() => undefined)
   const isSameToken = known === token.accessToken && token.refreshToken === null
   if (isSameToken) requireSettled(existing, now)
   const tokens = isSameToken
     ? { token_version, access_token, refresh_token }
     : await sealTokens(vault, id, token_version + 1, token)
+  const mayRotate = token.method === 'token' && hasScope(token.scopes, 'self_rotate')
   return {
     ...facts(token, now),
     ...tokens,
+    auto_rotate: token.autoRotate ?? (existing.auto_rotate && mayRotate),
     ...(token.name === undefined ? {} : { name: token.name }),
   }
 }

@@ -127,15 +127,30 @@ const replacement = {
   tags,
   summary: 'Replace the token',
   description:
-    'Stores a new token of the same account, after GitLab confirmed it. Tokens that scanners hold stay valid at GitLab.',
+    'Stores the successor of a token, after GitLab confirmed it: a token of the same account, or of the new bot of the same group or project. The connection keeps its id, and is active again. Tokens that scanners hold stay valid at GitLab.',
   params: ConnectionParams,
   body: Type.Object(
-    { token: Token('The new token.', FAKE_TOKEN) },
+    {
+      token: Token('The new token.', FAKE_TOKEN),
+      accept_new_identity: Type.Optional(
+        Type.Boolean({
+          default: false,
+          description:
+            'true: the token may belong to another account than the connection, which goes on under it. The audit record names both.',
+        }),
+      ),
+    },
     { additionalProperties: false, examples: [{ token: FAKE_TOKEN }] },
   ),
   response: {
     200: refTo(Connection),
-    ...problemsWithBody('not_found', 'different_identity', 'group_out_of_reach', ...TOKEN_REFUSALS),
+    ...problemsWithBody(
+      'not_found',
+      'different_identity',
+      'group_out_of_reach',
+      'group_required',
+      ...TOKEN_REFUSALS,
+    ),
   },
 }
 
@@ -202,7 +217,8 @@ export const registerTokenRoutes = (app: App, deps: Deps): void => {
 
   app.put('/v1/connections/:id/token', { onRequest, schema: replacement }, async (request) => {
     const { id } = await requireOwnConnection(db, request, request.params.id)
-    await replaceToken(deps, id, request.body.token, actorOf(principalOf(request), request))
+    const { token, accept_new_identity = false } = request.body
+    await replaceToken(deps, id, token, actorOf(principalOf(request), request), accept_new_identity)
     return showConnection(deps, request, id)
   })
 }

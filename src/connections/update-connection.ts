@@ -7,7 +7,7 @@ import { Problem } from '../errors/problem.ts'
 import { requireSelfRotation } from './check-token.ts'
 import { updateSettings } from './queries.ts'
 
-export type ConnectionSettings = Partial<Pick<ConnectionRow, 'name' | 'auto_rotate'>>
+export type ConnectionSettings = Partial<Pick<ConnectionRow, 'name' | 'auto_rotate' | 'labels'>>
 
 /** @throws {Problem} wrong_token_kind, missing_scopes */
 export const updateConnection = async (

@@ -76,6 +76,9 @@ type TrustedIssuers = {
   created_at: Date
 }
 
+/** Names and values, as a caller gave them. */
+type Labels = Generated<Record<string, string>>
+
 type ConnectSessions = {
   id: string
   token_sha256: Buffer
@@ -86,6 +89,16 @@ type ConnectSessions = {
   created_at: Date
   expires_at: Date
   used_at: Date | null
+  /** The connection that the link reconnects; null = the link connects anew. */
+  connection_id: Generated<string | null>
+  /** The only instance at which the link connects; null = any. */
+  base_url: Generated<string | null>
+  /** The group or project to which the connection is limited, as the caller wrote it; null = the person may say. */
+  group_path: Generated<string | null>
+  /** Of the connection that the link makes. */
+  labels: Labels
+  /** When a caller ended the link. */
+  ended_at: Generated<Date | null>
 }
 
 type AuthorizationRequests = {
@@ -151,6 +164,8 @@ type Connections = {
   last_verified_at: Date | null
   created_at: Date
   updated_at: Date
+  /** By which a platform finds its connections again. */
+  labels: Labels
 }
 
 /** What a connection covers: one row for each place, one more for each path that a place had before. */

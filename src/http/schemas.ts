@@ -63,6 +63,19 @@ export const BaseUrl = Type.String({
   examples: ['https://gitlab.com'],
 })
 
+/** Names and values by which a platform finds its connections again. */
+export const Labels = Type.Record(
+  Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$' }),
+  Type.String({ maxLength: 256, pattern: '^[^\u0000-\u001f\u007f]*$' }),
+  {
+    maxProperties: 20,
+    additionalProperties: false,
+    description:
+      'Labels of the connection: names of letters, digits, `.`, `_`, `/` and `-`, and values of your own. The service only keeps them and filters by them.',
+    examples: [{ team: 'payments' }],
+  },
+)
+
 export const Name = Type.String({ minLength: 1, maxLength: 200, pattern: '\\S' })
 
 /** Long enough for every token of GitLab (routable ones have up to 320 characters), short enough to refuse a file. */

@@ -1,15 +1,19 @@
 import type { Origin } from '../callers/principal.ts'
 import { addSeconds } from '../clock/clock.ts'
+import { labelsFor } from '../connect-sessions/connect-session.ts'
 import { findLink } from '../connect-sessions/find-link.ts'
 import { markSessionUsed } from '../connect-sessions/queries.ts'
 import { RECEIPT_SECONDS } from '../connect-sessions/receipt.ts'
+import { findAllPlaces, findPlaces, type NamedPlace, type Places } from '../connections/find-places.ts'
 import { isConnectedElsewhere } from '../connections/queries.ts'
 import { type SavedConnection, saveConnection } from '../connections/save-connection.ts'
+import { findTarget, OtherIdentity, requirePlaces, type Target, takeOver } from '../connections/take-over.ts'
+import type { Database } from '../db/database.ts'
 import type { AuthorizationRequestRow, ConnectSessionRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { inspectOAuthToken, type TokenFacts } from '../gitlab/inspect-token.ts'
 import { refusalProblem } from '../gitlab/refusal.ts'
-import { WHOLE_INSTANCE } from '../places/place.ts'
+import { readGroup } from '../gitlab/urls/pasted-group.ts'
 import { type AppAndInstance, requireApp } from './authorization-app.ts'
 import type { FlowDeps } from './flow-deps.ts'
 import { giveUpGrant, openGrant, type StoredGrant, sealGrant } from './kept-grant.ts'
@@ -17,12 +21,13 @@ import { findAuthorizationRequest, saveQuestion, takeGrant } from './queries.ts'
 
 export type Completion = { kind: 'connected'; connection: SavedConnection } | { kind: 'waits'; until: Date }
 
-/** The account is connected in another organization already: a person has to say yes first. */
+/** A person has to say yes first: the account is connected in another organization too, or another one held the connection. */
 class NeedsYes extends Error {}
 
 /**
  * Makes a connection of a kept grant: asks GitLab whose it is, saves it, forgets the grant, ends the session. Where
- * the account is connected in another organization, nothing is stored before a person has said yes.
+ * the account is connected in another organization, or is not the one that held the connection, nothing is stored before
+ * a person has said yes.
  * May be tried again while GitLab does not answer.
  * @throws {Problem} session_expired, gitlab_unavailable and other refusals
  */
@@ -49,12 +54,23 @@ export const completeGrant = async (
     const connection = await save(deps, { request, session, grant, facts, found, origin, saidYes })
     return { kind: 'connected', connection }
   } catch (error) {
-    if (error instanceof NeedsYes)
+    if (error instanceof NeedsYes || error instanceof OtherIdentity)
       return { kind: 'waits', until: await ask(deps, request, session, { ...grant, user: facts.user }) }
-    if (error instanceof Problem && error.code === 'session_expired') await giveUpGrant(deps, request.id)
+    // What is of no use is not kept.
+    if (error instanceof Problem && FINAL.has(error.code)) await giveUpGrant(deps, request.id)
     throw error
   }
 }
+
+/** No later try would come to more. */
+const FINAL: ReadonlySet<string> = new Set([
+  'session_expired',
+  'not_found',
+  'group_out_of_reach',
+  'group_required',
+  'missing_scopes',
+  'wrong_token_kind',
+])
 
 /** The session of a grant that may still become a connection. That its time is over is no obstacle: GitLab was slow. */
 const requireLivingSession = async (
@@ -78,9 +94,12 @@ type ToSave = {
   saidYes: boolean
 }
 
-const save = ({ db, vault, clock }: FlowDeps, toSave: ToSave): Promise<SavedConnection> => {
+const save = async (deps: FlowDeps, toSave: ToSave): Promise<SavedConnection> => {
+  const { db, vault, clock } = deps
   const { request, session, grant, facts, found, origin, saidYes } = toSave
-  const { organization } = session
+  const { organization, connection_id } = session
+  const target = connection_id === null ? undefined : await findTarget(db, connection_id)
+  const places = await findGrantedPlaces(deps, toSave, target)
   const now = new Date(clock())
   const issuedAt = new Date(grant.issuedAt)
   const token = {
@@ -89,7 +108,8 @@ const save = ({ db, vault, clock }: FlowDeps, toSave: ToSave): Promise<SavedConn
     method: 'oauth',
     kind: 'oauth_access_token',
     user: facts.user,
-    places: [WHOLE_INSTANCE],
+    places,
+    labels: labelsFor(session),
     oauthAppId: found.app.id,
     autoRotate: false,
     accessToken: grant.accessToken,
@@ -100,13 +120,37 @@ const save = ({ db, vault, clock }: FlowDeps, toSave: ToSave): Promise<SavedConn
     verifiedAt: now,
   } as const
   const event = { accessKeyId: session.access_key_id, ...origin, at: now }
-  return saveConnection(db, vault, token, event, async (transaction) => {
+  const alongside = async (transaction: Database): Promise<void> => {
     const account = { organization, instanceId: found.instance.id, gitlabUserId: facts.user.id }
     if (!saidYes && (await isConnectedElsewhere(transaction, account))) throw new NeedsYes()
     // A link connects once, however many authorizations it began end at the same moment.
     if (!(await takeGrant(transaction, request.id, now))) throw new Problem('session_expired')
     if (!(await markSessionUsed(transaction, session.id, now))) throw new Problem('session_expired')
-  })
+  }
+  if (!target) return saveConnection(db, vault, token, event, { alongside })
+  const connectionId = target.row.id
+  const accepts = saidYes
+  const action = 'connection.reconnected'
+  await takeOver(db, vault, { connectionId, token, accepts, event, action, alongside })
+  return { id: connectionId, created: false, replaced: true }
+}
+
+/** @throws {Problem} when the account does not reach what the link is for */
+const findGrantedPlaces = async (
+  { instanceClients }: FlowDeps,
+  { session, grant, facts, found }: ToSave,
+  target: Target | undefined,
+): Promise<Places> => {
+  const client = instanceClients.for(found.instance)
+  const scopes = grant.scopes.length > 0 ? grant.scopes : facts.scopes
+  const granted = { ...facts, scopes }
+  const find = (wanted: NamedPlace | undefined) => findPlaces(client, grant.accessToken, granted, wanted)
+  const named = session.group_path === null ? undefined : readGroup(session.group_path, found.instance)
+  if (named && 'fault' in named) throw new Problem('group_out_of_reach')
+  const places =
+    target || !named ? await findAllPlaces(find, target?.places ?? []) : await find({ path: named.path })
+  if ('refused' in places) throw places.refused
+  return requirePlaces({ facts, places: places.found }, target)
 }
 
 /** Keeps the grant for as long as a person may think about it. @returns until when. */

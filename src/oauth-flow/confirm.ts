@@ -1,5 +1,6 @@
 import type { Origin } from '../callers/principal.ts'
 import { requireLink } from '../connect-sessions/find-link.ts'
+import { findTarget } from '../connections/take-over.ts'
 import type { AuthorizationRequestRow, ConnectSessionRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { type AppAndInstance, requireApp } from './authorization-app.ts'
@@ -16,6 +17,8 @@ type GrantQuestion = {
   organization: string
   until: Date
   returnUrl: string | null
+  /** Who held the connection that the account would take over; null = a connection of its own. */
+  takesOverFrom: string | null
 }
 
 type Waiting = AppAndInstance & {
@@ -58,7 +61,19 @@ export const readQuestion = async (deps: FlowDeps, authorizationId: string): Pro
     organization: session.organization,
     until: request.confirm_until,
     returnUrl: session.return_url,
+    takesOverFrom: await findHolder(deps, session, user.id),
   }
+}
+
+/** Of the connection that a link reconnects, when that is somebody else. */
+const findHolder = async (
+  { db }: FlowDeps,
+  { connection_id }: ConnectSessionRow,
+  userId: string,
+): Promise<string | null> => {
+  if (connection_id === null) return null
+  const { row } = await findTarget(db, connection_id)
+  return row.gitlab_user_id === userId ? null : (row.gitlab_username ?? row.gitlab_user_id)
 }
 
 /** The person said yes: now it is stored. @throws {Problem} session_expired, gitlab_unavailable and other refusals */

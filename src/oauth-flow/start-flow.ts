@@ -34,6 +34,8 @@ export const startFlow = async (
   const now = new Date(clock())
   const { session } = await requireLink(db, { id: connectSessionId }, now)
   requireOAuth(session)
+  if (session.base_url !== null && session.base_url !== instance.base_url)
+    throw new Problem('forbidden', `This link is for ${session.base_url} alone.`)
   const id = uuidv7()
   await db.transaction().execute(async (transaction) => {
     await lockSession(transaction, session.id)

@@ -31,8 +31,8 @@ const behindLabel = (text: string): string | undefined => {
   return value !== '' && isLabel(name) ? value : undefined
 }
 
-const SECRET_MEMBERS =
-  /^(?:token|access_token|refresh_token|private_token|password|secret|client_secret|key)$/
+/** What is said about a token, and is none: token_type, expires_at. */
+const ABOUT_A_TOKEN = /(?:type|name|url|_at|_in|_id)$/i
 
 /** The secrets of a JSON object; undefined when the text is none. */
 export const secretsOfJson = (text: string): string[] | undefined => {
@@ -45,7 +45,7 @@ export const secretsOfJson = (text: string): string[] | undefined => {
   }
   if (typeof value !== 'object' || value === null) return undefined
   return Object.entries(value).flatMap(([name, member]) =>
-    SECRET_MEMBERS.test(name) && typeof member === 'string' ? [member] : [],
+    isLabel(name) && !ABOUT_A_TOKEN.test(name) && typeof member === 'string' ? [member] : [],
   )
 }
 
@@ -61,6 +61,7 @@ const TOKEN_PARAMETERS = ['private_token', 'access_token', 'job_token', 'token']
 
 /** The secret in a URL: its password, a parameter, or a user name that is a whole token. */
 export const secretOfUrl = (text: string): { secret: string | undefined } | undefined => {
+  if (/^git@[\w.-]+:[\w./-]+$/.test(text)) return { secret: undefined }
   if (!/^[a-z][a-z0-9+.-]*:\/\/\S+$/i.test(text)) return undefined
   const url = URL.parse(text)
   if (!url) return undefined

@@ -44,7 +44,13 @@ t.test('every problem has a title, and every advice says what to do', async (t) 
 })
 
 /** Fields of the forms whose faults have a text of their own. */
-const FIELD_ADVICE = ['invalid_base_url', 'invalid_named_server', 'invalid_token', 'invalid_oauth_app']
+const FIELD_ADVICE = [
+  'invalid_base_url',
+  'invalid_named_server',
+  'invalid_token',
+  'invalid_oauth_app',
+  'invalid_group',
+]
 
 t.test('every advice belongs to a problem that exists, or to a field of a form', async (t) => {
   for (const code of Object.keys(texts.advice))

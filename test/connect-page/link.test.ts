@@ -160,7 +160,7 @@ test('every refusal of a token says what helps, before and after Connect', async
       href: simulator.url,
     },
     { token: oauth, words: 'This kind of token belongs elsewhere' },
-    { token: 'two words of it', words: 'That is not a whole token' },
+    { token: 'two words of it', words: 'There are spaces in the token' },
     {
       token: token('maria', ['read_repository']),
       baseUrl: 'javascript:alert(1)',

@@ -76,6 +76,7 @@ export const TAKEN: [what: string, text: string, token: string][] = [
   ['a list of YAML', `- gitlab_token: "${TOKEN}"`, TOKEN],
   ['JSON', `{"token": "${TOKEN}"}`, TOKEN],
   ['JSON of GitLab', JSON.stringify({ id: 7, name: 'scan', token: TOKEN, active: true }), TOKEN],
+  ['JSON of a configuration', `{"GITLAB_TOKEN": "${TOKEN}", "token_type": "Bearer"}`, TOKEN],
   ['a member of JSON', `"token": "${TOKEN}"`, TOKEN],
   ['a table', `Personal access token: ${TOKEN}`, TOKEN],
   ['a list', `- ${TOKEN}`, TOKEN],
@@ -141,6 +142,7 @@ export const NAMED: [what: string, text: string, reason: PastedFault][] = [
   ['a placeholder in capitals', 'YOUR_TOKEN_HERE', 'placeholder'],
   ['a placeholder with a prefix', 'glpat-xxxxxxxxxxxxxxxxxxxx', 'placeholder'],
   ['a placeholder with a verb', 'insert-your-token-here', 'placeholder'],
+  ['a placeholder behind a prefix', 'glpat-<token>', 'placeholder'],
   ['a placeholder in a header', 'PRIVATE-TOKEN: <your_access_token>', 'placeholder'],
   ['a variable of a shell', '$GITLAB_TOKEN', 'placeholder'],
   // biome-ignore lint/suspicious/noTemplateCurlyInString: as a shell writes it
@@ -166,6 +168,7 @@ export const NAMED: [what: string, text: string, reason: PastedFault][] = [
   ['a person and a token', `maria:${TOKEN}`, 'user_and_token'],
   ['a URL without a token', 'https://gitlab.com/-/user_settings/personal_access_tokens', 'url'],
   ['a clone URL', 'https://gitlab.com/acme/web-shop.git', 'url'],
+  ['a clone URL of SSH', 'git@gitlab.com:acme/web-shop.git', 'url'],
   ['a URL with a masked token', 'https://oauth2:[MASKED]@gitlab.com/acme/x.git', 'masked'],
   ['an SSH key', 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFAKE maria@laptop', 'ssh_key'],
   ['an RSA key', 'ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABFAKE', 'ssh_key'],

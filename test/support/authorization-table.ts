@@ -160,6 +160,14 @@ export const TABLE: Record<string, Row> = {
     within: 'thing',
     call: async () => ({ body: { organization: HOME } }),
   }),
+  'GET /v1/connect-sessions': row('manager', 200, { within: 'list' }),
+  'DELETE /v1/connect-sessions/:id': row('manager', 204, {
+    within: 'thing',
+    call: async (_make, _caller, { broker }) =>
+      at(
+        `/v1/connect-sessions/${(await broker.post('/v1/connect-sessions', { organization: HOME })).body.id}`,
+      ),
+  }),
   'POST /v1/tokens/verify': row('manager', 200, {
     call: async (make, _caller, { simulator }) => ({
       body: { base_url: simulator.url, token: (await make.newcomer()).token },

@@ -18,8 +18,8 @@ const CONNECTIONS = {
   table: 'connections',
   identity: 'connections',
   token: 'token-lifecycle',
-  /** What the room of the identity may change of a row that is there. */
-  settings: ['name', 'auto_rotate', 'updated_at'],
+  /** What the room of the identity may change of a row that is there: settings, and who holds it. */
+  settings: ['name', 'auto_rotate', 'labels', 'method', 'gitlab_user_id', 'group_path', 'updated_at'],
   /** What a change of the token leaves alone. */
   fixed: ['id', 'organization', 'instance_id', 'method', 'gitlab_user_id', 'group_path', 'created_at'],
 }
@@ -210,7 +210,7 @@ const faultOf = (room: string, { verb, table, columns }: Write): string | undefi
     ]
     return foreign.length === 0
       ? undefined
-      : `${room} changes only a name and settings: ${foreign.join(', ')}`
+      : `${room} changes only who holds a connection and its settings: ${foreign.join(', ')}`
   }
   if (room !== CONNECTIONS.token)
     return `a table is written by one room: ${table} by connections and token-lifecycle`

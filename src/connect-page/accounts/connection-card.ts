@@ -112,7 +112,7 @@ export const toCard = (row: ListedConnection, usage: Usage[], now: Date, texts: 
     instance: instanceName(row.base_url),
     baseUrl: row.base_url,
     kind: texts.kinds[row.token_kind],
-    group: row.group_path || undefined,
+    group: row.places || undefined,
     status,
     statusText: texts.status[status],
     tone: TONES[status],

@@ -10,7 +10,6 @@ const COLUMNS = [
   'name',
   'method',
   'token_kind',
-  'group_path',
   'gitlab_user_id',
   'gitlab_username',
   'gitlab_name',
@@ -26,6 +25,8 @@ const COLUMNS = [
 ] as const
 
 export type ListedConnection = Pick<ConnectionRow, (typeof COLUMNS)[number]> & {
+  /** What the connection covers, with commas between; empty = the whole instance. */
+  places: string
   base_url: string
   oauth_app_slug: string | null
   refreshable: boolean
@@ -34,6 +35,11 @@ export type ListedConnection = Pick<ConnectionRow, (typeof COLUMNS)[number]> & {
 export type ConnectionScope = { organizations: string[] | undefined; now: Date; soon: Date }
 
 const refreshable = sql.raw<boolean>(IS_REFRESHABLE('connections'))
+
+const places = sql<string>`coalesce((
+  select string_agg(connection_places.path, ', ' order by connection_places.match_path) from connection_places
+  where connection_places.connection_id = connections.id and not connection_places.is_former
+), '')`
 
 /** The rule of needsPerson in connection-card.ts: no longer active, or near its end with nothing that renews it. */
 const needsPerson = (soon: Date) => sql<SqlBool>`(connections.status <> 'active' or (not ${refreshable}
@@ -46,7 +52,12 @@ const listed = (db: Database, { organizations }: ConnectionScope) => {
     .innerJoin('instances', 'instances.id', 'connections.instance_id')
     .leftJoin('oauth_apps', 'oauth_apps.id', 'connections.oauth_app_id')
     .select(COLUMNS.map((column) => `connections.${column}` as const))
-    .select(['instances.base_url', 'oauth_apps.slug as oauth_app_slug', refreshable.as('refreshable')])
+    .select([
+      'instances.base_url',
+      'oauth_apps.slug as oauth_app_slug',
+      refreshable.as('refreshable'),
+      places.as('places'),
+    ])
   return organizations ? query.where('connections.organization', 'in', organizations) : query
 }
 

@@ -28,7 +28,8 @@ export const registerAccountRoutes = (app: App, context: PageContext): void => {
   const actions: Record<ConfirmKind, Action> = {
     disconnect: disconnectAccount(context),
     replace: async ({ card, actor }, { body }, reply) => {
-      await replaceToken(context, card.id, requireField(body, 'token'), actor)
+      const accepted = readField(body, 'accept_identity') ?? false
+      await replaceToken(context, card.id, requireField(body, 'token'), actor, accepted)
       return backTo(context, reply, 'replaced', card.id)
     },
     rotate: async ({ card }, _request, reply) => {

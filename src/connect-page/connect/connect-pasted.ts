@@ -1,9 +1,11 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Actor } from '../../callers/principal.ts'
 import { addSeconds } from '../../clock/clock.ts'
+import { labelsFor } from '../../connect-sessions/connect-session.ts'
 import { RECEIPT_SECONDS } from '../../connect-sessions/receipt.ts'
 import { connectAccessToken, connectOAuthToken } from '../../connections/connect-token.ts'
 import type { Alongside, SavedConnection } from '../../connections/save-connection.ts'
+import { OtherIdentity } from '../../connections/take-over.ts'
 import { statusOf } from '../../errors/catalogue.ts'
 import { invalidField, Problem } from '../../errors/problem.ts'
 import { adviceForProblem } from '../advice.ts'
@@ -12,6 +14,7 @@ import { readField, requireField } from '../form-fields.ts'
 import type { RefusedForm } from '../home.ts'
 import { actorFor, type Connector, checkAlongside } from './connector.ts'
 import { findChosenApp, findNamedServer, type HostQuestion } from './named-server.ts'
+import { describeStranger } from './question.ts'
 
 type Connect = (baseUrl: string, actor: Actor, alongside: Alongside) => Promise<SavedConnection>
 /** No form to come back to: the link or the sign-in is over. */
@@ -33,7 +36,8 @@ export const connectPastedToken = (context: PageContext, pasted: Pasted): Promis
   } as const
   return submit(context, pasted, filledIn, async (baseUrl, actor, alongside) => {
     const token = requireField(body, 'token')
-    return connectAccessToken(context, { organization, baseUrl, token, group }, actor, alongside)
+    const purpose = purposeOf(pasted.connector, body)
+    return connectAccessToken(context, { organization, baseUrl, token, group, ...purpose }, actor, alongside)
   })
 }
 
@@ -52,9 +56,23 @@ export const connectPastedOAuthToken = (context: PageContext, pasted: Pasted): P
     const accessToken = requireField(body, 'token')
     const refreshToken = readField(body, 'refresh_token')
     const oauthApp = refreshToken === undefined ? undefined : app
-    const token = { organization, baseUrl, accessToken, refreshToken, oauthApp }
+    const purpose = purposeOf(pasted.connector, body)
+    const token = { organization, baseUrl, accessToken, refreshToken, oauthApp, ...purpose }
     return connectOAuthToken(context, token, actor, alongside)
   })
+}
+
+/** What a link has settled; a member connects anew. */
+const purposeOf = ({ visitor }: Connector, body: unknown) => {
+  if (visitor.kind === 'member') return {}
+  const { session } = visitor.link
+  const { connection_id, group_path } = session
+  const accepted = readField(body, 'accept_identity')
+  return {
+    labels: labelsFor(session),
+    ...(group_path === null ? {} : { group: group_path }),
+    ...(connection_id === null ? {} : { into: { connectionId: connection_id, accepts: accepted ?? false } }),
+  }
 }
 
 /** Connects what a form holds; a refusal comes back in the form, without the token. */
@@ -72,6 +90,7 @@ const submit = async (
     if (server.kind === 'unnamed') throw invalidField('base_url', 'is missing')
     if (server.kind === 'asks')
       return await askForHost(context, { connector, request, reply }, filledIn, server)
+    requireSettledServer(connector, server.baseUrl)
     const actor = actorFor(connector, request)
     const saved = await connect(server.baseUrl, actor, checkAlongside(context, connector))
     const receipt = {
@@ -84,11 +103,22 @@ const submit = async (
     return reply.redirect(at(`/connect?status=connected&connection_id=${saved.id}`), 303)
   } catch (error) {
     if (!(error instanceof Problem) || ENDS_THE_VISIT.has(error.code)) throw error
+    if (error instanceof OtherIdentity) {
+      const refused = { ...filledIn, answer: { stranger: describeStranger(error, organization, texts) } }
+      return pages.home(reply, visitor, { refused, organization, status: statusOf(error.code) })
+    }
     const { baseUrl, group } = filledIn
     const advice = adviceForProblem(error, { baseUrl: baseUrl || undefined, group }, texts)
     const refused = { ...filledIn, answer: { advice } }
     return pages.home(reply, visitor, { refused, organization, status: statusOf(error.code) })
   }
+}
+
+/** @throws {Problem} invalid_request, when the link is for another server */
+const requireSettledServer = ({ visitor }: Connector, baseUrl: string): void => {
+  const settled = visitor.kind === 'guest' ? visitor.link.session.base_url : null
+  if (settled !== null && settled !== baseUrl)
+    throw invalidField('settled_server', `is another one: this link is for ${settled} alone`)
 }
 
 /** The form comes back with a button that names the server. Nothing was sent there. */

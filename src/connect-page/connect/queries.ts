@@ -8,9 +8,15 @@ const offeredApps = (db: Database) =>
     .innerJoin('instances', 'instances.id', 'oauth_apps.instance_id')
     .select(['oauth_apps.slug', 'oauth_apps.scopes', 'instances.base_url', 'instances.name as instance_name'])
 
-/** Through which apps a person can connect. */
-export const listOfferedApps = (db: Database, limit: number): Promise<OfferedApp[]> =>
-  offeredApps(db).orderBy('oauth_apps.id').limit(limit).execute()
+/** Through which apps a person can connect. @param baseUrl of the only instance; null = any. */
+export const listOfferedApps = (
+  db: Database,
+  limit: number,
+  baseUrl: string | null,
+): Promise<OfferedApp[]> => {
+  const query = offeredApps(db).orderBy('oauth_apps.id').limit(limit)
+  return (baseUrl === null ? query : query.where('instances.base_url', '=', baseUrl)).execute()
+}
 
 export const findOfferedApp = (db: Database, slug: string): Promise<OfferedApp | undefined> =>
   offeredApps(db).where('oauth_apps.slug', '=', slug).executeTakeFirst()

@@ -8,6 +8,7 @@ import type { Texts } from '../texts.en.ts'
 import { endsSoon, type ShownTime, showTime } from '../times.ts'
 
 import type { HostQuestion } from './named-server.ts'
+import type { StrangerQuestion } from './question.ts'
 
 /** Pure: what is said below a token field. */
 
@@ -39,6 +40,8 @@ export type TokenReport = (
 ) & {
   /** The server that was asked. */
   asked?: string
+  /** Whether the account may take the place of another. */
+  stranger?: StrangerQuestion | undefined
   /** The group or project that the address names, while none is entered. */
   offered?: string | undefined
 }

@@ -14,7 +14,7 @@ const ROW: ListedConnection = {
   name: null,
   method: 'token',
   token_kind: 'personal_access_token',
-  group_path: '',
+  places: '',
   gitlab_user_id: '7',
   gitlab_username: 'maria',
   gitlab_name: 'Maria Rossi',
