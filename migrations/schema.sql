@@ -134,12 +134,17 @@ create table authorization_requests (
   grant_jwe text,
   granted_at timestamp with time zone,
   confirm_until timestamp with time zone,
+  device_jwe text,
+  poll_at timestamp with time zone,
+  poll_seconds integer,
+  outcome jsonb,
   constraint authorization_requests_pkey PRIMARY KEY (id),
   constraint authorization_requests_connect_session_id_fkey FOREIGN KEY (connect_session_id) REFERENCES connect_sessions(id) ON DELETE CASCADE,
   constraint authorization_requests_oauth_app_id_fkey FOREIGN KEY (oauth_app_id) REFERENCES oauth_apps(id) ON DELETE CASCADE
 );
 CREATE INDEX authorization_requests_by_session ON public.authorization_requests USING btree (connect_session_id);
 CREATE INDEX authorization_requests_granted_at ON public.authorization_requests USING btree (granted_at) WHERE (grant_jwe IS NOT NULL);
+CREATE INDEX authorization_requests_poll_at ON public.authorization_requests USING btree (poll_at) WHERE (device_jwe IS NOT NULL);
 
 create table connect_sessions (
   id uuid not null,

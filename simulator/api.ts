@@ -3,7 +3,7 @@ import { authenticate, type Caller, requirePermission } from './authentication.t
 import { type Pager, pageByKeyset, pageByOffset } from './paging.ts'
 import type { Group, Project } from './people.ts'
 import type { Presenter } from './places.ts'
-import { apiRefusal } from './refusal.ts'
+import { apiRefusal, Refusal } from './refusal.ts'
 import type { World } from './world.ts'
 
 const READ_USER = ['api', 'read_api', 'read_user']
@@ -30,9 +30,17 @@ const byName = (left: Group, right: Group) => (left.name < right.name ? -1 : 1)
 const isBelow = (place: { fullPath: string }, group: Group) =>
   place.fullPath.toLowerCase().startsWith(`${group.fullPath.toLowerCase()}/`)
 
+/** GitLab names what has moved by its id. */
+const movedTo = (request: FastifyRequest, { kind, id }: Group | Project): Refusal => {
+  const location = request.url.replace(/\/(groups|projects)\/[^/?]+/, `/${kind}s/${id}`)
+  return new Refusal(301, { message: 'This resource has been moved permanently' }, { location })
+}
+
 // What a person may not see is answered as if it did not exist.
 const groupOf = ({ people }: World, request: FastifyRequest, caller: Caller): Group => {
   const group = people.findGroup((request.params as { id: string }).id)
+  const moved = group ? undefined : people.findMoved('group', (request.params as { id: string }).id)
+  if (moved && people.canSee(caller.user, moved)) throw movedTo(request, moved)
   if (!group || !people.canSee(caller.user, group)) throw apiRefusal(404, '404 Group Not Found')
   return group
 }
@@ -113,6 +121,8 @@ const projectRoutes = (app: FastifyInstance, context: ApiContext): void => {
   app.get('/api/v4/projects/:id', async (request) => {
     const caller = authenticate(world, request, READ_API)
     const project = people.findProject((request.params as { id: string }).id)
+    const moved = project ? undefined : people.findMoved('project', (request.params as { id: string }).id)
+    if (moved && people.canSee(caller.user, moved)) throw movedTo(request, moved)
     if (!project || !people.canSee(caller.user, project)) throw apiRefusal(404, '404 Project Not Found')
     requirePermission(world, caller, 'read_project', project)
     const direct = project.members.get(caller.user.id)

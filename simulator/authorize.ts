@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { devicePages } from './device.ts'
 import { type OAuthApp, redirectUriMatches } from './grants.ts'
 import { consentPage, errorPage, redirectPage, signInPage } from './pages.ts'
 import type { User } from './people.ts'
@@ -65,7 +66,6 @@ const callbackUrl = ({ redirectUri, state }: Wanted, answer: Record<string, stri
 
 export const authorizeRoutes = (app: FastifyInstance, world: World, basePath: string): void => {
   const sessions = new Map<string, User>()
-
   const signedIn = (request: FastifyRequest): User | undefined => {
     const user = sessions.get(request.cookies[SESSION_COOKIE] ?? '')
     return user?.state === 'active' ? user : undefined
@@ -124,6 +124,7 @@ export const authorizeRoutes = (app: FastifyInstance, world: World, basePath: st
     return reply.redirect(grant(wanted, user), 302)
   })
 
+  devicePages(app, world.devices, { basePath, signedIn, showSignIn })
   app.get('/users/sign_in', async (_request, reply) => showSignIn(reply, `${basePath}/-/simulator`))
 
   app.post('/users/sign_in', async (request, reply) => {

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { bearerOf, decodeBasic } from './authentication.ts'
 import { type Clock, secondsOf } from './clock.ts'
+import { DEVICE_GRANT, describeDevice } from './device.ts'
 import { type OAuthApp, type TokenPair, verifierMatches } from './grants.ts'
 import type { IdTokens } from './openid.ts'
 import { Refusal } from './refusal.ts'
@@ -18,6 +19,12 @@ const DESCRIPTIONS = {
     'The provided authorization grant is invalid, expired, revoked, does not match the redirection URI used in the authorization request, or was issued to another client.',
   invalid_scope: 'The requested scope is invalid, unknown, or malformed.',
   unsupported_grant_type: 'The authorization grant type is not supported by the authorization server.',
+  authorization_pending:
+    'The authorization request is still pending as the end user has not yet completed the user interaction steps.',
+  slow_down:
+    'The authorization request is still pending and polling should continue, but the interval must be increased.',
+  expired_token: 'The device_code has expired, and the device authorization session has concluded.',
+  access_denied: 'The resource owner or authorization server denied the request.',
 }
 
 const NO_STORE = { 'cache-control': 'no-store, no-cache' }
@@ -97,6 +104,16 @@ const refresh = (world: World, parameters: Parameters, client: Client): TokenPai
   return world.grants.refresh(old, scopes)
 }
 
+/** RFC 8628, section 3.4. */
+const exchangeDeviceCode = (world: World, parameters: Parameters, client: Client): TokenPair => {
+  if (!world.devices.isKnown()) throw oauthRefusal('unsupported_grant_type')
+  if (!parameters.device_code) throw missing('device_code')
+  if (!client.app) throw oauthRefusal('invalid_client')
+  const poll = world.devices.poll(parameters.device_code, client.app)
+  if (poll.kind === 'refuse') throw oauthRefusal(poll.error)
+  return world.grants.issue(poll.user, client.app.clientId, poll.scopes)
+}
+
 const tokenAnswer = (pair: TokenPair) => ({
   access_token: pair.accessToken,
   token_type: 'Bearer',
@@ -139,18 +156,37 @@ const revoke = (world: World, request: FastifyRequest): object => {
   return {}
 }
 
-export const oauthRoutes = (app: FastifyInstance, world: World, clock: Clock, idTokens: IdTokens): void => {
+export const oauthRoutes = (
+  app: FastifyInstance,
+  world: World,
+  clock: Clock,
+  idTokens: IdTokens,
+  baseUrl: () => string,
+): void => {
   app.post('/oauth/token', async (request: FastifyRequest, reply: FastifyReply) => {
     const parameters = parametersOf(request)
     const grantType = parameters.grant_type
     if (!grantType) throw missing('grant_type')
-    const grant = { authorization_code: exchangeCode, refresh_token: refresh }[grantType]
+    const grant = {
+      authorization_code: exchangeCode,
+      refresh_token: refresh,
+      [DEVICE_GRANT]: exchangeDeviceCode,
+    }[grantType]
     if (!grant) throw oauthRefusal('unsupported_grant_type')
     const pair = grant(world, parameters, readClient(world, request, parameters))
     request.entry.issued = { grantId: pair.grantId, generation: pair.generation }
     reply.headers(NO_STORE)
     if (!pair.scopes.includes('openid')) return tokenAnswer(pair)
     return { ...tokenAnswer(pair), id_token: await idTokens.sign(pair) }
+  })
+  app.post('/oauth/authorize_device', async (request, reply) => {
+    if (!world.devices.isKnown()) throw new Refusal(404, { error: '404 Not Found' })
+    const { client_id = '', scope } = parametersOf(request)
+    const client = world.grants.findApp(client_id)
+    if (!client) throw oauthRefusal('invalid_client')
+    const codes = describeDevice(world.devices, client, scope, baseUrl())
+    if (!codes) throw oauthRefusal('invalid_scope')
+    return reply.headers(NO_STORE).send(codes)
   })
   app.get('/oauth/token/info', async (request) => tokenInfo(world, clock, request))
   app.post('/oauth/revoke', async (request) => revoke(world, request))

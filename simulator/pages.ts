@@ -54,6 +54,28 @@ export const consentPage = (data: {
   return render(consent, { title: 'Authorize', ...data, choices })
 }
 
+const device =
+  compile(`<h1>Authorize a device</h1><p>Signed in as <strong><%= it.user.username %></strong>.</p>
+<form method="post" action="<%= it.action %>">
+<% if (it.code) { %><input type="hidden" name="user_code" value="<%= it.userCode %>">
+<p>An application is asking for access to your account:</p><p><%= it.code.clientId %></p>
+<ul><% for (const scope of it.code.scopes) { %><li><%= scope %></li><% } %></ul>
+<button name="answer" value="authorize">Authorize</button><button name="answer" value="deny">Deny</button>
+<% } else { %><label>Code <input name="user_code" value="<%= it.userCode %>" autocomplete="off"></label>
+<button>Continue</button><% } %></form>`)
+
+/** Where a person enters the code of a device, and then answers. */
+export const devicePage = (data: {
+  action: string
+  user: User
+  userCode: string
+  code: { clientId: string; scopes: string[] } | undefined
+}): string => render(device, { title: 'Authorize a device', ...data })
+
+const message = compile(`<h1><%= it.text %></h1>`)
+
+export const messagePage = (text: string): string => render(message, { title: 'Authorize a device', text })
+
 const redirect = compile(`<h1>Redirecting</h1><p><a href="<%= it.url %>">Click here to go on</a></p>`)
 const refresh = eta.compile('<meta http-equiv="refresh" content="0; url=<%= it.url %>">')
 

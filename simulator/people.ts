@@ -137,10 +137,47 @@ const createPlaces = ({ user, findUser }: ReturnType<typeof createUsers>, now: (
     addGroup,
     addProject,
     ancestorsOf,
+    ...createMoves({ groups, projects }),
     groups: () => groups.values(),
     projects: () => projects.values(),
     findGroup: (idOrPath: string) => find(groups, groupsById, idOrPath),
     findProject: (idOrPath: string) => find(projects, projectsById, idOrPath),
+  }
+}
+
+type Maps = { groups: Map<string, Group>; projects: Map<string, Project> }
+
+/** Renames or transfers groups and projects; what lies below a group comes along. */
+const createMoves = ({ groups, projects }: Maps) => {
+  const formerPaths = new Map<string, Group | Project>()
+
+  const rename = <T extends Group | Project>(places: Map<string, T>, place: T, fullPath: string): void => {
+    formerPaths.set(`${place.kind} ${place.fullPath.toLowerCase()}`, place)
+    places.delete(place.fullPath.toLowerCase())
+    place.fullPath = fullPath
+    place.path = fullPath.slice(fullPath.lastIndexOf('/') + 1)
+    place.parentPath = parentOf(fullPath)
+    places.set(fullPath.toLowerCase(), place)
+  }
+
+  return {
+    move(from: string, to: string): void {
+      const group = groups.get(from.toLowerCase())
+      const project = projects.get(from.toLowerCase())
+      if (project) {
+        rename(projects, project, to)
+        return
+      }
+      if (!group) throw new Error(`there is nothing at ${from}`)
+      const below = ({ fullPath }: Place) => fullPath.toLowerCase().startsWith(`${from.toLowerCase()}/`)
+      for (const place of [...groups.values()].filter(below))
+        rename(groups, place, to + place.fullPath.slice(from.length))
+      for (const place of [...projects.values()].filter(below))
+        rename(projects, place, to + place.fullPath.slice(from.length))
+      rename(groups, group, to)
+    },
+    /** What had a path before, and where a redirect leads. */
+    findMoved: (kind: 'group' | 'project', path: string) => formerPaths.get(`${kind} ${path.toLowerCase()}`),
   }
 }
 

@@ -109,7 +109,7 @@ export const startSimulator = async (options: SimulatorOptions = {}): Promise<Si
     async (app) => {
       const idTokens = createIdTokens(clock, baseUrl)
       const context = { world, present: createPresenter(world.people, baseUrl), basePath, baseUrl }
-      oauthRoutes(app, world, clock, idTokens)
+      oauthRoutes(app, world, clock, idTokens, baseUrl)
       openidRoutes(app, idTokens, baseUrl)
       authorizeRoutes(app, world, basePath)
       accessTokenRoutes(app, context)

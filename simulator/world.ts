@@ -1,5 +1,6 @@
 import { type AccessToken, createAccessTokenStore, type NewAccessToken } from './access-token-store.ts'
 import type { Clock } from './clock.ts'
+import { createDevices } from './device.ts'
 import { createEventLog, type TokenKind, type WorldEvent } from './events.ts'
 import { createGrants, type NewApp, type TokenPair } from './grants.ts'
 import { createGranularRules } from './granular.ts'
@@ -35,7 +36,6 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
   const accessTokens = createAccessTokenStore(clock, eventLog, people)
   const throttles = createThrottles(clock)
   const granular = createGranularRules(people)
-
   const stateOf = (token: { revoked: boolean }, expired: boolean): TokenState =>
     token.revoked ? 'revoked' : expired ? 'expired' : 'active'
 
@@ -64,6 +64,7 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
   return {
     people,
     grants,
+    devices: createDevices(clock),
     accessTokens,
     /** What this version of GitLab has; a test may take it away. */
     features: { associations: true },

@@ -5,7 +5,8 @@ import t from 'tap'
 import { connectByOAuth, setStage } from './support/broker.ts'
 import { connectToken } from './support/connect.ts'
 import { lookUp } from './support/lifecycle.ts'
-import { authorize, callBack } from './support/oauth.ts'
+import { authorize, callBack, createSession } from './support/oauth.ts'
+import { createBrowser } from './support/page-forms.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const text = await readFile(join(ROOT, 'docs/security.md'), 'utf8')
@@ -53,6 +54,10 @@ t.test('what is said to be encrypted or hashed is, under that key and bound to t
   simulator.faults.add({ match: { path: '/oauth/token/info' }, effect: { kind: 'status', status: 503 } })
   const { callback, cookie } = await authorize(stage, { username: 'tom' })
   await callBack(broker, callback, cookie)
+  // One whose code nobody has entered yet.
+  const browser = createBrowser(broker, broker.publicUrl)
+  const { text } = await browser.open(`/connect?session=${await createSession(broker)}`)
+  await browser.submit(text, '/connect/device/simulator')
   const valuesOf = async (column: string): Promise<unknown[]> => {
     const { rows } = await sql<{ value: unknown }>`
       select ${sql.ref(column.split('.')[1] ?? '')} as value from ${sql.table(column.split('.')[0] ?? '')}`.execute(

@@ -1,6 +1,6 @@
 import { CATALOGUE, type ProblemCode, titleOf } from '../errors/catalogue.ts'
 import type { Problem } from '../errors/problem.ts'
-import { canonicalBaseUrl } from '../gitlab/base-url.ts'
+import { readAddress } from '../gitlab/urls/pasted-address.ts'
 import { DEFAULT_BASE_URL } from '../instances/resolve-instance.ts'
 import type { Advice, Texts } from './texts.en.ts'
 
@@ -32,7 +32,7 @@ export const newTokenLink = (
   missing: readonly string[],
   texts: Texts,
 ): Hyperlink | undefined => {
-  const canonical = canonicalBaseUrl(baseUrl)
+  const canonical = readAddress(baseUrl)?.baseUrl
   if (canonical === undefined) return undefined
   // A scope that is missing is added to those that the new token needs anyway.
   const scopes = [...new Set([...RECOMMENDED_SCOPES, ...missing])].join(',')
@@ -44,7 +44,7 @@ export const newTokenLink = (
 }
 
 const linkFor = (code: string, baseUrl: string, missing: string[], texts: Texts): Hyperlink | undefined => {
-  const canonical = canonicalBaseUrl(baseUrl)
+  const canonical = readAddress(baseUrl)?.baseUrl
   if (canonical === undefined) return undefined
   switch (code) {
     case 'token_unknown':
@@ -76,7 +76,7 @@ export const adviceFor = (code: string, context: AdviceContext, texts: Texts): S
   const { baseUrl = DEFAULT_BASE_URL, missing = [], group = '', detail } = context
   const known = isProblemCode(code) || Object.hasOwn(texts.advice, code) ? code : 'internal_error'
   const facts = {
-    instance: instanceName(canonicalBaseUrl(baseUrl) ?? baseUrl),
+    instance: instanceName(readAddress(baseUrl)?.baseUrl ?? baseUrl),
     missing: missing.join(texts.and),
     group,
   }

@@ -1,5 +1,6 @@
 import { organizationsOf } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
+import { METHODS } from '../connect-sessions/connect-session.ts'
 import type { Database } from '../db/database.ts'
 import { DEFAULT_BASE_URL } from '../instances/resolve-instance.ts'
 import { findConnection } from '../token-lifecycle/queries.ts'
@@ -103,9 +104,7 @@ const memberHome = async (deps: HomeDeps, visitor: Member, { organization, befor
       firstHref: before === undefined ? undefined : hrefOf(undefined),
     },
     connect:
-      chosen === undefined
-        ? undefined
-        : await connectForms(deps, visitor, chosen, ['oauth', 'token'], principal.name),
+      chosen === undefined ? undefined : await connectForms(deps, visitor, chosen, METHODS, principal.name),
   }
 }
 
@@ -134,13 +133,20 @@ const connectForms = async (
   asker: string,
   settled: Settled = { baseUrl: null, hasGroup: false },
 ) => {
-  const apps = methods.includes('oauth') ? await listOfferedApps(db, OFFERED_APPS, settled.baseUrl) : []
+  const apps =
+    methods.includes('oauth') || methods.includes('device')
+      ? await listOfferedApps(db, OFFERED_APPS, settled.baseUrl)
+      : []
   return {
     organization,
     asker,
     form: await forms.sealFor(visitor, { organization }),
     settled,
-    allows: { oauth: methods.includes('oauth'), token: methods.includes('token') },
+    allows: {
+      oauth: methods.includes('oauth'),
+      device: methods.includes('device'),
+      token: methods.includes('token'),
+    },
     apps: apps.map((app) => ({ ...app, permissions: inWords(app, texts) })),
     suggestedBaseUrls: [...new Set([...apps.map(({ base_url }) => base_url), DEFAULT_BASE_URL])],
   }

@@ -6,6 +6,7 @@ import type { ConnectionCard } from './accounts/connection-card.ts'
 import { newTokenLink, type ShownAdvice } from './advice.ts'
 import type { Assets } from './assets.ts'
 import { describeQuestion, type Question } from './connect/question.ts'
+import { describeDevice, type ShownDevice } from './connect/shown-device.ts'
 import { describeHome, type HomeDeps, type HomeOptions } from './home.ts'
 import type { Notice } from './notice.ts'
 import { contentSecurityPolicy } from './security-policy.ts'
@@ -87,6 +88,11 @@ export const createPages = (deps: Deps) => {
         formsLeadTo: question.returnUrl === null ? [] : [question.returnUrl],
       }
       return render(reply, 'question.eta', `${t.question.title} · ${t.title}`, data)
+    },
+    /** The code that a person enters at GitLab. */
+    device(reply: FastifyReply, shown: ShownDevice, href: string) {
+      const device = describeDevice(shown, href, t)
+      return render(reply, 'device.eta', `${t.device.title} · ${t.title}`, { device })
     },
     endedLink: (reply: FastifyReply, ended: LinkEnd) =>
       message(reply, { kind: 'advice', advice: t.ended[ended] }, GONE),

@@ -4,6 +4,7 @@ import { Eta } from 'eta'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { refusedRequest } from '../audit/note-refusals.ts'
 import { createConfirmations } from '../connect-sessions/confirmation.ts'
+import { createDeviceFlows } from '../connect-sessions/device-flows.ts'
 import { createReceipts } from '../connect-sessions/receipt.ts'
 import { statusOf } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
@@ -12,6 +13,7 @@ import type { App } from '../http/server.ts'
 import { registerAccountRoutes } from './accounts/routes.ts'
 import { adviceForProblem } from './advice.ts'
 import { registerAssets } from './assets.ts'
+import { registerDeviceRoutes } from './connect/device.ts'
 import { registerConnectRoutes, registerQuestionRoutes } from './connect/routes.ts'
 import type { ConnectPageDeps, PageContext } from './context.ts'
 import { createPages } from './pages.ts'
@@ -38,6 +40,7 @@ export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Prom
     forms,
     receipts: createReceipts(deps),
     confirmations: createConfirmations(deps),
+    deviceFlows: createDeviceFlows(deps),
     at,
   }
   await app.register(fastifyView, {
@@ -79,6 +82,7 @@ export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Prom
   registerHomeRoutes(app, context)
   registerVisitRoutes(app, context)
   registerConnectRoutes(app, context)
+  registerDeviceRoutes(app, context)
   registerQuestionRoutes(app, context)
   registerAccountRoutes(app, context)
 }

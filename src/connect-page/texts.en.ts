@@ -71,6 +71,22 @@ export const texts = {
     },
   },
 
+  device: {
+    button: (instance: string) => `Connect ${instance} with a code`,
+    hint: 'For a GitLab that cannot send your browser back here.',
+    lead: 'You enter a code at GitLab, in any browser, and allow access there. The tokens are renewed automatically.',
+    title: 'Connect with a code',
+    heading: (organization: string) => `Connect GitLab to ${organization} with a code`,
+    open: (instance: string) => `Open ${instance}`,
+    enter: 'Enter this code there:',
+    allow: 'Allow access. Then come back to this page.',
+    doubt: 'Enter the code only if you started this yourself. Do not give it to anybody.',
+    waiting: (instance: string, until: string) => `Waiting for ${instance}. The code ends at ${until}.`,
+    completing: (instance: string) =>
+      `You have allowed access. Waiting for ${instance} to say whose account it is.`,
+    refresh: 'Look again',
+  },
+
   signIn: {
     heading: 'Sign in',
     lead: 'Sign in with an access key that has the role manager or admin. If somebody sent you a connect link, open that link instead: it needs no key.',
@@ -788,6 +804,17 @@ export const texts = {
       title: 'GitLab refused its own code',
       explanation: 'The code from GitLab was no longer valid. Perhaps the answer took too long.',
       remedy: 'Start again.',
+    }),
+    device_grant_unsupported: () => ({
+      title: 'This GitLab issues no codes',
+      explanation:
+        'GitLab has codes for devices since version 17.9. This one is older, or has them switched off.',
+      remedy: 'Connect by OAuth or with a token instead.',
+    }),
+    device_code_expired: () => ({
+      title: 'The code was not entered in time',
+      explanation: 'A code lives for some minutes only. Nothing was connected.',
+      remedy: 'Start again, and enter the new code.',
     }),
     authorization_failed: () => ({
       title: 'GitLab did not authorize',

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { isExpired, mayActIn, type Principal } from '../callers/principal.ts'
 import type { ConnectSessionRow } from '../db/tables.ts'
 
-export const METHODS = ['oauth', 'token'] as const
+export const METHODS = ['oauth', 'device', 'token'] as const
 const SECRET_BYTES = 32
 const PREFIX = 'gcs_'
 

@@ -112,11 +112,11 @@ const create = {
       ),
       labels: Type.Optional(Labels),
       methods: Type.Optional(
-        Type.Array(Type.Union([Type.Literal('oauth'), Type.Literal('token')]), {
+        Type.Array(Type.Union([Type.Literal('oauth'), Type.Literal('device'), Type.Literal('token')]), {
           minItems: 1,
           uniqueItems: true,
           description:
-            'How the person may connect: by OAuth, with a token, or both. Both when you leave it out.',
+            'How the person may connect: by OAuth; by OAuth with a code (`device`: the person enters the code at GitLab, for a GitLab that cannot redirect to this service); with a token. All of them when you leave it out.',
         }),
       ),
       expires_in: Type.Optional(

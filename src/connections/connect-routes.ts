@@ -75,7 +75,7 @@ const Verification = Type.Object(
     expires_at: NullableTime('When the token ends; null: never, or unknown'),
     base_url: Type.String({ description: 'Base URL of the instance to which the address led.' }),
     group: NullableText(
-      'Group or project that the address named: send it as `group` to limit a connection to it. null: none.',
+      'Group or project that `base_url` names: send it as `group` to limit a connection to it. null: none.',
     ),
     did_you_mean: NullableText(
       'Base URL of the registered instance that may be meant, where the address led to none. null: none is near.',

@@ -5,11 +5,11 @@ import { actorOf, mayActIn, organizationsOf, requireOrganization } from '../call
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { notFound } from '../errors/problem.ts'
-import { canonicalBaseUrl } from '../gitlab/base-url.ts'
 import { pageQuery, readCursor, toPage } from '../http/page.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
 import { BaseUrl, Labels, Name, Organization, refTo, Status } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
+import { baseUrlAt } from '../instances/resolve-instance.ts'
 import { findPlaces } from '../places/queries.ts'
 import { type ConnectionWithInstance, findConnection } from '../token-lifecycle/queries.ts'
 import {
@@ -162,7 +162,7 @@ export const registerConnectionRoutes = (app: App, deps: Deps): void => {
     const rows = await listConnections(db, {
       organizations: organization === undefined ? organizationsOf(principal) : [organization],
       status,
-      baseUrl: base_url === undefined ? undefined : (canonicalBaseUrl(base_url) ?? base_url),
+      baseUrl: base_url === undefined ? undefined : await baseUrlAt(db, base_url),
       label: readLabel(label),
       after: readCursor(cursor),
       limit: limit + 1,

@@ -117,7 +117,18 @@ type AuthorizationRequests = {
   granted_at: Date | null
   /** Until when a person may say yes to the grant; past it the grant is to be revoked and forgotten. null = no question. */
   confirm_until: Date | null
+  /** Of a device grant: the codes, sealed, while GitLab is asked for the tokens; null = another kind of grant, or ended. */
+  device_jwe: string | null
+  /** When GitLab is asked next, and how many seconds lie between. */
+  poll_at: Date | null
+  poll_seconds: number | null
+  /** How a device grant came out; null = not yet. */
+  outcome: ColumnType<DeviceOutcome | null, string | null | undefined, string | null>
 }
+
+export type DeviceOutcome =
+  | { status: 'connected'; connection_id: string; created: boolean }
+  | { status: 'failed'; code: string }
 
 type Connections = {
   id: string

@@ -77,6 +77,8 @@ export const CATALOGUE = {
   invalid_state: [400, 'The answer does not belong to this browser'],
   callback_replayed: [409, 'This answer was already used'],
   code_refused: [422, 'GitLab refused the authorization code'],
+  device_grant_unsupported: [422, 'This GitLab issues no codes for devices'],
+  device_code_expired: [410, 'The code was not entered in time'],
   authorization_failed: [422, 'GitLab did not authorize'],
 
   // Ourselves

@@ -1,5 +1,6 @@
 import { isPath, type PlaceAnswer, readPlace } from './answers.ts'
 import type { GitLabHttpClient, GitLabResult } from './http-client.ts'
+import { sendFollowing } from './redirects.ts'
 import { type Refusal, refusalOf } from './refusal.ts'
 
 export type FoundPlace = PlaceAnswer & { kind: 'group' | 'project' }
@@ -33,7 +34,7 @@ const askFor = async (
   idOrPath: string,
 ): Promise<Reach> => {
   const query = kind === 'group' ? '?with_projects=false' : ''
-  const answer = await client.send({
+  const answer = await sendFollowing(client, {
     path: `/api/v4/${kind}s/${encodeURIComponent(idOrPath)}${query}`,
     token,
   })

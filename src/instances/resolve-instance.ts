@@ -3,7 +3,7 @@ import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { InstanceRow } from '../db/tables.ts'
 import { type Reading, readingsAt, sshNamesOf } from '../gitlab/repository-url.ts'
-import type { PastedAddress } from '../gitlab/urls/pasted-address.ts'
+import { type PastedAddress, readAddress } from '../gitlab/urls/pasted-address.ts'
 import { requireAddress } from './instance.ts'
 import { UNREGISTERED_ID } from './instance-clients.ts'
 import { findInstanceByBaseUrl, findInstancesOfHost, insertInstanceIfAbsent } from './queries.ts'
@@ -65,6 +65,13 @@ export const findRegistered = async (
   const [reading] = readingsAt(resource, instances)
   const instance = instances.find(({ base_url }) => base_url === reading?.baseUrl)
   return instance && { instance, group: groupOf(reading) }
+}
+
+/** The base URL to which an address leads, for a filter: what is no address leads to nothing that is stored. */
+export const baseUrlAt = async (db: Database, text: string): Promise<string> => {
+  const address = readAddress(text)
+  if (address === undefined) return text
+  return (await findRegistered(db, address))?.instance.base_url ?? address.baseUrl
 }
 
 /** Stores an instance that resolveAddress made up, now that a GitLab answered there. */

@@ -6,6 +6,7 @@ export const LIMITED_ROUTES: Record<string, RouteLimit> = {
   '/v1/connect-sessions': 'connect session',
   '/oauth/:slug/start': 'flow start',
   '/connect/oauth/:slug': 'flow start',
+  '/connect/device/:slug': 'flow start',
   '/v1/tokens/verify': 'token check',
   '/v1/connections/personal-access-token': 'token check',
   '/v1/connections/oauth-token': 'token check',

@@ -4,7 +4,7 @@ import type { Config } from '../config/config.ts'
 import type { Database } from '../db/database.ts'
 import { isForeignKeyViolation } from '../db/sqlstate.ts'
 import { Problem } from '../errors/problem.ts'
-import { canonicalBaseUrl } from '../gitlab/base-url.ts'
+import { readAddress } from '../gitlab/urls/pasted-address.ts'
 import { findInstanceByBaseUrl, insertInstanceIfAbsent } from '../instances/queries.ts'
 import type { Vault } from '../vault/vault.ts'
 import { deleteOAuthAppRow, findOAuthAppBySlug } from './queries.ts'
@@ -19,7 +19,7 @@ export const ensureConfiguredApp = async (
   deps: { vault: Vault; clock: Clock },
   { clientId, clientSecret, baseUrl, scopes }: NonNullable<Config['gitlabApp']>,
 ): Promise<void> => {
-  const canonical = canonicalBaseUrl(baseUrl)
+  const canonical = readAddress(baseUrl)?.baseUrl
   if (canonical === undefined) throw new Error('GITLAB_BASE_URL is not the URL of a server')
   const now = new Date(deps.clock())
   const instance =

@@ -1,6 +1,7 @@
 import { addSeconds } from '../clock/clock.ts'
 import type { Lanes } from '../lanes.ts'
 import { completePendingGrant } from './complete-grant.ts'
+import { completeAndTell } from './device/poll-device.ts'
 import type { FlowDeps } from './flow-deps.ts'
 import { dropGrant } from './kept-grant.ts'
 import { findGrantsToDrop, findPendingGrants } from './queries.ts'
@@ -17,7 +18,9 @@ const GRANT_AGE_SECONDS = 30
 export const completeDue = async (deps: FlowDeps, lanes: Lanes): Promise<void> => {
   const now = new Date(deps.clock())
   const pending = await findPendingGrants(deps.db, addSeconds(now, -GRANT_AGE_SECONDS), MOST_PER_RUN)
-  await lanes.forEach(pending, 'complete-grants', ({ id }) => completePendingGrant(deps, id))
+  await lanes.forEach(pending, 'complete-grants', ({ id }) =>
+    completeAndTell(deps, id, () => completePendingGrant(deps, id)),
+  )
   const toDrop = await findGrantsToDrop(deps.db, now, MOST_PER_RUN)
   await lanes.forEach(toDrop, 'drop-grants', ({ id }) => dropGrant(deps, id))
 }

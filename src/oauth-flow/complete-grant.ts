@@ -170,10 +170,10 @@ const ask = async (
  * The same without a browser, for a grant that is waiting for GitLab to answer again. Where a person would have to say
  * yes, nobody is there to be asked: the time for the answer runs out, and the grant is dropped.
  */
-export const completePendingGrant = async (deps: FlowDeps, id: string): Promise<void> => {
+export const completePendingGrant = async (deps: FlowDeps, id: string): Promise<Completion | undefined> => {
   const request = await findAuthorizationRequest(deps.db, id)
   // Meanwhile a person may have been asked, or the grant has become a connection.
-  if (!request || request.grant_jwe === null || request.confirm_until !== null) return
+  if (!request || request.grant_jwe === null || request.confirm_until !== null) return undefined
   const found = await requireApp(deps.db, { id: request.oauth_app_id })
-  await completeGrant(deps, request, found, { requestId: id }, { saidYes: false })
+  return completeGrant(deps, request, found, { requestId: id }, { saidYes: false })
 }

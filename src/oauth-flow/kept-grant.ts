@@ -27,6 +27,12 @@ export const sealGrant = (vault: Vault, request: { id: string }, grant: StoredGr
 export const openGrant = async (vault: Vault, id: string, grantJwe: string): Promise<StoredGrant> =>
   JSON.parse(await vault.open(grantJwe, bindingOf({ id }))) as StoredGrant
 
+/** @param sentAt when the request was sent: the lifetime counts from then at the earliest. */
+export const toStoredGrant = (tokenSet: TokenSet, sentAt: Date): StoredGrant => ({
+  ...tokenSet,
+  issuedAt: startOfSecond(sentAt).toISOString(),
+})
+
 /** Save first: what GitLab just issued exists nowhere else. */
 export const keepGrant = async (
   { db, vault, clock }: FlowDeps,
@@ -35,8 +41,7 @@ export const keepGrant = async (
   sentAt: Date,
 ): Promise<AuthorizationRequestRow> => {
   const now = new Date(clock())
-  const grant: StoredGrant = { ...tokenSet, issuedAt: startOfSecond(sentAt).toISOString() }
-  const grantJwe = await sealGrant(vault, request, grant)
+  const grantJwe = await sealGrant(vault, request, toStoredGrant(tokenSet, sentAt))
   await saveGrant(db, request.id, grantJwe, now)
   return { ...request, grant_jwe: grantJwe, granted_at: now }
 }

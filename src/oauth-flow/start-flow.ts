@@ -4,6 +4,7 @@ import { v7 as uuidv7 } from 'uuid'
 import { addSeconds } from '../clock/clock.ts'
 import { linkProblem, requireLink } from '../connect-sessions/find-link.ts'
 import { lockSession } from '../connect-sessions/queries.ts'
+import type { Database } from '../db/database.ts'
 import type { ConnectSessionRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { requireApp, stateBinding } from './authorization-app.ts'
@@ -39,8 +40,7 @@ export const startFlow = async (
   const id = uuidv7()
   await db.transaction().execute(async (transaction) => {
     await lockSession(transaction, session.id)
-    if ((await countAuthorizationRequests(transaction, session.id)) >= MOST_STARTS)
-      throw linkProblem('tried_too_often')
+    await requireFewStarts(transaction, session.id)
     await insertAuthorizationRequest(transaction, {
       id,
       connect_session_id: session.id,
@@ -52,6 +52,12 @@ export const startFlow = async (
   const state = await vault.seal(id, stateBinding(app))
   const client = await oauthClients.for(app, instance)
   return client.authorizationUrl(request, reply, { state, flow: nameFlow(session) })
+}
+
+/** For the transaction that has locked the session. @throws {Problem} session_expired */
+export const requireFewStarts = async (transaction: Database, connectSessionId: string): Promise<void> => {
+  if ((await countAuthorizationRequests(transaction, connectSessionId)) >= MOST_STARTS)
+    throw linkProblem('tried_too_often')
 }
 
 /** @throws {Problem} forbidden */

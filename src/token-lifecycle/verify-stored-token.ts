@@ -9,6 +9,7 @@ import { isWaitingCode } from '../gitlab/owner-refusal.ts'
 import { atKnownGitLab, type Refusal } from '../gitlab/refusal.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
+import { followRenames } from '../places/follow-renames.ts'
 import type { Attempts } from './attempts.ts'
 import { afterAbandonedAttempt, DOUBT_SECONDS, mayStillAct } from './doubt.ts'
 import { findConnection, NO_ATTEMPT, saveVerification } from './queries.ts'
@@ -102,6 +103,8 @@ const verifyStoredToken = async (
   const verdict = toVerdict(inspection, row, now)
   const changes = toChanges(row, inspection, verdict, now)
   const isOurs = changes === undefined || (await saveVerification(db, found, changes, now))
+  if (isOurs && verdict.kind === 'works' && inspection.valid)
+    await followRenames(db, instanceClients.for(instance), { row, token, scopes: inspection.facts.scopes })
   return {
     tokenVersion: row.token_version,
     ...(isOurs ? verdict : { kind: 'unknown', refusal: undefined }),

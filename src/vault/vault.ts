@@ -8,6 +8,7 @@ export type SecretUse =
   | 'refresh'
   | 'client_secret'
   | 'grant'
+  | 'device'
   | 'state'
   | 'spool'
   | 'cookie'

@@ -23,7 +23,7 @@ const JOB_LANES = 8
 
 /** What each room does without being asked. */
 export const createRoomJobs = (
-  { lifecycle, flow, namedKeys, vault, tokenSaver }: Rooms,
+  { lifecycle, flow, deviceTimers, namedKeys, vault, tokenSaver }: Rooms,
   { db, clock, logger, keyRing, masterKeys, config }: AppDeps,
 ): Jobs =>
   createJobs({
@@ -32,7 +32,10 @@ export const createRoomJobs = (
     lanes: createLanes({ atOnce: JOB_LANES, logger }),
     mendDue: (lanes) => mendDue(lifecycle, lanes),
     rotateDue: (lanes) => rotateDue(lifecycle, lanes),
-    completeDue: (lanes) => completeDue(flow, lanes),
+    completeDue: async (lanes) => {
+      await deviceTimers.pollDue(lanes)
+      await completeDue(flow, lanes)
+    },
     noteLeaseSlots: () => noteLeaseSlots(db),
     sealAudit: () =>
       sealAudit({

@@ -23,6 +23,7 @@ import { createLeaseByMatch } from '../lookup/leasing/lease-by-match.ts'
 import { createLocator } from '../lookup/locate.ts'
 import { type CandidateQuery, findBest } from '../lookup/queries.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
+import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
 import { shareCalls } from '../share.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
 import { createDatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
@@ -140,6 +141,7 @@ export const createRooms = (deps: AppDeps) => {
   const { attempts, history, refresher, spoolFolder, tokenSaver, verifier } = keeping
   const lifecycle = { ...access, logger, attempts, authenticator, refresher, tokenSaver, verifier }
   const flow = { ...access, attempts, oauthClients, logger }
+  const deviceTimers = createDeviceTimers(flow)
   const visitors = createVisitors({ ...access, publicUrl })
   const leasing = {
     clock,
@@ -162,6 +164,7 @@ export const createRooms = (deps: AppDeps) => {
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {
     stopFollowing()
+    await deviceTimers.close()
     await attempts.idle()
     await tokenSaver.close()
     await oauthClients.close()
@@ -174,6 +177,7 @@ export const createRooms = (deps: AppDeps) => {
     attempts,
     authenticator,
     close,
+    deviceTimers,
     finding,
     flow,
     history,

@@ -29,6 +29,7 @@ export const registerRoutes = async (
   {
     access,
     authenticator,
+    deviceTimers,
     finding,
     flow,
     leasing,
@@ -76,7 +77,7 @@ export const registerRoutes = async (
         publicUrl,
         refusals,
         visitors,
-        oauthFlow: createOAuthFlow(flow),
+        oauthFlow: createOAuthFlow(flow, deviceTimers),
       }),
     )
   })

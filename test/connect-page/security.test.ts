@@ -201,7 +201,7 @@ t.test('names from GitLab and parameters of the address are text, never markup',
     group: script,
   })
   t.notOk(report.text.includes('<img src=x'))
-  t.match(report.text, 'The token lacks read_api')
+  t.match(report.text, 'That is not a group or project')
   const refused = await visitor.submit(home, '/connect/token', {
     token: 'FAKE-token-0123456789',
     base_url: script,

@@ -16,7 +16,12 @@ t.test('connect links', async (t) => {
     t.match(token, /^gcs_[\w-]{43}$/)
     t.equal(body.expires_at, new Date(broker.clock() + 3_600_000).toISOString())
     const row = await broker.db.selectFrom('connect_sessions').selectAll().executeTakeFirstOrThrow()
-    t.match(row, { organization: 'acme', methods: ['oauth', 'token'], return_url: null, used_at: null })
+    t.match(row, {
+      organization: 'acme',
+      methods: ['oauth', 'device', 'token'],
+      return_url: null,
+      used_at: null,
+    })
     t.same(Buffer.from(row.token_sha256), createHash('sha256').update(token).digest())
   })
 

@@ -26,6 +26,7 @@ t.test('connections are read', async (t) => {
     t.same(await list('?status=active&organization=acme'), [oauth, group.id])
     t.same(await list('?status=revoked'), [])
     t.same(await list(`?base_url=${encodeURIComponent(`${simulator.url}/api/v4/`)}`), all)
+    t.same(await list(`?base_url=${encodeURIComponent(`${simulator.url}/users/sign_in`)}`), all)
     t.same(await list('?base_url=https://gitlab.com'), [])
   })
 

@@ -302,6 +302,11 @@ export const TABLE: Record<string, Row> = {
     refused: 403,
     call: async () => at('/connect/oauth/simulator', { form: {}, from: '/connect' }),
   }),
+  'POST /connect/device/:slug': row('visitor', 303, {
+    refused: 403,
+    call: async () => at('/connect/device/simulator', { form: {}, from: '/connect' }),
+  }),
+  'GET /connect/device': row('nothing', 410),
   'GET /connect/connections/:id/disconnect': ofMember('disconnect', 200, 401, 404),
   'POST /connect/connections/:id/disconnect': ofMember('disconnect', 303, 403, 403),
   'GET /connect/connections/:id/replace': ofMember('replace', 200, 401, 404),

@@ -59,7 +59,7 @@ for (const link of document.querySelectorAll('[data-follows]')) {
   const path = link.href.slice(link.href.indexOf('/-/'))
   const field = document.getElementById(link.dataset.follows)
   field.addEventListener('input', () => {
-    const base = field.value.trim().replace(/\/+$/, '')
+    const base = field.value.trim().replace(/\/(-|users|groups|explore|dashboard)(\/.*)?$|\/+$/, '')
     if (/^https?:\/\//i.test(base) && URL.canParse(base)) link.href = base + path
   })
 }

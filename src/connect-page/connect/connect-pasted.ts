@@ -84,6 +84,7 @@ const submit = async (
 ): Promise<FastifyReply> => {
   const { db, clock, texts, pages, receipts, at } = context
   const { visitor, organization } = connector
+  let asked: string | undefined
   try {
     const app = await findChosenApp(db, request.body)
     const server = await findNamedServer(context, request.body, app)
@@ -91,6 +92,7 @@ const submit = async (
     if (server.kind === 'asks')
       return await askForHost(context, { connector, request, reply }, filledIn, server)
     requireSettledServer(connector, server.baseUrl)
+    asked = server.baseUrl
     const actor = actorFor(connector, request)
     const saved = await connect(server.baseUrl, actor, checkAlongside(context, connector))
     const receipt = {
@@ -108,7 +110,7 @@ const submit = async (
       return pages.home(reply, visitor, { refused, organization, status: statusOf(error.code) })
     }
     const { baseUrl, group } = filledIn
-    const advice = adviceForProblem(error, { baseUrl: baseUrl || undefined, group }, texts)
+    const advice = adviceForProblem(error, { baseUrl: asked ?? (baseUrl || undefined), group }, texts)
     const refused = { ...filledIn, answer: { advice } }
     return pages.home(reply, visitor, { refused, organization, status: statusOf(error.code) })
   }

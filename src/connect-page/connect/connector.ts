@@ -16,7 +16,7 @@ export const requireConnector = async (
   context: PageContext,
   request: FastifyRequest,
   reply: FastifyReply,
-  method: 'oauth' | 'token',
+  method: 'oauth' | 'device' | 'token',
 ): Promise<Connector> => {
   const { visitor, organization } = await requireSender(context, request, reply)
   const allowed = visitor.kind === 'member' || visitor.link.session.methods.includes(method)

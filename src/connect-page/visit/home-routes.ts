@@ -14,7 +14,7 @@ const showConnectPage = {
   security: [],
   summary: 'The GitLab Integration page',
   description:
-    'A page for people. They connect GitLab with a connect link or signed in with an access key, and look after what is connected. The page names the organization, who asks, and what GitLab is asked for. Its buttons send forms to `/connect/oauth/{slug}` and `/connect/token`, which accept forms of this page alone. The OAuth flow ends here, with `status` and `connection_id` or `code`, when its connect link has no return_url. The page is also at `/`.',
+    'A page for people. They connect GitLab with a connect link or signed in with an access key, and look after what is connected. The page names the organization, who asks, and what GitLab is asked for. Its buttons send forms to `/connect/oauth/{slug}` and `/connect/token`, which accept forms of this page alone. Where the person connects with a code, a form goes to `/connect/device/{slug}`, and `code` may be `device_grant_unsupported` or `device_code_expired`, too. The OAuth flow ends here, with `status` and `connection_id` or `code`, when its connect link has no return_url. The page is also at `/`.',
   response: {
     200: {
       description: 'The page. Where somebody is signed in, a connect link asks before it is opened.',

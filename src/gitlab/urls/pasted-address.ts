@@ -85,6 +85,8 @@ const likelyBaseUrl = (resource: ResourceUrl, text: string): string | undefined 
   return lower.some(isOfProject) ? origin : canonicalBaseUrl(text)
 }
 
+/** `javascript:…` is no host of SSH: a scheme, a user or a dot says that one is meant. */
+const NAMES_SSH = /^(?:[a-z+]+:\/\/|[^/:]*[@.[])/i
 const HOLDS_CREDENTIALS = /^(?:https?:\/\/)?[^/?#\s]*@/i
 
 /**
@@ -95,6 +97,7 @@ export const readAddress = (text: string): PastedAddress | undefined => {
   const unwrapped = unwrapUrl(text)
   const resource = parseResourceUrl(unwrapped)
   if (resource?.transport === 'http' && HOLDS_CREDENTIALS.test(unwrapped)) return undefined
+  if (resource?.transport === 'ssh' && !NAMES_SSH.test(unwrapped)) return undefined
   const baseUrl = resource ? likelyBaseUrl(resource, unwrapped) : canonicalBaseUrl(unwrapped)
   if (baseUrl === undefined) return undefined
   // What is left may be a page, too: /api/explore.

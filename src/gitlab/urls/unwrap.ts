@@ -59,8 +59,25 @@ const withoutBeginning: Step = (text) => {
 const COMMAND =
   /^(?:\$\s+)?(?:(?:sudo\s+)?(?:git|pip3?|npm|yarn|pnpm|go|cargo|glab|docker|helm|kustomize|terraform|nix|ansible-galaxy)\s|-e\s|--editable[\s=]|origin\s|upstream\s)/i
 const FIRST_URL =
-  /(?:^|[\s="'<])((?:[a-z][a-z0-9+.-]*:{1,2})?[a-z][a-z0-9+.-]*:\/\/[^\s"'>]+|[\w.+-]{1,64}@[\w.-]+:[^\s"'>]+|git::[^\s"'>]+)/i
+  /(?:^|[\s="'<>([])((?:[a-z][a-z0-9+.-]*:{1,2}){0,2}[a-z][a-z0-9+.-]*:\/\/[^\s"'<>]+|(?:scm:git:)?[\w.+-]{1,64}@[\w.-]+:[^\s"'<>]+|git::[^\s"'<>]+)/i
 const withoutCommand: Step = (text) => (COMMAND.test(text) ? (FIRST_URL.exec(text)?.[1] ?? text) : text)
+
+/** What is a URL already, in any scheme: nothing is looked for within. */
+const IS_URL = /^(?:[a-z][a-z0-9+.-]*:(?:\/\/|:|[a-z])|[\w.+-]+@[\w.-]+:|pkg:)/i
+const EACH_URL = new RegExp(FIRST_URL.source, 'gi')
+/** `pod 'x', :git => '<url>'`, `<url>…</url>`, `.package(url: "<url>")`: the one URL of a statement, where there is one. */
+const withoutStatement: Step = (text) => {
+  if (IS_URL.test(text) || !/[\s"'<>=(]/.test(text)) return text
+  const urls = new Set(Array.from(text.matchAll(EACH_URL), ([, url = '']) => url))
+  const [only, another] = urls
+  return only !== undefined && another === undefined ? only : text
+}
+
+/** `go get host/group/project@v1`, and `host/group/project v1.2.3` of a go.mod. */
+const withoutGo: Step = (text) => {
+  const module = text.replace(/^(?:go\s(?:get|install|run)|require|replace)\s(?:-\w+\s)*/i, '')
+  return /^([\w.-]+\.[a-z]{2,}\/\S+)\sv\d\S*(?:\s\/\/ indirect)?$/i.exec(module)?.[1] ?? module
+}
 
 /** Schemes that hand a URL to a program: GitLab's own buttons "Open in your IDE", and those of Git clients. */
 const HANDED_TO_A_PROGRAM =
@@ -133,6 +150,8 @@ const STEPS: Step[] = [
   withoutProgram,
   withoutShorthand,
   withoutPackageUrl,
+  withoutGo,
+  withoutStatement,
 ]
 
 /** The URL itself, out of what a person or a tool wrote. */

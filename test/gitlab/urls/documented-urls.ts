@@ -457,6 +457,39 @@ const WRAPPED = [
   ),
 ]
 
+const STATEMENTS = [
+  gitlabCom(
+    'statements of manifests and builds',
+    'acme/web-shop',
+    `
+  {"type": "vcs", "url": "https://gitlab.com/acme/web-shop.git"}
+  web-shop = { git = "https://gitlab.com/acme/web-shop", tag = "v1" }
+  gem "web-shop", git: "https://gitlab.com/acme/web-shop.git", tag: "v1"
+  gem 'web-shop', :git => 'git@gitlab.com:acme/web-shop.git'
+  pod 'WebShop', :git => 'https://gitlab.com/acme/web-shop.git', :tag => '1'
+  git "https://gitlab.com/acme/web-shop.git" "1.0"
+  .package(url: "https://gitlab.com/acme/web-shop.git", from: "1.0.0")
+  {:web_shop, git: "https://gitlab.com/acme/web-shop.git", tag: "1"}
+  git_repository(name = "shop", remote = "https://gitlab.com/acme/web-shop.git")
+  git_override(module_name = "shop", remote = "git@gitlab.com:acme/web-shop.git")
+  git url: 'https://gitlab.com/acme/web-shop.git', branch: 'main'
+  git branch: 'main', url: 'git@gitlab.com:acme/web-shop.git'
+  checkout scmGit(userRemoteConfigs: [[url: 'https://gitlab.com/acme/web-shop.git']])
+  <url>https://gitlab.com/acme/web-shop</url>
+  <connection>scm:git:https://gitlab.com/acme/web-shop.git</connection>
+  <connection>scm:git:git@gitlab.com:acme/web-shop.git</connection>
+  <developerConnection>scm:git:git://gitlab.com/acme/web-shop.git</developerConnection>
+  - src: git+https://gitlab.com/acme/web-shop.git
+  ADD https://gitlab.com/acme/web-shop.git#v1 /src
+  go get gitlab.com/acme/web-shop@v1.2.3
+  go install gitlab.com/acme/web-shop@latest
+  gitlab.com/acme/web-shop v1.2.3
+  require gitlab.com/acme/web-shop v1.2.3 // indirect
+  Clone it from https://gitlab.com/acme/web-shop.git please
+  `,
+  ),
+]
+
 const BEHIND = [
   gitlabCom(
     'pages of a project',
@@ -821,4 +854,4 @@ const INSTANCES = [
   ),
 ]
 
-export const DOCUMENTED: Documented[] = [FORMS, WRAPPED, BEHIND, GROUPS, INSTANCES].flat()
+export const DOCUMENTED: Documented[] = [FORMS, WRAPPED, STATEMENTS, BEHIND, GROUPS, INSTANCES].flat()

@@ -93,6 +93,10 @@ export const ELSEWHERE = lines(`
   [[https://evil.example/acme/web-shop][https://gitlab.com/acme/web-shop]]
   <a href="https://evil.example/">https://gitlab.com/acme/web-shop</a>
   git clone https://evil.example/acme/web-shop.git https://gitlab.com/acme/web-shop
+  from https://evil.example/x or https://gitlab.com/acme/web-shop
+  evil.example/https://gitlab.com/acme/web-shop
+  mailto:git@gitlab.com:acme/web-shop
+  <url>https://evil.example/?https://gitlab.com/acme/web-shop</url>
   pkg:golang/evil.example/gitlab.com/acme/web-shop
   pkg:npm/web-shop?repository_url=https://gitlab.com/acme/web-shop
   acme/web-shop

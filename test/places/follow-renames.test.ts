@@ -1,0 +1,66 @@
+import t from 'tap'
+import { setStage } from '../support/broker.ts'
+import { connectToken } from '../support/connect.ts'
+
+t.test('a renamed or moved place keeps its connection, under both paths', async (t) => {
+  const stage = await setStage(t)
+  const { broker, simulator } = stage
+  const { people } = simulator.world
+  const verify = (id: string) => broker.post(`/v1/connections/${id}/verify`)
+  const pathsOf = async (id: string) =>
+    (
+      await broker.db
+        .selectFrom('connection_places')
+        .select(['path', 'is_former'])
+        .where('connection_id', '=', id)
+        .orderBy('path')
+        .execute()
+    ).map(({ path, is_former }) => (is_former ? `was ${path}` : path))
+
+  const group = await connectToken(stage, { organization: 'one', kind: 'group', path: 'acme/platform' })
+  const project = await connectToken(stage, { organization: 'two', kind: 'project', path: 'acme/web-shop' })
+  const person = await connectToken(stage, { organization: 'three', group: 'acme' })
+  people.move('acme', 'acme-corp')
+  people.move('acme-corp/web-shop', 'acme-corp/platform/shop')
+  for (const { id } of [group, project, person]) t.match((await verify(id)).body, { works: true })
+  t.same(await pathsOf(group.id), ['was acme/platform', 'acme-corp/platform'].sort())
+  t.same(await pathsOf(project.id), ['acme-corp/platform/shop', 'was acme/web-shop'])
+  t.same(await pathsOf(person.id), ['was acme', 'acme-corp'])
+  t.match((await broker.get(`/v1/connections/${project.id}`)).body, { group: 'acme-corp/platform/shop' })
+
+  people.move('acme-corp/platform/shop', 'acme-corp/shop')
+  await verify(project.id)
+  t.same(await pathsOf(project.id), ['was acme-corp/platform/shop', 'acme-corp/shop', 'was acme/web-shop'])
+
+  await t.test('a path of before is followed when somebody names it', async (t) => {
+    const named = await connectToken(stage, { organization: 'four', group: 'acme/web-shop' })
+    t.match(named.answer, { status: 201, body: { group: 'acme-corp/shop' } }, named.answer.text)
+  })
+
+  await t.test('but not to another server, nor out of the API', async (t) => {
+    for (const location of [
+      'https://elsewhere.example.com/api/v4/groups/1',
+      '/groups/acme',
+      '//elsewhere.example.com/',
+    ]) {
+      simulator.faults.add({
+        match: { path: '/api/v4/groups/acme' },
+        effect: { kind: 'status', status: 301, headers: { location } },
+      })
+      const { answer } = await connectToken(stage, { organization: 'five', group: 'acme' })
+      t.match(answer, { status: 422, body: { code: 'not_a_gitlab' } }, location)
+    }
+  })
+
+  await t.test('an id that was not known is learned', async (t) => {
+    await broker.db.updateTable('connection_places').set({ gitlab_id: null, kind: null }).execute()
+    await verify(person.id)
+    const place = await broker.db
+      .selectFrom('connection_places')
+      .select(['kind', 'gitlab_id'])
+      .where('connection_id', '=', person.id)
+      .where('is_former', '=', false)
+      .executeTakeFirstOrThrow()
+    t.match(place, { kind: 'group', gitlab_id: String(people.findGroup('acme-corp')?.id) })
+  })
+})
