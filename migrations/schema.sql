@@ -377,6 +377,18 @@ AS $function$
   end $function$;
 CREATE TRIGGER renew_instances AFTER INSERT OR DELETE OR UPDATE ON public.instances FOR EACH STATEMENT EXECUTE FUNCTION renew_instances();
 
+create table lease_batches (
+  access_key_id uuid not null,
+  subject text not null,
+  key_sha256 bytea not null,
+  request_sha256 bytea not null,
+  lease_ids text[],
+  claimed_until timestamp with time zone,
+  created_at timestamp with time zone not null,
+  constraint lease_batches_pkey PRIMARY KEY (access_key_id, subject, key_sha256)
+);
+CREATE INDEX lease_batches_by_time ON public.lease_batches USING btree (created_at);
+
 create table lease_slots (
   organization text not null,
   slot timestamp with time zone not null,

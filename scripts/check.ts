@@ -55,6 +55,7 @@ const CHECKS: Record<string, () => Promise<Outcome>> = {
   'knip: nothing unused': tool('knip', '--no-progress'),
   'Redocly: openapi.yaml is sound': tool('redocly', 'lint', 'openapi.yaml', '--format=stylish'),
   'openapi.yaml is what the code describes': openApiIsGenerated,
+  'The client is what openapi.yaml describes': tool('node', 'scripts/generate-client.ts', '--check'),
 }
 
 const failed = await Promise.all(

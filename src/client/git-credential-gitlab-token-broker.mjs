@@ -59,7 +59,11 @@ const ask = async (action, settings) => {
     body: await readInput(),
   })
   const text = await response.text()
-  if (!response.headers.get('content-type')?.startsWith('text/plain'))
+  // Git reads one key=value a line; a page of something else would be taken for an answer.
+  if (
+    !text.split('\n').every((line) => line === '' || line.includes('=')) ||
+    (text === '' && action === 'get')
+  )
     throw new Error(`${settings.url} answers ${response.status}, and not as a broker does`)
   return text
 }

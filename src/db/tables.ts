@@ -218,6 +218,16 @@ type WrappedLeases = {
   opened_at: Date | null
 }
 
+type LeaseBatches = {
+  access_key_id: string
+  subject: string
+  key_sha256: Buffer
+  request_sha256: Buffer
+  lease_ids: string[] | null
+  claimed_until: Date | null
+  created_at: Date
+}
+
 type DataKeys = {
   id: string
   /** The data key, wrapped by the master key: JWE with alg A256GCMKW. */
@@ -275,6 +285,7 @@ export type Tables = {
   connection_places: ConnectionPlaces
   leases: Leases
   wrapped_leases: WrappedLeases
+  lease_batches: LeaseBatches
   lease_slots: LeaseSlots
   audit_events: AuditEvents
   audit_unsealed: AuditUnsealed

@@ -81,32 +81,34 @@ export const toProblem = (error: FastifyError | Problem): Problem | undefined =>
   return undefined
 }
 
+/** RFC 9457. */
+export const problemDocument = ({ code, message, extras }: Problem, requestId: string): object => ({
+  type: 'about:blank',
+  title: titleOf(code),
+  status: statusOf(code),
+  detail: message,
+  code,
+  request_id: requestId,
+  ...(extras.errors ? { errors: extras.errors } : {}),
+  ...extras.members,
+})
+
 export const answerProblem = (
   request: FastifyRequest,
   reply: FastifyReply,
   problem: Problem,
 ): FastifyReply => {
-  const { code, message, extras } = problem
+  const { code, extras } = problem
   const status = statusOf(code)
   if (extras.retryAfterSeconds !== undefined)
     reply.header('retry-after', Math.max(1, Math.ceil(extras.retryAfterSeconds)))
   if (status === 401) reply.header('www-authenticate', 'Bearer realm="gitlab-token-broker"')
-  const document = {
-    type: 'about:blank',
-    title: titleOf(code),
-    status,
-    detail: message,
-    code,
-    request_id: request.id,
-    ...(extras.errors ? { errors: extras.errors } : {}),
-    ...extras.members,
-  }
   return reply
     .code(status)
     .header('cache-control', 'no-store')
     .type(PROBLEM_MEDIA_TYPE)
     .serializer((text: string) => text)
-    .send(JSON.stringify(document))
+    .send(JSON.stringify(problemDocument(problem, request.id)))
 }
 
 /** Without the stack: in an outage there is one for each request, and all are the same. */

@@ -112,6 +112,11 @@ export const problemSchema = Type.Object(
     ),
     expires_at: Type.Optional(NullableTime('`min_ttl_unattainable`: when the token ends; null: never')),
     scopes: Type.Optional(Type.Array(Type.String(), { description: '`token_works`: scopes of the token.' })),
+    retry_after: Type.Optional(
+      Type.Integer({
+        description: 'Seconds after which to ask again: of a result of a batch, in place of the header.',
+      }),
+    ),
   },
   {
     $id: 'Problem',
@@ -156,6 +161,8 @@ const WITH_RETRY_AFTER: ReadonlySet<ProblemCode> = new Set<ProblemCode>([
   'gitlab_unavailable',
   'oauth_app_rejected',
   'database_unavailable',
+  'batch_in_progress',
+  'deadline_passed',
 ])
 
 const RETRY_AFTER = Type.Integer({ minimum: 1, description: 'Seconds after which to ask again.' })

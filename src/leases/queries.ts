@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
+import type { LeaseTableRow } from '../db/tables.ts'
 import {
   type ConnectionWithInstance,
   END_OF_EARLY_PAUSE,
@@ -217,32 +218,10 @@ export const isVisible = async (
 ): Promise<boolean> => (await run(IS_VISIBLE, [now, accessKeyId, connectionId])).length > 0
 
 /** A lease as it was written. */
-export type GivenLease = {
-  id: string
-  connection_id: string
-  organization: string
-  access_key_id: string
-  subject: string | null
-  token_version: number
-  purpose: string | null
-  released_at: Date | null
-}
+export type GivenLease = LeaseTableRow
 
 export const findLease = (db: Database, id: string): Promise<GivenLease | undefined> =>
-  db
-    .selectFrom('leases')
-    .select([
-      'id',
-      'connection_id',
-      'organization',
-      'access_key_id',
-      'subject',
-      'token_version',
-      'purpose',
-      'released_at',
-    ])
-    .where('id', '=', id)
-    .executeTakeFirst()
+  db.selectFrom('leases').selectAll().where('id', '=', id).executeTakeFirst()
 
 /** @param holder undefined = of anybody. @returns the ids of those that are released now: the others do not exist. */
 export const releaseLeases = async (

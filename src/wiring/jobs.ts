@@ -9,6 +9,7 @@ import { createLeaseDigests } from '../leases/record/digest.ts'
 import { noteLeaseSlots } from '../leases/record/slots.ts'
 import { deleteOld as deleteOldGuesses } from '../limits/delete-old.ts'
 import { createAuditLog } from '../log.ts'
+import { deleteOld as deleteOldBatches } from '../lookup/batch/delete-old.ts'
 import { completeDue } from '../oauth-flow/complete-due.ts'
 import { sealedTables } from '../sealed-tables.ts'
 import { deleteHeartbeatsBefore } from '../token-lifecycle/history/queries.ts'
@@ -62,5 +63,6 @@ export const createRoomJobs = (
       () => tokenSaver.deleteOldRetained(),
       (now) => deleteHeartbeatsBefore(db, addSeconds(now, -HEARTBEAT_RETENTION_SECONDS)),
       (now) => deleteOldGuesses(db, now),
+      (now) => deleteOldBatches(db, now),
     ],
   })

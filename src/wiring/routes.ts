@@ -14,11 +14,13 @@ import type { App } from '../http/server.ts'
 import { registerInstanceRoutes } from '../instances/routes.ts'
 import { registerLeaseRecordRoutes } from '../leases/record/routes.ts'
 import { registerLeaseRoutes } from '../leases/routes.ts'
+import { registerBatchRoutes } from '../lookup/batch/routes.ts'
 import { registerLookupRoutes } from '../lookup/routes.ts'
 import { registerOAuthMetadata, registerTokenExchange } from '../lookup/token-exchange-routes.ts'
 import { registerOAuthAppRoutes } from '../oauth-apps/routes.ts'
 import { createOAuthFlow } from '../oauth-flow/oauth-flow.ts'
 import { registerOAuthFlowRoutes } from '../oauth-flow/routes.ts'
+import { registerPreflightRoutes } from '../preflight/routes.ts'
 import { registerTrustedIssuerRoutes } from '../trusted-issuers/routes.ts'
 
 import type { AppDeps, Rooms } from './rooms.ts'
@@ -57,6 +59,8 @@ export const registerRoutes = async (
   registerLeaseRoutes(routes, { ...leasing, db, authenticator, rejections, sendCredential })
   registerLookupRoutes(routes, { ...finding, authenticator, sendCredential })
   await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads, refusals }))
+  registerBatchRoutes(routes, { ...finding, db, authenticator })
+  registerPreflightRoutes(routes, { ...finding, ...access, authenticator })
   await routes.register(async (scope) =>
     registerGitCredentialRoutes(scope as App, { ...finding, db, authenticator, rejections, refusals }),
   )

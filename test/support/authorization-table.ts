@@ -232,6 +232,20 @@ export const TABLE: Record<string, Row> = {
   'POST /v1/git-credential/get': row('scanner', 200, { within: 'list', call: askedByGit('get') }),
   'POST /v1/git-credential/store': row('scanner', 200, { within: 'list', call: askedByGit('store') }),
   'POST /v1/git-credential/erase': row('scanner', 200, { within: 'list', call: askedByGit('erase') }),
+  'POST /v1/credentials/batch': row('scanner', 200, {
+    within: 'list',
+    call: async (make, _caller, { simulator }) => {
+      await make.connection()
+      return { body: { requests: [{ url: `${simulator.url}/acme/web-shop`, organization: HOME }] } }
+    },
+  }),
+  'POST /v1/credentials/preflight': row('scanner', 200, {
+    within: 'thing',
+    call: async (make, _caller, { simulator }) => {
+      await make.connection()
+      return { body: { url: `${simulator.url}/acme/web-shop`, organization: HOME } }
+    },
+  }),
   'GET /v1/credentials/explain': row('scanner', 200, {
     within: 'thing',
     call: async (_make, _caller, stage) => at(`/v1/credentials/explain${repository(stage)}`),

@@ -10,7 +10,7 @@ export const FLOORS = [
   ['app.ts'],
   ['wiring'],
   ['sealed-tables.ts'],
-  ['git-credential', 'oauth-flow', 'connect-page', 'jobs'],
+  ['git-credential', 'preflight', 'oauth-flow', 'connect-page', 'jobs'],
   ['lookup'],
   ['leases', 'connections', 'connect-sessions'],
   ['token-lifecycle'],

@@ -8,8 +8,8 @@ const MOST_LINES_OF_FILE = 300
 const MOST_LINES_OF_FUNCTION = 80
 /** Measured: what runs, here and in the demo, and what the measurements rest on. */
 const MEASURED = ['src', 'simulator', 'demo', 'bench']
-/** Texts that people read: a list of sentences is as long as it is. */
-const IS_TEXTS = /(^|\/)texts\.\w+\.ts$/
+/** Texts that people read, and what a generator writes: as long as it is. */
+const IS_TEXTS = /(^|\/)(texts\.\w+|generated)\.ts$/
 
 /** Written by nobody but its triggers. */
 const BY_TRIGGERS = 'nobody: its triggers write it'
@@ -34,6 +34,7 @@ export const WRITERS: Record<string, string> = {
   authorization_requests: 'oauth-flow',
   leases: 'leases',
   wrapped_leases: 'leases',
+  lease_batches: 'lookup',
   guesses: 'limits',
   heartbeats: 'token-lifecycle',
   database_history: 'token-lifecycle',

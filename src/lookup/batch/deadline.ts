@@ -1,0 +1,47 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Problem } from '../../errors/problem.ts'
+
+const DEFAULT_WAIT_SECONDS = 30
+/** Proxies in front end a request that takes longer. */
+const LONGEST_WAIT_SECONDS = 60
+/** The database is asked in any case: 0 means "without GitLab". */
+const SHORTEST_WAIT_MS = 1_000
+const RETRY_SECONDS = 5
+const WAIT = /(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:[;,]|$)/i
+
+/** What `Prefer: wait=` asks for (RFC 7240, section 4.3), in seconds; undefined = nothing. */
+export const readWait = (prefer: string | string[] | undefined): number | undefined => {
+  const [, seconds] = WAIT.exec([prefer ?? ''].flat().join(',')) ?? []
+  return seconds === undefined ? undefined : Math.min(LONGEST_WAIT_SECONDS, Number(seconds))
+}
+
+export const waitMs = (seconds = DEFAULT_WAIT_SECONDS): number => Math.max(SHORTEST_WAIT_MS, seconds * 1000)
+
+export type Deadline = {
+  /**
+   * The value, when it comes in time.
+   * @param giveUp is told of a value that comes too late.
+   * @throws {Problem} deadline_passed, and what the work throws in time
+   */
+  race<Value>(work: Promise<Value>, giveUp: (late: Value) => void): Promise<Value>
+  /** Ends the timer. */
+  end(): void
+}
+
+export const startDeadline = (ms: number): Deadline => {
+  const ended = new AbortController()
+  const passed = sleep(ms, 'passed' as const, { signal: ended.signal })
+  // Nobody may be racing any more when the timer is ended.
+  passed.catch(() => undefined)
+  return {
+    async race(work, giveUp) {
+      const first = await Promise.race([work.then((value) => ({ value })), passed])
+      if (first !== 'passed') return first.value
+      work.then(giveUp, () => undefined)
+      throw new Problem('deadline_passed', 'The token was not ready in time; what was begun goes on.', {
+        retryAfterSeconds: RETRY_SECONDS,
+      })
+    },
+    end: () => ended.abort(),
+  }
+}

@@ -1,0 +1,99 @@
+import type { Principal } from '../../callers/principal.ts'
+import type { Database } from '../../db/database.ts'
+import { invalidField } from '../../errors/problem.ts'
+import { holderOf, isHeldBy } from '../../leases/lease.ts'
+import { type LeasedToken, leaseToken } from '../../leases/lease-token.ts'
+import { findLease, releaseLeases } from '../../leases/queries.ts'
+import { isLeaseCurrent, readLeased } from '../../leases/read-leased.ts'
+import type { Delivery } from '../../leases/serving-decision.ts'
+import { findConnection } from '../../token-lifecycle/queries.ts'
+import type { OnConflict } from '../../token-lifecycle/refresh-decision.ts'
+import { type FindByUrlDeps, leaseTokenByUrl } from '../find-by-url.ts'
+import { startDeadline } from './deadline.ts'
+import { rememberBatch } from './idempotency.ts'
+
+export type BatchRequest = {
+  url?: string
+  connection_id?: string
+  organization?: string
+  min_ttl?: number
+  on_conflict?: OnConflict
+  purpose?: string
+}
+
+export type BatchOptions = {
+  waitMs: number
+  idempotencyKey: string | undefined
+  delivery: Delivery
+}
+
+export type BatchResult = { leased: LeasedToken } | { error: unknown }
+
+type Deps = FindByUrlDeps & { db: Database }
+
+/**
+ * Leases a token for each request, in the same order. Those that can be served as they are share statements; the others
+ * wait for GitLab in turn, until the deadline of the caller.
+ * @param deps GitLab is bounded: see bounded.ts
+ * @throws {Problem} idempotency_key_reused, batch_in_progress
+ */
+export const leaseBatch = async (
+  deps: Deps,
+  principal: Principal,
+  requests: BatchRequest[],
+  { waitMs, idempotencyKey, delivery }: BatchOptions,
+): Promise<BatchResult[]> => {
+  const remembered = await rememberBatch(deps, principal, idempotencyKey, requests)
+  const deadline = startDeadline(waitMs)
+  const giveBack = ({ row }: LeasedToken): void => void release(deps, principal, row.lease_id)
+  try {
+    const results = await Promise.all(
+      requests.map(async (request, position): Promise<BatchResult> => {
+        const known = remembered.leaseIds[position] || undefined
+        const work = leaseOne(deps, principal, request, { delivery, known })
+        return deadline.race(work, giveBack).then(
+          (leased) => ({ leased }),
+          (error: unknown) => ({ error }),
+        )
+      }),
+    )
+    await remembered.finish(results.map((result) => ('leased' in result ? result.leased.row.lease_id : '')))
+    return results
+  } finally {
+    deadline.end()
+  }
+}
+
+/** A lease that comes too late is nobody's. */
+const release = async ({ db, clock }: Deps, principal: Principal, id: string): Promise<void> => {
+  const lease = { ids: [id], holder: holderOf(principal), organizations: undefined, now: new Date(clock()) }
+  await releaseLeases(db, lease).catch(() => undefined)
+}
+
+const leaseOne = async (
+  deps: Deps,
+  principal: Principal,
+  request: BatchRequest,
+  { delivery, known }: { delivery: Delivery; known: string | undefined },
+): Promise<LeasedToken> => {
+  const again = known && (await leasedBefore(deps, principal, known))
+  if (again) return again
+  const { url, connection_id, organization, min_ttl, on_conflict = 'respect', purpose } = request
+  if ((url === undefined) === (connection_id === undefined))
+    throw invalidField('url', 'or connection_id is required, and not both')
+  const options = { minTtl: min_ttl, onConflict: on_conflict, purpose, delivery }
+  return connection_id === undefined
+    ? leaseTokenByUrl(deps, principal, { url: url ?? '', organization }, options)
+    : leaseToken(deps, connection_id, principal, options)
+}
+
+const leasedBefore = async (
+  { db, clock, openedTokens }: Deps,
+  principal: Principal,
+  leaseId: string,
+): Promise<LeasedToken | undefined> => {
+  const lease = await findLease(db, leaseId)
+  if (!lease || !isHeldBy(lease, principal) || lease.expires_at.getTime() <= clock()) return undefined
+  const row = await findConnection(db, lease.connection_id)
+  return isLeaseCurrent(lease, row) ? readLeased(openedTokens, leaseId, row) : undefined
+}

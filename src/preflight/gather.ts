@@ -1,0 +1,163 @@
+import type { Principal } from '../callers/principal.ts'
+import { Problem } from '../errors/problem.ts'
+import type { GitLabHttpClient } from '../gitlab/http-client.ts'
+import { type Reading, readingsAt } from '../gitlab/repository-url.ts'
+import { hasScope } from '../gitlab/scopes.ts'
+import type { GitLabAccess } from '../instances/gitlab-access.ts'
+import { findInstance } from '../instances/queries.ts'
+import { holderOf } from '../leases/lease.ts'
+import { type LeasedToken, leaseTokenOf } from '../leases/lease-token.ts'
+import { releaseLeases } from '../leases/queries.ts'
+import { type FindByUrlDeps, rankByUrl } from '../lookup/find-by-url.ts'
+import { findInstancesOfHost } from '../lookup/queries.ts'
+import { readUrl } from '../lookup/search.ts'
+import type { RankedCandidate } from '../lookup/url-match.ts'
+import { findLeaseEnds } from '../token-lifecycle/batches/queries.ts'
+import { type ConnectionWithInstance, findConnection } from '../token-lifecycle/queries.ts'
+import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
+import { type ConnectionFacts, type Facts, type Reply, readReply } from './facts.ts'
+
+export type GatherDeps = FindByUrlDeps & GitLabAccess
+export type Asked = { url: string; organization: string | undefined; scanSeconds: number | undefined }
+
+const GIT_USERNAME = 'oauth2'
+
+/**
+ * Finds out what the checks need. Borrows the token of the connection through a lease, as any scanner does, and gives
+ * the lease back.
+ * @throws {Problem} invalid_request (no URL), organization_required, not_found (organization)
+ */
+export const gatherFacts = async (deps: GatherDeps, principal: Principal, asked: Asked): Promise<Facts> => {
+  const { db, clock } = deps
+  const resource = readUrl(asked.url)
+  const { url, organization } = asked
+  const readings = readingsAt(resource, await findInstancesOfHost(deps.runPrepared, resource))
+  const choice = await rankByUrl(deps, principal, { url, organization }, { minTtl: undefined })
+  const facts: Facts = {
+    host: resource.hostname,
+    isKnownInstance: readings.length > 0,
+    candidates: choice.ranked,
+    connection: undefined,
+    token: undefined,
+    git: undefined,
+    project: undefined,
+    isPublic: undefined,
+    scanSeconds: asked.scanSeconds,
+    now: new Date(clock()),
+  }
+  if (choice.kind === 'none') return facts
+  const { winner } = choice
+  const leased = await leaseFor(deps, principal, winner.id)
+  const row = await findConnection(db, winner.id)
+  if (!row) return facts
+  const connection = await connectionFacts(deps, row, 'row' in leased ? leased.row.lease_id : undefined)
+  if ('code' in leased) {
+    const { code, message } = leased
+    return { ...facts, connection, token: { kind: 'refused', code, detail: message } }
+  }
+  try {
+    const token = { kind: 'leased', scopes: leased.row.scopes } as const
+    return { ...facts, connection, token, ...(await askGitLab(deps, row, readings, leased)) }
+  } finally {
+    const lease = { ids: [leased.row.lease_id], holder: holderOf(principal), organizations: undefined }
+    // The answer counts, whether or not the lease is given back early.
+    await releaseLeases(db, { ...lease, now: new Date(clock()) }).catch(() => undefined)
+  }
+}
+
+/** The token does not leave the service, so a caller that takes sealed answers only may have it used. */
+const leaseFor = async (
+  deps: GatherDeps,
+  principal: Principal,
+  connectionId: string,
+): Promise<LeasedToken | Problem> => {
+  const options = {
+    minTtl: undefined,
+    onConflict: 'respect',
+    purpose: 'preflight',
+    delivery: 'sealed',
+  } as const
+  try {
+    return await leaseTokenOf(deps, connectionId, principal, options)
+  } catch (error) {
+    if (error instanceof Problem && error.code !== 'database_unavailable') return error
+    throw error
+  }
+}
+
+const connectionFacts = async (
+  { db, clock }: GatherDeps,
+  row: ConnectionWithInstance,
+  ownLease: string | undefined,
+): Promise<ConnectionFacts> => ({
+  id: row.id,
+  label: row.name ?? `${row.token_kind} of ${row.gitlab_username ?? row.organization}`,
+  account: row.gitlab_username,
+  refreshable: isRefreshable(row),
+  tokenExpiresAt: row.token_expires_at,
+  lifetimeSeconds:
+    row.token_expires_at === null
+      ? Number.POSITIVE_INFINITY
+      : Math.round((row.token_expires_at.getTime() - row.token_issued_at.getTime()) / 1000),
+  leasedUntil:
+    (
+      await findLeaseEnds(
+        db,
+        [{ connectionId: row.id, tokenVersion: row.token_version, except: ownLease }],
+        new Date(clock()),
+      )
+    )[0] ?? null,
+})
+const encodePath = (path: string): string =>
+  path
+    .split('/')
+    .map((segment) => encodeURIComponent(segment))
+    .join('/')
+
+const askGitLab = async (
+  { db, instanceClients }: GatherDeps,
+  row: Pick<RankedCandidate & ConnectionWithInstance, 'instance_id' | 'base_url'>,
+  readings: Reading[],
+  { row: { scopes }, token }: LeasedToken,
+): Promise<Pick<Facts, 'git' | 'project' | 'isPublic'>> => {
+  const instance = await findInstance(db, row.instance_id)
+  if (!instance) return { git: undefined, project: undefined, isPublic: undefined }
+  const client = instanceClients.for(instance)
+  const path = readings.find(({ baseUrl }) => baseUrl === row.base_url)?.path ?? ''
+  const git = await askGit(client, path, token)
+  const mayAskApi = scopes.includes('granular') || hasScope(scopes, 'read_api')
+  const { project, visibility } = mayAskApi
+    ? await askApi(client, path, token)
+    : { project: undefined, visibility: undefined }
+  if (visibility !== undefined) return { git, project, isPublic: visibility === 'public' }
+  if (git.kind !== 'ok') return { git, project, isPublic: undefined }
+  // Without credentials: no failed sign-in, which GitLab would count against this address.
+  const anonymous = await askGit(client, path, undefined)
+  const isPublic =
+    anonymous.kind === 'ok' ? true : anonymous.kind === 'unavailable' ? undefined : (false as const)
+  return { git, project, isPublic }
+}
+
+const askGit = async (client: GitLabHttpClient, path: string, token: string | undefined): Promise<Reply> => {
+  const result = await client.send({
+    path: `/${encodePath(path)}.git/info/refs?service=git-upload-pack`,
+    // The answer names no branches, and stays short.
+    headers: { 'git-protocol': 'version=2' },
+    ...(token === undefined ? {} : { basicAuth: { username: GIT_USERNAME, password: token } }),
+  })
+  return readReply(result, client.baseUrl)
+}
+
+const askApi = async (
+  client: GitLabHttpClient,
+  path: string,
+  token: string,
+): Promise<{ project: Reply; visibility: string | undefined }> => {
+  const result = await client.send({ path: `/api/v4/projects/${encodeURIComponent(path)}`, token })
+  const project = readReply(result, client.baseUrl)
+  const { visibility } = { ...((result.kind === 'answer' ? result.body : {}) as { visibility?: unknown }) }
+  return {
+    project,
+    visibility: project.kind === 'ok' && typeof visibility === 'string' ? visibility : undefined,
+  }
+}
