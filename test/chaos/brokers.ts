@@ -8,7 +8,9 @@ import type { Ending, Journal } from './journal.ts'
 const ROOT = join(import.meta.dirname, '../..')
 /** As an orchestrator does with a process that ended by itself. */
 const RESTART_PAUSE_MS = 400
-const GRACE_MS = 30_000
+/** Longer than a late answer of GitLab is waited for: docs/recovery.md. */
+const GRACE_MS = 170_000
+const SHIFTED_CLOCK = new URL('../support/shifted-clock.ts', import.meta.url).href
 
 export type BrokerOptions = {
   name: string
@@ -17,6 +19,8 @@ export type BrokerOptions = {
   databaseUrl: string
   adminKey: string
   masterKey: string
+  /** By how much the clock of its machine is wrong. */
+  clockShiftMs: number
   journal: Journal
 }
 
@@ -28,6 +32,8 @@ export type BrokerProcess = {
   start(): void
   /** kill -9, then another process after a while. */
   kill(downMs: number): Promise<void>
+  /** The clock of its machine is set back an hour. */
+  setClockBack(): void
   /** SIGTERM: it may finish what it is at. */
   restart(downMs: number): Promise<void>
   stop(): Promise<void>
@@ -46,7 +52,7 @@ const endOf = (
 }
 
 export const createBrokerProcess = (options: BrokerOptions): BrokerProcess => {
-  const { name, port, dataDir, databaseUrl, adminKey, masterKey, journal } = options
+  const { name, port, dataDir, databaseUrl, adminKey, masterKey, clockShiftMs, journal } = options
   let child: ChildProcess | undefined
   let count = 0
   let listening: string | undefined
@@ -63,13 +69,14 @@ export const createBrokerProcess = (options: BrokerOptions): BrokerProcess => {
     MASTER_KEY: masterKey,
     BOOTSTRAP_ADMIN_KEY: adminKey,
     LOG_LEVEL: 'debug',
+    CLOCK_SHIFT_MS: String(clockShiftMs),
   }
 
   const start = (): void => {
     count += 1
     const incarnation = `${name}.${count}`
     ending = false
-    const started = spawn(process.execPath, ['src/main.ts'], {
+    const started = spawn(process.execPath, ['--import', SHIFTED_CLOCK, 'src/main.ts'], {
       cwd: ROOT,
       env,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -77,7 +84,7 @@ export const createBrokerProcess = (options: BrokerOptions): BrokerProcess => {
     child = started
     let lastWords = ''
     createInterface({ input: started.stdout! }).on('line', (line) => {
-      journal.logged(incarnation, line)
+      journal.logged(incarnation, line, clockShiftMs)
       if (line.includes('"msg":"listening"') && child === started && !ending) listening = incarnation
     })
     started.stderr!.setEncoding('utf8').on('data', (text: string) => {
@@ -117,6 +124,7 @@ export const createBrokerProcess = (options: BrokerOptions): BrokerProcess => {
     url: `http://127.0.0.1:${port}`,
     incarnation: () => listening,
     start,
+    setClockBack: () => void child?.kill('SIGUSR2'),
     kill: (downMs) => end('SIGKILL', downMs),
     restart: (downMs) => end('SIGTERM', downMs),
     async stop() {

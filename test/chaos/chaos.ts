@@ -56,7 +56,11 @@ export const runChaos = async ({ seconds, seed, say = () => undefined, ...more }
     const scanners = Array.from({ length: more.scanners ?? SCANNERS }, () =>
       runScanner({ ...stage, random: random.fork() }),
     )
-    const trouble = makeTrouble(scene, random.fork(), stopping.signal, troubles)
+    const trouble = makeTrouble(scene, random.fork(), {
+      seconds,
+      stopping: stopping.signal,
+      happened: troubles,
+    })
     await sleep(seconds * 1000)
     stopping.abort()
     say('all trouble ends; everything that can be saved has to come back')

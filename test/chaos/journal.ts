@@ -20,7 +20,8 @@ export type RefreshNote = {
 }
 
 export type Journal = {
-  logged(incarnation: string, line: string): void
+  /** @param clockShiftMs by how much the clock was wrong that gave the line its time. */
+  logged(incarnation: string, line: string, clockShiftMs: number): void
   ended(incarnation: string, ending: Omit<Ending, 'incarnation' | 'at'>): void
   /** What the harness itself does, for the log. */
   did(what: string): void
@@ -53,6 +54,11 @@ const NOTES: Record<string, { what: RefreshNote['what']; names: 'old' | 'new' }>
   'a kept token is saved': { what: 'saved', names: 'new' },
 }
 
+const HOUR_MS = 3_600_000
+
+/** Clocks are set back by whole hours meanwhile; a line is read within minutes. */
+const trueTime = (shown: number): number => shown + Math.round((Date.now() - shown) / HOUR_MS) * HOUR_MS
+
 /** @param isSecret whether a text that looks like a token is one. */
 export const createJournal = (isSecret: (text: string) => boolean, logFile: string | undefined): Journal => {
   const append = (who: string, text: string): void => {
@@ -72,7 +78,7 @@ export const createJournal = (isSecret: (text: string) => boolean, logFile: stri
     did(what) {
       append('harness', `${new Date().toISOString()} ${what}`)
     },
-    logged(incarnation, text) {
+    logged(incarnation, text, clockShiftMs) {
       append(incarnation, text)
       if (text.match(SECRET_SHAPES)?.some(isSecret)) journal.withSecret.push(text)
       let line: Line
@@ -82,7 +88,7 @@ export const createJournal = (isSecret: (text: string) => boolean, logFile: stri
         return
       }
       const { msg = '', connection_id: connectionId, token_version: version } = line
-      const at = line.time === undefined ? Date.now() : Date.parse(line.time)
+      const at = line.time === undefined ? Date.now() : trueTime(Date.parse(line.time) - clockShiftMs)
       const note = NOTES[msg]
       if (note && connectionId !== undefined && version !== undefined) {
         const tokenVersion = note.names === 'old' ? version : version - 1

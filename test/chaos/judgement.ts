@@ -30,15 +30,13 @@ export type Verdict = {
   violations: string[]
 }
 
-/** How long a broker waits for GitLab. */
-const BROKER_PATIENCE_MS = 8_000
 /** The answers that are held back, and a moment: nobody may have the only copy of a token for longer. */
 const LONGEST_HELD_MS = 5_000
 /** How far the log of a busy broker is behind: it is written beside the work. */
 const LOST_LINES_MS = 1_500
 const KILLED = 'the process was killed before it saved the answer'
 const KEPT = 'the answer waited for the database'
-const TOO_LATE = 'GitLab acted after the broker had stopped waiting'
+const TOO_LATE = 'GitLab acted after something in between had answered for it'
 const LOST_CAUSE = 'refresh_answer_lost'
 /** Who asks GitLab about the token between giving up and GitLab's acting hears that it lives, which it does: what the
  * broker can know of the loss is the refusal that comes later. */
@@ -85,8 +83,9 @@ export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Ve
     if (told.some(({ what, at }) => what === 'saved' && at < by - CLOCK_SLACK_MS)) return undefined
     if (told.some(({ what }) => what === 'kept')) return { why: KEPT, heldMs: undefined }
     const committedAt = byPair.get(key(state.grantId, version + 1))?.[0]?.at ?? 0
-    const sent = told.filter(({ what, at }) => what === 'sent' && at <= committedAt)
-    if (sent.some(({ at }) => committedAt - at >= BROKER_PATIENCE_MS - CLOCK_SLACK_MS)) {
+    const sent = told.filter(({ what, at }) => what === 'sent' && at <= committedAt + CLOCK_SLACK_MS)
+    // No request that waited for an answer brought the pair forth.
+    if (sent.length > 0 && !faultOf.has(key(state.grantId, version + 1))) {
       return { why: TOO_LATE, heldMs: undefined }
     }
     if (faultOf.get(key(state.grantId, version + 1)) === 'cut-after') {

@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SEEDED_APP } from '../../simulator/seed.ts'
 import { type Simulator, startSimulator } from '../../simulator/simulator.ts'
-import { type Cluster, freePort, startCluster } from '../support/postgres.ts'
+import { freePort } from '../support/postgres.ts'
 import { type BrokerProcess, createBrokerProcess } from './brokers.ts'
+import { type ChaosDatabase, startChaosDatabase } from './database.ts'
 import { ask } from './http.ts'
 import { createJournal, type Journal } from './journal.ts'
 import type { Random } from './random.ts'
@@ -21,7 +22,7 @@ export type Subject = {
 }
 
 export type Scene = {
-  cluster: Cluster
+  database: ChaosDatabase
   simulator: Simulator
   brokers: BrokerProcess[]
   journal: Journal
@@ -32,7 +33,8 @@ export type Scene = {
 
 export type SceneSize = { oauth: number; preempted: number; personal: number; tokenLifeSeconds: number }
 
-const REPLICAS = 3
+/** By how much the clock of each replica's machine is wrong. */
+const CLOCK_SHIFTS_MS = [0, 300_000, -240_000]
 const CONNECTED_AT_ONCE = 12
 const SCOPES = ['read_user', 'read_api', 'read_repository']
 const START_LIMIT_MS = 60_000
@@ -44,7 +46,7 @@ export const setScene = async (
   logFile: string | undefined,
 ): Promise<Scene> => {
   const folder = await mkdtemp(join(tmpdir(), 'gtb-chaos-'))
-  const cluster = await startCluster({ durable: true })
+  const database = await startChaosDatabase()
   const simulator = await startSimulator({
     repositories: false,
     accessTokenLifetimeSeconds: size.tokenLifeSeconds,
@@ -55,23 +57,24 @@ export const setScene = async (
   const adminKey = `FAKE-admin-key-${randomBytes(24).toString('hex')}`
   const masterKey = randomBytes(32).toString('base64')
   const brokers: BrokerProcess[] = []
-  for (let index = 1; index <= REPLICAS; index += 1) {
+  for (const [number, clockShiftMs] of CLOCK_SHIFTS_MS.entries()) {
+    const name = `broker-${number + 1}`
     const port = await freePort()
-    const dataDir = join(folder, `broker-${index}`)
-    const shared = { databaseUrl: cluster.url, adminKey, masterKey, journal }
-    brokers.push(createBrokerProcess({ name: `broker-${index}`, port, dataDir, ...shared }))
+    const dataDir = join(folder, name)
+    const shared = { databaseUrl: database.url, adminKey, masterKey, journal }
+    brokers.push(createBrokerProcess({ name, port, dataDir, clockShiftMs, ...shared }))
   }
   const close = async () => {
     await Promise.all(brokers.map((broker) => broker.stop()))
     await simulator.close()
-    await cluster.stop()
+    await database.stop()
     await rm(folder, { recursive: true, force: true })
   }
   try {
     for (const broker of brokers) broker.start()
     await untilAllListen(brokers)
     const connected = await connectAll(brokers[0]!.url, adminKey, simulator, size)
-    return { cluster, simulator, brokers, journal, ...connected, close }
+    return { database, simulator, brokers, journal, ...connected, close }
   } catch (error) {
     await close()
     const lastWords = journal.endings.map((ending) => ending.lastWords).filter(Boolean)

@@ -14,8 +14,8 @@ export type ConnectionState = {
   failureCode: string | null
 }
 
-export const readStates = async ({ cluster, subjects }: Scene): Promise<ConnectionState[]> => {
-  const client = new pg.Client({ connectionString: cluster.url })
+export const readStates = async ({ database, subjects }: Scene): Promise<ConnectionState[]> => {
+  const client = new pg.Client({ connectionString: database.writable() })
   await client.connect()
   try {
     const { rows } = await client.query<Omit<ConnectionState, 'grantId'>>(

@@ -5,8 +5,6 @@ import type { Scene } from './scene.ts'
 
 /** Of the simulated GitLab: requests that may change a token. */
 const REFRESH = { path: '/oauth/token', grantType: 'refresh_token' }
-/** Above the time that a broker waits for GitLab. */
-const TOO_SLOW_SECONDS = 9.5
 
 type Trouble = {
   name: string
@@ -58,38 +56,44 @@ const TROUBLES: Trouble[] = [
     run: (scene, random) => random.pick(scene.brokers).restart(random.between(0, 1_000)),
   },
   {
+    name: 'rolling restart of all brokers',
+    weight: 2,
+    async run({ brokers }) {
+      for (const broker of brokers) await broker.restart(0)
+    },
+  },
+  {
+    name: 'a clock is set back an hour',
+    weight: 1,
+    run: async (scene, random) => random.pick(scene.brokers).setClockBack(),
+  },
+  {
     name: 'PostgreSQL restarts',
     weight: 3,
-    async run({ cluster }, random) {
-      await cluster.halt('shut down')
-      await sleep(random.between(0, 2_500))
-      await cluster.resume()
-    },
+    run: ({ database }, random) => database.interrupt('shut down', () => sleep(random.between(0, 2_500))),
   },
   {
     name: 'PostgreSQL crashes',
     weight: 3,
-    async run({ cluster }, random) {
-      await cluster.halt('crash')
-      await sleep(random.between(0, 2_500))
-      await cluster.resume()
-    },
+    run: ({ database }, random) => database.interrupt('crash', () => sleep(random.between(0, 2_500))),
   },
   {
     // What GitLab issues meanwhile has nowhere to go.
     name: 'PostgreSQL stops while GitLab answers, and a broker is restarted',
     weight: 2,
-    async run({ cluster, simulator, brokers }, random) {
+    async run({ database, simulator, brokers }, random) {
       const effect: FaultEffect = { kind: 'hold-after', until: after(1.5) }
       const armed = simulator.faults.add({ match: REFRESH, times: 3, effect })
       const limit = performance.now() + 3_000
       while (armed.fired() < 1 && performance.now() < limit) await sleep(20)
-      await cluster.halt(random.pick(['shut down', 'crash']))
+      let restarted: Promise<void> | undefined
+      await database.interrupt(random.pick(['shut down', 'crash']), async () => {
+        armed.remove()
+        await sleep(1_700)
+        restarted = random.pick(brokers).restart(0)
+        await sleep(random.between(500, 2_000))
+      })
       armed.remove()
-      await sleep(1_700)
-      const restarted = random.pick(brokers).restart(0)
-      await sleep(random.between(500, 2_000))
-      await cluster.resume()
       await restarted
     },
   },
@@ -129,9 +133,18 @@ const TROUBLES: Trouble[] = [
       ),
   },
   {
-    name: 'a refresh takes too long and is done nevertheless',
+    name: 'GitLab answers a refresh after up to a minute',
+    weight: 2,
+    run: (scene, random) => strike({ kind: 'delay', seconds: random.between(9, 60) }, 2)(scene, random),
+  },
+  {
+    // A proxy gives up while GitLab works on: the refresh is done, and its answer reaches nobody.
+    name: 'an error before GitLab acts',
     weight: 1,
-    run: strike({ kind: 'delay', seconds: TOO_SLOW_SECONDS }, 1),
+    run: (scene, random) => {
+      const answer = random.pick<'cut' | number>([500, 502, 504, 'cut'])
+      return strike({ kind: 'act-later', answer, until: after(random.between(0.5, 12)) }, 1)(scene, random)
+    },
   },
   {
     name: 'GitLab refuses good refresh tokens',
@@ -146,6 +159,8 @@ const TROUBLES: Trouble[] = [
   },
 ]
 
+const FAIL_OVER = 'PostgreSQL dies, and its synchronous standby takes over'
+
 /** Each as often as it weighs. */
 const URN = TROUBLES.flatMap((trouble) => Array.from({ length: trouble.weight }, () => trouble))
 
@@ -153,17 +168,27 @@ const URN = TROUBLES.flatMap((trouble) => Array.from({ length: trouble.weight },
 export const makeTrouble = async (
   scene: Scene,
   random: Random,
-  stopping: AbortSignal,
-  happened: Map<string, number>,
+  { seconds, stopping, happened }: { seconds: number; stopping: AbortSignal; happened: Map<string, number> },
 ): Promise<void> => {
   let databaseBusy = false
+  /** Once, in the middle: whatever comes after meets the server that took over. */
+  const failOver = async (own: Random) => {
+    await sleep(own.between(0.4, 0.6) * seconds * 1000)
+    while (databaseBusy) await sleep(20)
+    databaseBusy = true
+    happened.set(FAIL_OVER, 1)
+    scene.journal.did(`begins: ${FAIL_OVER}`)
+    await scene.database.failOver(own.between(0, 2_500))
+    scene.journal.did(`is over: ${FAIL_OVER}`)
+    databaseBusy = false
+  }
   const line = async (own: Random) => {
     while (!stopping.aborted) {
       await sleep(own.between(300, 2_500))
       if (stopping.aborted) return
       const trouble = own.pick(URN)
       const touchesDatabase = trouble.name.startsWith('PostgreSQL')
-      if (touchesDatabase && databaseBusy) continue
+      if (touchesDatabase && (databaseBusy || scene.database.hasFailedOver())) continue
       if (touchesDatabase) databaseBusy = true
       happened.set(trouble.name, (happened.get(trouble.name) ?? 0) + 1)
       scene.journal.did(`begins: ${trouble.name}`)
@@ -172,5 +197,5 @@ export const makeTrouble = async (
       if (touchesDatabase) databaseBusy = false
     }
   }
-  await Promise.all([line(random.fork()), line(random.fork())])
+  await Promise.all([line(random.fork()), line(random.fork()), failOver(random.fork())])
 }
