@@ -1,4 +1,5 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
+import type { ConnectionPlaces, DirectoryVersions } from './lookup-tables.ts'
 import type { AuditEvents, AuditSeals, AuditUnsealed, LeaseSlots } from './record-tables.ts'
 
 export type Role = 'admin' | 'manager' | 'scanner'
@@ -11,7 +12,6 @@ export type TokenKind =
 export type ConnectionStatus = 'active' | 'needs_reauthorization' | 'revoked' | 'expired'
 export type IssuerMode = 'enforce' | 'audit_only'
 export type StoredIssuerRule = { access_key_id: string; claims: Record<string, string | string[]> }
-export type PlaceKind = 'instance' | 'group' | 'project'
 export type AttemptKind = 'refresh' | 'rotate' | 'disconnect'
 
 type Instances = {
@@ -179,22 +179,6 @@ type Connections = {
   labels: Labels
 }
 
-/** What a connection covers: one row for each place, one more for each path that a place had before. */
-type ConnectionPlaces = {
-  connection_id: string
-  /** As in the row of the connection; so is organization. */
-  instance_id: string
-  organization: string
-  /** null = a group or a project: GitLab was not asked which. */
-  kind: PlaceKind | null
-  gitlab_id: string | null
-  /** As GitLab writes it; '' = the whole instance. */
-  path: string
-  /** The path in lower case, by which URLs find it. */
-  match_path: string
-  is_former: Generated<boolean>
-}
-
 type Leases = {
   id: string
   connection_id: string
@@ -257,14 +241,6 @@ type SigningKeys = {
   public_jwk: unknown
   created_at: Date
   retired_at: Date | null
-}
-
-/** Kept by triggers (migrations/0014_directories.ts). */
-type DirectoryVersions = {
-  /** '' = the row of the instances themselves. */
-  organization: string
-  instance_id: string
-  version: string
 }
 
 /** How often a source, such as an address, guessed in the minute that ends then; all replicas together. */
