@@ -258,6 +258,10 @@ create table connections (
   updated_at timestamp with time zone not null,
   grant_id uuid,
   labels jsonb not null default '{}'::jsonb,
+  rotate_after timestamp with time zone,
+  rotation_failures integer not null default 0,
+  rotation_failure_code text,
+  rotation_failure_detail text,
   constraint connections_pkey PRIMARY KEY (id),
   constraint connections_attempt_kind_check CHECK ((attempt_kind = ANY (ARRAY['refresh'::text, 'rotate'::text, 'disconnect'::text]))),
   constraint connections_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id),
@@ -272,6 +276,7 @@ CREATE INDEX connections_by_organization ON public.connections USING btree (orga
 CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_app_id) WHERE (oauth_app_id IS NOT NULL);
 CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND ((refresh_token IS NULL) OR (oauth_app_id IS NULL)));
 CREATE INDEX connections_to_mend ON public.connections USING btree (retry_after) WHERE ((status = 'active'::text) AND ((attempt_id IS NOT NULL) OR (failing_since IS NOT NULL)));
+CREATE INDEX connections_waiting_for_owner ON public.connections USING btree (retry_after) WHERE (status = 'needs_reauthorization'::text);
 CREATE UNIQUE INDEX connections_identity ON public.connections USING btree (gitlab_user_id, instance_id, organization, method, group_path);
 CREATE OR REPLACE FUNCTION public.add_places_of_added()
  RETURNS trigger
@@ -346,6 +351,41 @@ create table heartbeats (
   beat bigint not null,
   at timestamp with time zone not null,
   constraint heartbeats_pkey PRIMARY KEY (node_id)
+);
+
+create table incidents (
+  id uuid not null,
+  instance_id uuid not null,
+  oauth_app_id uuid,
+  oauth_app_version integer,
+  cause text not null,
+  connections integer not null,
+  canary_id uuid not null,
+  canary_at timestamp with time zone not null,
+  opened_at timestamp with time zone not null,
+  last_refused_at timestamp with time zone not null,
+  told_at timestamp with time zone,
+  closed_at timestamp with time zone,
+  constraint incidents_pkey PRIMARY KEY (id),
+  constraint incidents_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id) ON DELETE CASCADE,
+  constraint incidents_oauth_app_id_fkey FOREIGN KEY (oauth_app_id) REFERENCES oauth_apps(id) ON DELETE CASCADE
+);
+CREATE INDEX incidents_by_instance ON public.incidents USING btree (instance_id, opened_at);
+CREATE UNIQUE INDEX incidents_open ON public.incidents USING btree (instance_id, cause, oauth_app_id) NULLS NOT DISTINCT WHERE (closed_at IS NULL);
+
+create table instance_bans (
+  instance_id uuid not null,
+  banned_until timestamp with time zone not null,
+  constraint instance_bans_pkey PRIMARY KEY (instance_id),
+  constraint instance_bans_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id) ON DELETE CASCADE
+);
+
+create table instance_refusals (
+  instance_id uuid not null,
+  minute timestamp with time zone not null,
+  refusals integer not null,
+  constraint instance_refusals_pkey PRIMARY KEY (instance_id, minute),
+  constraint instance_refusals_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES instances(id) ON DELETE CASCADE
 );
 
 create table instances (

@@ -12,6 +12,8 @@ const ROTATED_LIFETIME_IN_DAYS = 7
 const NOT_AN_ACCESS_TOKEN =
   '400 Bad request - This endpoint requires token type to be a personal access token'
 
+const FINE_GRAINED_ONLY = '400 Bad request - Your administrator requires fine-grained personal access tokens'
+
 const presentToken = (world: World, token: AccessToken) => ({
   id: token.id,
   name: token.name,
@@ -45,7 +47,7 @@ const wantedExpiry = (world: World, given: unknown): string => {
   }
   if (given <= dateAfterDays(0))
     throw apiRefusal(400, '400 Bad request - Expiration date must be in the future')
-  const last = dateAfterDays(MAXIMUM_LIFETIME_IN_DAYS)
+  const last = dateAfterDays(world.rules.maximumLifetimeInDays ?? MAXIMUM_LIFETIME_IN_DAYS)
   if (given > last) throw apiRefusal(400, `400 Bad request - Expiration date must be before ${last}`)
   return given
 }
@@ -70,6 +72,7 @@ export const accessTokenRoutes = (app: FastifyInstance, context: ApiContext): vo
     const given = { ...(request.query as object), ...(request.body as object | undefined) } as {
       expires_at?: unknown
     }
+    if (world.rules.fineGrainedOnly && !caller.user.bot) throw apiRefusal(400, FINE_GRAINED_ONLY)
     const rotated = accessTokens.rotate(caller.accessToken, wantedExpiry(world, given.expires_at))
     return { ...presentToken(world, rotated), token: rotated.token }
   })

@@ -78,9 +78,9 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     addUser: (user: NewUser): { id: number } => ({ id: people.addUser(user).id }),
     blockUser: (username: string): void => people.setState(username, 'blocked'),
     unblockUser: (username: string): void => people.setState(username, 'active'),
-    /** As when an administrator, or GitLab by itself, refuses an account for one of its seven reasons. */
     setUserState: (username: string, state: UserState): void => people.setState(username, state),
     throttles,
+    rules: {} as { maximumLifetimeInDays?: number; fineGrainedOnly?: boolean },
     granular,
     addGroup: (group: NewPlace): { id: number } => ({ id: people.addGroup(group).id }),
     addProject: (project: NewPlace): { id: number } => ({ id: people.addProject(project).id }),

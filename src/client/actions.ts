@@ -75,6 +75,8 @@ export const ACTIONS: Record<string, Action> = {
   invalid_state: 'stop',
   callback_replayed: 'stop',
   code_refused: 'stop',
+  device_grant_unsupported: 'ask',
+  device_code_expired: 'ask',
   authorization_failed: 'stop',
   internal_error: 'retry',
   database_unavailable: 'retry',

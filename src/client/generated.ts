@@ -70,7 +70,7 @@ export type Problem = {
     /** For people. The text may change. */
     detail: string;
     /** Stable: programs branch on the code. */
-    code: "invalid_request" | "organization_required" | "unauthorized" | "forbidden" | "not_found" | "payload_too_large" | "unknown_host" | "unsupported_media_type" | "issuer_unavailable" | "rate_limited" | "instance_exists" | "instance_in_use" | "oauth_app_exists" | "oauth_app_in_use" | "trusted_issuer_exists" | "token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "user_deactivated" | "user_pending_approval" | "user_terms_not_accepted" | "user_unconfirmed" | "user_password_expired" | "user_internal" | "user_refused" | "sso_required" | "ip_not_allowed" | "fine_grained_required" | "missing_scopes" | "clone_right_unproven" | "group_out_of_reach" | "group_required" | "wrong_token_kind" | "different_identity" | "rotation_refused" | "dpop_required" | "instance_not_registered" | "host_not_found" | "not_a_gitlab" | "tls_not_trusted" | "address_not_allowed" | "gitlab_unavailable" | "address_banned" | "no_connection_for_url" | "needs_reauthorization" | "connection_expired" | "connection_revoked" | "token_in_use" | "sealed_answer_required" | "no_encryption_key" | "idempotency_key_reused" | "batch_in_progress" | "deadline_passed" | "already_opened" | "lease_ended" | "handle_expired" | "token_works" | "not_refreshable" | "min_ttl_unattainable" | "oauth_app_rejected" | "session_expired" | "access_denied" | "invalid_state" | "callback_replayed" | "code_refused" | "authorization_failed" | "internal_error" | "database_unavailable" | "draining" | "not_ready" | "overloaded";
+    code: "invalid_request" | "organization_required" | "unauthorized" | "forbidden" | "not_found" | "payload_too_large" | "unknown_host" | "unsupported_media_type" | "issuer_unavailable" | "rate_limited" | "instance_exists" | "instance_in_use" | "oauth_app_exists" | "oauth_app_in_use" | "trusted_issuer_exists" | "token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "user_deactivated" | "user_pending_approval" | "user_terms_not_accepted" | "user_unconfirmed" | "user_password_expired" | "user_internal" | "user_refused" | "sso_required" | "ip_not_allowed" | "fine_grained_required" | "missing_scopes" | "clone_right_unproven" | "group_out_of_reach" | "group_required" | "wrong_token_kind" | "different_identity" | "rotation_refused" | "dpop_required" | "instance_not_registered" | "host_not_found" | "not_a_gitlab" | "tls_not_trusted" | "address_not_allowed" | "gitlab_unavailable" | "address_banned" | "no_connection_for_url" | "needs_reauthorization" | "connection_expired" | "connection_revoked" | "token_in_use" | "sealed_answer_required" | "no_encryption_key" | "idempotency_key_reused" | "batch_in_progress" | "deadline_passed" | "already_opened" | "lease_ended" | "handle_expired" | "token_works" | "not_refreshable" | "min_ttl_unattainable" | "oauth_app_rejected" | "session_expired" | "access_denied" | "invalid_state" | "callback_replayed" | "code_refused" | "device_grant_unsupported" | "device_code_expired" | "authorization_failed" | "internal_error" | "database_unavailable" | "draining" | "not_ready" | "overloaded";
     /** The log of the service has this id, too. */
     request_id: string;
     /** `invalid_request`: which field is wrong, and how. */
@@ -110,7 +110,7 @@ export type Problem = {
     /** Of `needs_reauthorization`, `connection_expired`, `connection_revoked`, `min_ttl_unattainable` and `token_works`: id of the connection. */
     connection_id?: string;
     /** `needs_reauthorization`, `connection_expired`, `connection_revoked`: why the connection is not active. */
-    status_reason?: ("token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "user_deactivated" | "user_pending_approval" | "user_terms_not_accepted" | "user_unconfirmed" | "user_password_expired" | "user_internal" | "user_refused" | "sso_required" | "ip_not_allowed" | "fine_grained_required" | "refresh_token_refused" | "refresh_answer_lost" | "rotation_answer_lost" | "database_went_back" | null) | ("token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "user_deactivated" | "user_pending_approval" | "user_terms_not_accepted" | "user_unconfirmed" | "user_password_expired" | "user_internal" | "user_refused" | "sso_required" | "ip_not_allowed" | "fine_grained_required" | "refresh_token_refused" | "refresh_answer_lost" | "rotation_answer_lost" | "database_went_back" | null);
+    status_reason?: ("token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "user_deactivated" | "user_pending_approval" | "user_terms_not_accepted" | "user_unconfirmed" | "user_password_expired" | "user_internal" | "user_refused" | "sso_required" | "ip_not_allowed" | "fine_grained_required" | "refresh_token_refused" | "refresh_answer_lost" | "rotation_answer_lost" | "database_went_back" | "rotation_refused" | "missing_scopes" | null) | ("token_unknown" | "token_expired" | "token_revoked" | "user_blocked" | "user_deactivated" | "user_pending_approval" | "user_terms_not_accepted" | "user_unconfirmed" | "user_password_expired" | "user_internal" | "user_refused" | "sso_required" | "ip_not_allowed" | "fine_grained_required" | "refresh_token_refused" | "refresh_answer_lost" | "rotation_answer_lost" | "database_went_back" | "rotation_refused" | "missing_scopes" | null);
     /** `gitlab_unavailable`: a proxy on the way let nothing through, and why. */
     proxy_fault?: "proxy_unreachable" | "credentials_required" | "target_unreachable" | "refused" | "name_not_resolved";
     /** `tls_not_trusted`: what is wrong with the certificate or with TLS. */
@@ -145,11 +145,21 @@ export type Candidate = {
     /** Why it won or lost, as a sentence for people. */
     reason: string;
 };
+export type ShortConditions = {
+    /** Base URL of the instance. */
+    base_url: string;
+    /** The worst of what follows. */
+    state: "clear" | "throttled" | "incident" | "failing" | "banned";
+    /** What keeps tokens from being renewed or checked there. null: nothing. */
+    detail: string | null;
+};
 export type Explanation = {
     /** none: no connection covers the URL, or none that does can be used. */
     result: "winner" | "none";
     /** Best first. */
     candidates: Candidate[];
+    /** The weather at the instances of the candidates. */
+    conditions: ShortConditions[];
 };
 export type TokenExchange = {
     /** The GitLab token. */

@@ -78,10 +78,11 @@ export const Connection = Type.Object(
     ),
     scopes: Type.Array(Type.String(), { description: 'Scopes of the token at GitLab.' }),
     status: Status,
-    status_reason: NullableCode(STATUS_REASONS, 'Why the connection is not active. null while it is active.'),
-    status_detail: NullableText(
-      'The first cause as a sentence for people. null while the connection is active.',
+    status_reason: NullableCode(
+      STATUS_REASONS,
+      'Why the connection is not active. Of an active one: why GitLab does not rotate its token. null: nothing is wrong.',
     ),
+    status_detail: NullableText('The first cause as a sentence for people. null: nothing is wrong.'),
     refreshable: Type.Boolean({ description: 'Whether the service can renew the token by itself.' }),
     auto_rotate: Type.Boolean({ description: 'Whether the service rotates the token before it ends.' }),
     token_version: Type.Integer({ description: 'Counts up each time the stored token changes.' }),
@@ -121,6 +122,10 @@ export const statusAt = (row: ConnectionRow, now: Date): ConnectionStatus =>
 const accountIdOf = ({ gitlab_user_id }: ConnectionRow): number | null =>
   /^\d{1,15}$/.test(gitlab_user_id) ? Number(gitlab_user_id) : null
 
+/** An active connection tells why its token is not rotated. */
+const rotationOf = ({ status }: ConnectionRow, told: string | null): string | null =>
+  status === 'active' ? told : null
+
 export const toConnection = (
   row: ConnectionWithInstance,
   places: readonly Place[],
@@ -146,8 +151,12 @@ export const toConnection = (
     oauth_app: row.oauth_app_slug,
     scopes: row.scopes,
     status,
-    status_reason: justExpired ? 'token_expired' : (row.status_reason as StatusReason),
-    status_detail: justExpired ? TOKEN_REACHED_ITS_END : row.status_detail,
+    status_reason: justExpired
+      ? 'token_expired'
+      : ((row.status_reason ?? rotationOf(row, row.rotation_failure_code)) as StatusReason | null),
+    status_detail: justExpired
+      ? TOKEN_REACHED_ITS_END
+      : (row.status_detail ?? rotationOf(row, row.rotation_failure_detail)),
     refreshable: isRefreshable(row),
     auto_rotate: row.auto_rotate,
     token_version: row.token_version,

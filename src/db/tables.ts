@@ -1,6 +1,8 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
+import type { DatabaseHistory, Heartbeats } from './history-tables.ts'
 import type { ConnectionPlaces, DirectoryVersions } from './lookup-tables.ts'
 import type { AuditEvents, AuditSeals, AuditUnsealed, LeaseSlots } from './record-tables.ts'
+import type { IncidentsTable, InstanceBans, InstanceRefusals } from './weather-tables.ts'
 
 export type Role = 'admin' | 'manager' | 'scanner'
 export type Method = 'oauth' | 'token'
@@ -173,6 +175,11 @@ type Connections = {
   failure_code: string | null
   failure_detail: string | null
   last_verified_at: Date | null
+  /** GitLab does not rotate the token: it is not asked again before this time. */
+  rotate_after: Generated<Date | null>
+  rotation_failures: Generated<number>
+  rotation_failure_code: Generated<string | null>
+  rotation_failure_detail: Generated<string | null>
   created_at: Date
   updated_at: Date
   /** By which a platform finds its connections again. */
@@ -220,19 +227,6 @@ type DataKeys = {
   retired_at: Date | null
 }
 
-/** A node is a folder DATA_DIR; it counts up here and on its disk, and so notices when the database went back. */
-type Heartbeats = {
-  node_id: string
-  beat: string
-  at: Date
-}
-
-/** One row at most. */
-type DatabaseHistory = {
-  id: number
-  went_back_at: Date
-}
-
 type SigningKeys = {
   id: string
   purpose: string
@@ -272,6 +266,9 @@ export type Tables = {
   heartbeats: Heartbeats
   database_history: DatabaseHistory
   guesses: Guesses
+  instance_refusals: InstanceRefusals
+  instance_bans: InstanceBans
+  incidents: IncidentsTable
 }
 
 export type InstanceRow = Selectable<Instances>

@@ -1,5 +1,6 @@
 import {
   bulkhead,
+  CircuitState,
   ConsecutiveBreaker,
   circuitBreaker,
   ExponentialBackoff,
@@ -9,15 +10,26 @@ import {
 } from 'cockatiel'
 import type { Clock } from '../clock/clock.ts'
 import type { TransportFailure } from './transport-failure.ts'
+import { type CallResult, createWeather, type Weather } from './weather.ts'
 
-/** Anything that tells how a call to GitLab went. */
-type Result = { kind: string; status?: number | undefined; retryAfterSeconds?: number | undefined }
+/** What is known of a call before it is sent. */
+export type AboutCall = {
+  /** Names the token that is sent, without telling it: a limit of one account stops no other. */
+  account?: string | undefined
+  /** Asked when it is the turn of the call. @returns why it is not to be sent after all. */
+  turnAway?: (() => TransportFailure | undefined) | undefined
+}
 
 /** Runs a call to one instance, or answers at once that GitLab is not to be called now. */
-export type Guard = <Answer extends Result>(call: () => Promise<Answer>) => Promise<Answer | TransportFailure>
+export type Guard = <Answer extends CallResult>(
+  call: () => Promise<Answer>,
+  about?: AboutCall,
+) => Promise<Answer | TransportFailure>
 
 export type GuardOptions = {
   clock: Clock
+  /** Shared by the clients of one instance; a new one when left out. */
+  weather?: Weather | undefined
   /** How long the circuit stays open at first. The time doubles with each failed trial, up to ten times this. */
   circuitOpenMs?: number | undefined
   /** How long a call may wait for its turn before it is turned away. */
@@ -30,25 +42,30 @@ const CALLS_WAITING = 1_000
 const FAILURES_TO_OPEN = 10
 const CIRCUIT_OPEN_MS = 1_000
 const OVERLOADED_RETRY_SECONDS = 2
-const DEFAULT_PAUSE_SECONDS = 10
-/** The longest pause that is kept: GitLab may ask for an absurd one by mistake. */
-const LONGEST_PAUSE_SECONDS = 120
 /** A call that waits longer is not sent: its claim (token-lifecycle/claim.ts) may have gone to another replica. */
 const LONGEST_WAIT_MS = 5_000
 
+const overloaded = (): TransportFailure => ({
+  kind: 'failure',
+  reason: 'overloaded',
+  mayHaveActed: false,
+  retryAfterSeconds: OVERLOADED_RETRY_SECONDS,
+})
+
 const isOutage = (result: unknown): boolean => {
-  const { kind, reason, status } = result as Result & { reason?: string }
+  const { kind, reason, status } = result as CallResult
   if (kind === 'failure')
     return reason === 'unreachable' || reason === 'proxy_failed' || reason === 'timeout' || reason === 'cut'
   return typeof status === 'number' && status >= 500
 }
 
 /**
- * Keeps a dead or busy GitLab from tying up the process: a limit on calls at once, a circuit breaker, and the pause
- * that GitLab asked for with a 429. Calls that are turned away were never sent.
+ * Keeps a dead or busy GitLab from tying up the process: a limit on calls at once, a circuit breaker, and the pauses
+ * that GitLab asks for (weather.ts). Calls that are turned away were never sent.
  */
 export const createGuard = ({
   clock,
+  weather = createWeather({ clock }),
   circuitOpenMs = CIRCUIT_OPEN_MS,
   longestWaitMs = LONGEST_WAIT_MS,
 }: GuardOptions): Guard => {
@@ -57,38 +74,26 @@ export const createGuard = ({
     breaker: new ConsecutiveBreaker(FAILURES_TO_OPEN),
     halfOpenAfter: new ExponentialBackoff({ initialDelay: circuitOpenMs, maxDelay: circuitOpenMs * 10 }),
   })
-  let pausedUntil = 0
+  breaker.onStateChange((state) => weather.setOpen(state === CircuitState.Open))
 
-  const turnedAway = (
-    reason: 'overloaded' | 'rate_limited',
-    retryAfterSeconds: number,
-  ): TransportFailure => ({
-    kind: 'failure',
-    reason,
-    mayHaveActed: false,
-    retryAfterSeconds,
-  })
-
-  return async (call) => {
+  return async (call, { account, turnAway } = {}) => {
     const latest = performance.now() + longestWaitMs
     try {
       return await calls.execute(() => {
-        const pause = pausedUntil - clock()
         // Checked before the breaker: a call that is not sent tells the breaker nothing.
-        if (pause > 0) return turnedAway('rate_limited', Math.ceil(pause / 1000))
+        const reason = turnAway?.() ?? weather.turnAway(account)
+        if (reason) return reason
         return breaker.execute(async () => {
-          if (performance.now() > latest) return turnedAway('overloaded', OVERLOADED_RETRY_SECONDS)
+          if (performance.now() > latest) return overloaded()
           const answer = await call()
-          if (answer.kind === 'rate_limited' || answer.status === 429) {
-            const seconds = Math.min(answer.retryAfterSeconds ?? DEFAULT_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-            pausedUntil = Math.max(pausedUntil, clock() + seconds * 1000)
-          }
+          weather.note(answer, account)
           return answer
         })
       })
     } catch (error) {
+      weather.note(overloaded(), account)
       if (isBrokenCircuitError(error) || isBulkheadRejectedError(error)) {
-        return turnedAway('overloaded', OVERLOADED_RETRY_SECONDS)
+        return overloaded()
       }
       throw error
     }

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import type { Agent, IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
@@ -6,7 +7,7 @@ import type { EnvironmentProxy } from '../config/proxy.ts'
 import { isLoopback } from './base-url.ts'
 import { needsNoRoot } from './certificates.ts'
 import { createFilteringAgent } from './filtering-agent.ts'
-import { CALLS_AT_ONCE, createGuard, type Guard, type GuardOptions } from './guard.ts'
+import { type AboutCall, CALLS_AT_ONCE, createGuard, type Guard, type GuardOptions } from './guard.ts'
 import { isToken } from './issued.ts'
 import { proxyFor } from './proxy.ts'
 import { classifyTransportError, type TransportFailure } from './transport-failure.ts'
@@ -45,6 +46,8 @@ export type GitLabRequest = {
   headers?: Record<string, string>
   /** The answer holds a token that exists nowhere else: it is waited for, for minutes. */
   issuesToken?: boolean
+  /** Asked when it is the turn of the call. @returns why it is not to be sent after all. */
+  turnAway?: AboutCall['turnAway']
 }
 
 export type GitLabHttpClient = {
@@ -128,7 +131,7 @@ export const createHttpClient = (profile: TrustProfile, options: GitLabClientOpt
     issuingTimeoutMs,
     close: () => agent.destroy(),
 
-    async send({ method = 'GET', path, token, json, form, basicAuth, headers: more, issuesToken }) {
+    async send({ method = 'GET', path, token, json, form, basicAuth, headers: more, issuesToken, turnAway }) {
       const timeout = issuesToken ? issuingTimeoutMs : timeoutMs
       if (!isSchemeAllowed(profile))
         return { kind: 'failure', reason: 'address_not_allowed', mayHaveActed: false }
@@ -152,6 +155,7 @@ export const createHttpClient = (profile: TrustProfile, options: GitLabClientOpt
         : json === undefined
           ? undefined
           : JSON.stringify(json)
+      const about = { account: token && accountName(token), turnAway }
       return guard<GitLabResult>(async () => {
         let received = 0
         const end = performance.now() + timeout
@@ -179,10 +183,13 @@ export const createHttpClient = (profile: TrustProfile, options: GitLabClientOpt
             return { kind: 'failure', reason: 'answer_too_large', mayHaveActed: true }
           return classifyTransportError(error)
         }
-      })
+      }, about)
     },
   }
 }
+
+/** A token by a name that tells nothing of it. */
+const accountName = (token: string): string => hash('sha256', token, 'base64url').slice(0, 22)
 
 const toAnswer = (response: IncomingMessage, text: string, now: number): GitLabAnswer => ({
   kind: 'answer',

@@ -39,6 +39,8 @@ export const STATUS_REASONS = [
   'refresh_answer_lost',
   'rotation_answer_lost',
   'database_went_back',
+  'rotation_refused',
+  'missing_scopes',
 ] as const
 
 export type StatusReason = (typeof STATUS_REASONS)[number]

@@ -5,6 +5,7 @@ import type { InstanceRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { certificatesExpireAt } from '../gitlab/certificates.ts'
 import { createHttpClient, type GitLabClientOptions, type GitLabHttpClient } from '../gitlab/http-client.ts'
+import { createWeather, type Weather } from '../gitlab/weather.ts'
 
 /** The id of an instance that is not stored: nobody has registered it, nor connected an account there. */
 export const UNREGISTERED_ID = '00000000-0000-0000-0000-000000000000'
@@ -22,6 +23,8 @@ export type InstanceClients = {
       'id' | 'version' | 'base_url' | 'allow_private_network' | 'ca_certificate' | 'proxy_url'
     >,
   ): GitLabHttpClient
+  /** What this process knows of the weather at an instance; one for all versions of its trust profile. */
+  weatherOf(instanceId: string): Weather
   close(): void
 }
 
@@ -36,8 +39,16 @@ const WARNED_BEFORE_SECONDS = 30 * 86_400
 export const createInstanceClients = ({
   unregistered = 'allow',
   logger,
+  onRefusal,
+  onBan,
   ...options
-}: GitLabClientOptions & { unregistered?: 'allow' | 'refuse'; logger?: Logger }): InstanceClients => {
+}: GitLabClientOptions & {
+  unregistered?: 'allow' | 'refuse'
+  logger?: Logger
+  /** Called for each 400, 401 and 403 that we caused at a registered instance. */
+  onRefusal?: (instanceId: string) => void
+  onBan?: (instanceId: string, until: Date) => void
+}): InstanceClients => {
   const warnOfEnd = (instance: string, caCertificate: string | null): void => {
     const end = certificatesExpireAt(caCertificate)
     if (end && end < addSeconds(new Date(options.clock()), WARNED_BEFORE_SECONDS))
@@ -47,8 +58,21 @@ export const createInstanceClients = ({
   // whoever asks many of them would cut the calls of others.
   const registered = new LRUCache<string, GitLabHttpClient>({ max: KEPT_CLIENTS })
   const strangers = new LRUCache<string, GitLabHttpClient>({ max: KEPT_STRANGERS })
+  const weathers = new LRUCache<string, Weather>({ max: KEPT_CLIENTS })
+  const weatherOf = (instanceId: string): Weather => {
+    const known = weathers.get(instanceId)
+    if (known) return known
+    const weather = createWeather({
+      clock: options.clock,
+      onRefusal: () => onRefusal?.(instanceId),
+      onBan: (until) => onBan?.(instanceId, until),
+    })
+    weathers.set(instanceId, weather)
+    return weather
+  }
   return {
     unregistered,
+    weatherOf,
     for({ id, version, base_url, allow_private_network, ca_certificate, proxy_url }) {
       if (id === UNREGISTERED_ID && unregistered === 'refuse') throw notRegistered(base_url)
       const clients = id === UNREGISTERED_ID ? strangers : registered
@@ -63,7 +87,8 @@ export const createInstanceClients = ({
           caCertificate: ca_certificate,
           proxyUrl: proxy_url,
         },
-        options,
+        // A stranger's weather is nobody else's.
+        id === UNREGISTERED_ID ? options : { ...options, weather: weatherOf(id) },
       )
       clients.set(key, client)
       return client

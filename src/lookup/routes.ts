@@ -5,6 +5,7 @@ import { Id, NullableText, Organization, refTo, Status } from '../http/schemas.t
 import type { App } from '../http/server.ts'
 import { CREDENTIAL_PROBLEMS, CredentialRef, credentialQuery } from '../leases/credential.ts'
 import { type CredentialSender, deliveryFor, describeAnswers, wrapQuery } from '../leases/sealed-delivery.ts'
+import { readShortConditions, ShortConditions } from '../weather/conditions.ts'
 import { type FindByUrlDeps, leaseTokenByUrl, rankByUrl } from './find-by-url.ts'
 import type { RankedCandidate } from './url-match.ts'
 
@@ -39,6 +40,9 @@ const Explanation = Type.Object(
       description: 'none: no connection covers the URL, or none that does can be used.',
     }),
     candidates: Type.Array(refTo(Candidate), { description: 'Best first.' }),
+    conditions: Type.Array(refTo(ShortConditions), {
+      description: 'The weather at the instances of the candidates.',
+    }),
   },
   { $id: 'Explanation', description: 'Which connection a URL would get, and why.' },
 )
@@ -86,11 +90,15 @@ const explain = {
   },
 }
 
-type Deps = FindByUrlDeps & { authenticator: Authenticator; sendCredential: CredentialSender }
+type Deps = FindByUrlDeps &
+  Parameters<typeof readShortConditions>[0] & {
+    authenticator: Authenticator
+    sendCredential: CredentialSender
+  }
 
 export const registerLookupRoutes = (app: App, deps: Deps): void => {
   const { authenticator, sendCredential } = deps
-  for (const schema of [Candidate, Explanation]) app.addSchema(schema)
+  for (const schema of [Candidate, ShortConditions, Explanation]) app.addSchema(schema)
 
   app.get(
     '/v1/credentials',
@@ -111,6 +119,8 @@ export const registerLookupRoutes = (app: App, deps: Deps): void => {
     const { url, organization, min_ttl } = request.query
     const byUrl = { url, organization }
     const { kind, ranked } = await rankByUrl(deps, principalOf(request), byUrl, { minTtl: min_ttl })
-    return { result: kind, candidates: ranked.map(toCandidate) }
+    const baseUrls = [...new Set(ranked.map(({ base_url }) => base_url))]
+    const conditions = await readShortConditions(deps, baseUrls)
+    return { result: kind, candidates: ranked.map(toCandidate), conditions }
   })
 }

@@ -10,6 +10,7 @@ import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock/clock.ts'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
+import type { AboutCall } from '../gitlab/guard.ts'
 import { isSchemeAllowed, MAX_ANSWER_BYTES, readRetryAfter } from '../gitlab/http-client.ts'
 import { classifyTransportError } from '../gitlab/transport-failure.ts'
 import { cookieName } from '../http/cookie-name.ts'
@@ -37,7 +38,7 @@ export type OAuthClient = {
   /** Checks the state against the cookie, clears the cookies, and exchanges the code (RFC 6749, section 4.1.3). */
   exchangeCode(request: FastifyRequest, reply: FastifyReply, flow: string): Promise<TokenAnswer>
   /** RFC 6749, section 6. Never retries: what to do about no answer is the caller's decision. */
-  refresh(refreshToken: string): Promise<TokenAnswer>
+  refresh(refreshToken: string, about?: Pick<AboutCall, 'turnAway'>): Promise<TokenAnswer>
 }
 
 export type OAuthClients = {
@@ -199,8 +200,10 @@ const build = async (
   await install(carrier, oauth2, options)
   await carrier.ready()
 
-  const answerOf = (exchange: () => Promise<{ token: unknown }>): Promise<TokenAnswer> =>
-    client.guard(() => exchangeOnce(exchange))
+  const answerOf = (
+    exchange: () => Promise<{ token: unknown }>,
+    about: AboutCall = {},
+  ): Promise<TokenAnswer> => client.guard(() => exchangeOnce(exchange), about)
 
   const exchangeOnce = async (exchange: () => Promise<{ token: unknown }>): Promise<TokenAnswer> => {
     if (
@@ -238,9 +241,11 @@ const build = async (
             replyOfFlow(reply, flow),
           ),
         ),
-      refresh: (refreshToken) =>
-        answerOf(() =>
-          carrier.gitlab.getNewAccessTokenUsingRefreshToken({ refresh_token: refreshToken } as never, {}),
+      refresh: (refreshToken, about) =>
+        answerOf(
+          () =>
+            carrier.gitlab.getNewAccessTokenUsingRefreshToken({ refresh_token: refreshToken } as never, {}),
+          about,
         ),
     },
   }

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { parseJson } from '../gitlab/http-client.ts'
 import { isToken, readLifetime, readScopes } from '../gitlab/issued.ts'
+import { isAddressBan } from '../gitlab/throttle.ts'
 import type { classifyTransportError, TransportFailure } from '../gitlab/transport-failure.ts'
 
 /** What GitLab issued (RFC 6749, section 5.1). Both tokens replace the ones before. */
@@ -16,7 +17,15 @@ export type TokenAnswer =
   | { kind: 'issued'; tokenSet: TokenSet }
   /** RFC 6749, section 5.2: invalid_grant, invalid_client, ... */
   | { kind: 'refused'; error: string }
-  | { kind: 'rate_limited'; retryAfterSeconds: number | undefined }
+  /** What else there is in the answer tells whom the limit is about (gitlab/throttle.ts). */
+  | {
+      kind: 'rate_limited'
+      retryAfterSeconds: number | undefined
+      body?: unknown
+      headers?: IncomingHttpHeaders
+    }
+  /** GitLab has banned our address (gitlab/throttle.ts). */
+  | { kind: 'banned'; retryAfterSeconds: number | undefined }
   /** 5xx: GitLab may have acted before it failed. */
   | { kind: 'server_error'; status: number; retryAfterSeconds: number | undefined }
   /** An answer that is not GitLab's: an HTML page of a proxy, JSON without a token. */
@@ -68,13 +77,17 @@ export const classifyTokenError = (
   if (data?.payload === undefined) data?.res?.destroy?.()
   const status = data?.res?.statusCode
   if (status === undefined) return classifyTransport(error)
-  const retryAfterSeconds = retryAfterOf(data?.res?.headers ?? {})
-  if (status === 429) return { kind: 'rate_limited', retryAfterSeconds }
+  const headers = data?.res?.headers
+  const retryAfterSeconds = retryAfterOf(headers ?? {})
   if (status >= 500) return { kind: 'server_error', status, retryAfterSeconds }
   // JSON that Wreck does not read: with a byte order mark before it, or with a member __proto__.
   const { payload } = data ?? {}
   const body = Buffer.isBuffer(payload) ? parseJson(payload.toString('utf8')) : payload
+  if (status === 429)
+    return { kind: 'rate_limited', retryAfterSeconds, body, ...(headers ? { headers } : {}) }
   if (status < 300) return readTokenSet(body)
+  const text = Buffer.isBuffer(payload) ? payload.toString('utf8') : ''
+  if (isAddressBan({ status, body, text })) return { kind: 'banned', retryAfterSeconds }
   const { error: code } = (body ?? {}) as { error?: unknown }
   // Death needs proof: GitLab says this with 400 (RFC 6749, section 5.2), and a gateway in front of it need not.
   const isOutOfPlace = code === 'invalid_grant' && status !== 400

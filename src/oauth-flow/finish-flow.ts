@@ -133,6 +133,7 @@ const codeOf = (answer: Exclude<TokenAnswer, { kind: 'issued' }>): ProblemCode =
     case 'refused':
       return answer.error === 'invalid_client' ? 'oauth_app_rejected' : 'code_refused'
     case 'rate_limited':
+    case 'banned':
     case 'server_error':
       return 'gitlab_unavailable'
     case 'unreadable':

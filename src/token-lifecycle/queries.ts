@@ -35,6 +35,10 @@ export const NO_FAILURE = {
   failure_count: 0,
   failure_code: null,
   failure_detail: null,
+  rotate_after: null,
+  rotation_failures: 0,
+  rotation_failure_code: null,
+  rotation_failure_detail: null,
 } as const satisfies Partial<Selectable<Connections>>
 
 const ACTIVE = { status: 'active', status_reason: null, status_detail: null } as const

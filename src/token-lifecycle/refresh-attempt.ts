@@ -4,11 +4,14 @@ import type { Database } from '../db/database.ts'
 import type { ConnectionRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { inspectOAuthToken } from '../gitlab/inspect-token.ts'
+import type { TransportFailure } from '../gitlab/transport-failure.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import type { OAuthClient, OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { findOAuthApp } from '../oauth-apps/queries.ts'
-import type { TokenSet } from '../oauth-apps/token-answer.ts'
+import type { TokenAnswer, TokenSet } from '../oauth-apps/token-answer.ts'
+import type { Forecast } from '../weather/forecast.ts'
+import { withinBudget } from '../weather/within-budget.ts'
 import type { ClaimableRow, Sending } from './batches/queries.ts'
 import type { Claim } from './claim.ts'
 import { afterDoubtCleared, decideSettlement, detectsReuse } from './doubt.ts'
@@ -32,6 +35,7 @@ export type RefreshAttemptDeps = GitLabAccess & {
   oauthClients: OAuthClients
   tokenSaver: TokenSaver
   history: Pick<DatabaseHistory, 'wentBackAt'>
+  forecast: Pick<Forecast, 'budget' | 'incidents'>
 }
 
 type Deps = RefreshAttemptDeps & { markSent: MarkSent }
@@ -46,8 +50,9 @@ type Prepared = { oauthClient: OAuthClient; refreshToken: string }
  *
  * 1. A successor that this process still has on its disk is saved, and nothing is sent (the database went back).
  * 2. When an earlier request has no answer, the doubt is settled first where sending again could do harm.
- * 3. What is about to be sent is written down, then sent.
- * 4. A token is saved before anything else happens. A failure is written down with what it tells.
+ * 3. While many are refused, one is tried for all (weather/incidents.ts): the others wait.
+ * 4. What is about to be sent is written down, then sent.
+ * 5. A token is saved before anything else happens. A failure is written down with what it tells.
  */
 export const attemptRefresh = async (
   deps: Deps,
@@ -62,6 +67,8 @@ export const attemptRefresh = async (
   try {
     if (!tokenSaver.savedLast(row) && (await tokenSaver.offerSuccessor(row))) return { kind: 'newer_version' }
     const ready = await prepare(deps, row)
+    const held = await holdBack(deps, claim)
+    if (held) return held
     // It may ask GitLab, which may be slow.
     const settled = await withKeptClaim(deps, claim, () => settleDoubt(deps, claim, ready))
     if (settled) return settled
@@ -75,10 +82,11 @@ export const attemptRefresh = async (
   }
 
   log.info({ reason }, 'sending a refresh')
-  const answer = await withKeptClaim(deps, claim, () => prepared.oauthClient.refresh(prepared.refreshToken))
+  const answer = await withKeptClaim(deps, claim, () => send(deps, row, prepared))
   if (answer.kind === 'issued') {
     const issued = toIssued(answer.tokenSet, prepared.refreshToken, row, startOfSecond(sentAt))
     const saved = await tokenSaver.save(issued)
+    deps.forecast.incidents.noteIssued(appOf(row), row.id)
     if (saved === 'kept') throw new Problem('database_unavailable', undefined, { retryAfterSeconds: 5 })
     log.info({ reason, saved }, 'refreshed')
     return { kind: 'newer_version' }
@@ -87,6 +95,50 @@ export const attemptRefresh = async (
   const outcome = await writeFailure(deps, claim, failure, sentAt)
   log.warn({ reason, code: failure.code, answer: answer.kind, outcome: outcome.kind }, 'refresh failed')
   return outcome
+}
+
+const NOT_NOW_SECONDS = 2
+
+const appOf = ({ oauth_app_id, oauth_app_version }: ClaimableRow) => ({
+  id: oauth_app_id!,
+  version: oauth_app_version!,
+})
+
+/** Sends the refresh when its turn comes, unless by then too much is refused. */
+const send = async (
+  { forecast: { budget, incidents } }: RefreshAttemptDeps,
+  row: ClaimableRow,
+  { oauthClient, refreshToken }: Prepared,
+): Promise<TokenAnswer> => {
+  let entered = false
+  const turnAway = (): TransportFailure | undefined => {
+    entered =
+      incidents.hold(row, row.oauth_app_version ?? undefined) === undefined && budget.enter(row.instance_id)
+    return entered
+      ? undefined
+      : { kind: 'failure', reason: 'overloaded', mayHaveActed: false, retryAfterSeconds: NOT_NOW_SECONDS }
+  }
+  try {
+    return await oauthClient.refresh(refreshToken, { turnAway })
+  } finally {
+    if (entered) budget.leave(row.instance_id)
+  }
+}
+
+/** @returns the outcome when another connection is tried for this one, or the budget of refusals is spent. */
+const holdBack = async (
+  { db, clock, forecast }: RefreshAttemptDeps,
+  { row, attemptId }: Claim,
+): Promise<RefreshOutcome | undefined> => {
+  const hold = forecast.incidents.hold(row, row.oauth_app_version ?? undefined)
+  if (!hold) return undefined
+  const now = new Date(clock())
+  await endAttempt(db, row.id, attemptId, {
+    retry_after: hold.until,
+    failing_since: row.failing_since ?? now,
+    updated_at: now,
+  })
+  return { kind: 'failing', code: hold.cause, until: hold.until }
 }
 
 /** The client is kept in memory for as long as app and instance have the versions that the claim read. */
@@ -143,15 +195,29 @@ const writeFailure = async (
   sentAt: Date,
 ): Promise<RefreshOutcome> => {
   const { db, clock, tokenSaver } = deps
-  const tokenAlive = asksAboutToken(failure) ? await isTokenAlive(deps, row) : undefined
+  const { budget, incidents } = deps.forecast
+  const { code: cause } = failure
+  const part =
+    cause === 'refresh_token_refused' || cause === 'oauth_app_rejected'
+      ? await incidents.noteRefused({
+          instanceId: row.instance_id,
+          app: appOf(row),
+          connectionId: row.id,
+          cause,
+        })
+      : undefined
+  const isForOneself = part === undefined || part === 'canary'
+  const mayAsk = part !== 'told' && (isForOneself || budget.hasRoomForDoubtful(row.instance_id))
+  const tokenAlive = asksAboutToken(failure) && mayAsk ? await isTokenAlive(deps, row) : undefined
   // Another process may have had the successor, and saved or offered it meanwhile.
   if (failure.code === 'refresh_token_refused' && (await tokenSaver.offerSuccessor(row)))
     return { kind: 'newer_version' }
   const now = new Date(clock())
   const wentBackAt = deps.history.wentBackAt()
   const wentBack = wentBackAt !== undefined && row.token_issued_at < wentBackAt
-  const after = afterFailure(row, failure, { tokenAlive, sentAt, wentBack, now })
+  const after = afterFailure(row, failure, { tokenAlive, sentAt, wentBack, now, part })
   await saveFailure(db, row.id, attemptId, after, now)
+  if (after.status !== 'active' && part === 'canary') await incidents.noteTold(appOf(row))
   if (after.status !== 'active') return { kind: 'read_again' }
   // Another writer may have moved the version meanwhile: then this failure is not the connection's.
   const current = await findConnection(db, row.id)
@@ -178,7 +244,7 @@ const toIssued = (
 
 /** undefined = GitLab did not say. */
 const isTokenAlive = async (
-  { db, vault, instanceClients, clock }: RefreshAttemptDeps,
+  { db, vault, instanceClients, clock, forecast }: RefreshAttemptDeps,
   row: ConnectionRow,
 ): Promise<boolean | undefined> => {
   const instance = await findInstance(db, row.instance_id)
@@ -188,7 +254,8 @@ const isTokenAlive = async (
     version: row.token_version,
     use: 'access',
   })
-  const inspection = await inspectOAuthToken(instanceClients.for(instance), token, new Date(clock()))
+  const client = withinBudget(instanceClients.for(instance), instance.id, forecast.budget)
+  const inspection = await inspectOAuthToken(client, token, new Date(clock()))
   if (inspection.valid) return true
   const { code } = inspection.refusal
   return code === 'token_unknown' || code === 'token_expired' || code === 'token_revoked' ? false : undefined

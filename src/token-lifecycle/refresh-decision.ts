@@ -1,4 +1,5 @@
 import type { ConnectionRow } from '../db/tables.ts'
+import type { Part } from '../weather/incidents.ts'
 import { type FailureHistory, mayStillAct } from './doubt.ts'
 
 /** Pure rules of the refresh: no I/O, the time is passed in. */
@@ -172,6 +173,8 @@ export type FailureContext = {
   sentAt: Date
   /** Whether the database went back to an earlier state since this token was issued. */
   wentBack: boolean
+  /** In an incident (weather/incidents.ts); undefined = there is none. */
+  part?: Part | undefined
   now: Date
 }
 
@@ -187,8 +190,13 @@ export const afterFailure = (
   const { now } = context
   const refused = asksAboutToken(failure)
   const refusedSince = refused ? (history.refused_since ?? now) : history.refused_since
+  // One was refused for minutes on behalf of all: a lag of GitLab's database is ruled out.
+  const graceSeconds = context.part === 'told' ? 0 : REFUSAL_GRACE_SECONDS
   const dead =
-    refused && refusedSince !== null && now.getTime() - refusedSince.getTime() >= REFUSAL_GRACE_SECONDS * 1000
+    refused &&
+    context.part !== 'held' &&
+    refusedSince !== null &&
+    now.getTime() - refusedSince.getTime() >= graceSeconds * 1000
   const keepsCause = !TELLS_NOTHING.has(history.failure_code)
   const cause = refused && context.wentBack ? WENT_BACK : failure
   return {

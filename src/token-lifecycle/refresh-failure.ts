@@ -6,6 +6,12 @@ export const toFailure = (answer: Exclude<TokenAnswer, { kind: 'issued' }>): Ref
   switch (answer.kind) {
     case 'rate_limited':
       return unavailable('GitLab limits how often it may be asked.', false, answer.retryAfterSeconds)
+    case 'banned':
+      return unavailable(
+        'GitLab has banned the address of this service for a while.',
+        false,
+        answer.retryAfterSeconds,
+      )
     case 'server_error':
       // 503 is GitLab's maintenance mode or a full queue. Any other 5xx may come from a proxy while GitLab works on.
       return unavailable(

@@ -7,7 +7,7 @@ import { notFound, Problem } from '../errors/problem.ts'
 import type { GitLabResult } from '../gitlab/http-client.ts'
 import { inspectToken } from '../gitlab/inspect-token.ts'
 import { isToken, readEndDate, readScopes } from '../gitlab/issued.ts'
-import { refusalOf, refusalProblem } from '../gitlab/refusal.ts'
+import { atKnownGitLab, refusalOf, refusalProblem } from '../gitlab/refusal.ts'
 import { mayRotateItself, missingScopesProblem } from '../gitlab/scopes.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
@@ -18,6 +18,7 @@ import { type Claim, claimForPerson } from './claim.ts'
 import { DOUBT_SECONDS } from './doubt.ts'
 import { withKeptClaim } from './kept-claim.ts'
 import { endAttempt, findConnection, findSiblings, releaseClaim, saveDoubt } from './queries.ts'
+import { afterRotationRefusal, latestDateOf, rotationRefusalOf } from './rotation-refusal.ts'
 import type { TokenSaver } from './token-saver.ts'
 
 export type RotateDeps = GitLabAccess & { logger: Logger; tokenSaver: TokenSaver; attempts: Attempts }
@@ -85,15 +86,20 @@ const attemptRotation = async (
     throw error
   })
   const sentAt = new Date(clock())
-  const answer = await withKeptClaim(deps, claim, () =>
-    instanceClients.for(instance).send({
-      method: 'POST',
-      path: '/api/v4/personal_access_tokens/self/rotate',
-      token,
-      json: { expires_at: expiresOn ?? nextExpiryDate(row, sentAt) },
-      issuesToken: true,
-    }),
-  )
+  const send = (expires_at: string) =>
+    withKeptClaim(deps, claim, () =>
+      instanceClients.for(instance).send({
+        method: 'POST',
+        path: '/api/v4/personal_access_tokens/self/rotate',
+        token,
+        json: { expires_at },
+        issuesToken: true,
+      }),
+    )
+  let answer = await send(expiresOn ?? nextExpiryDate(row, sentAt))
+  // The maximum was lowered. A refused rotation leaves the token as it is, so GitLab's own date is safe to ask for.
+  const latest = expiresOn === undefined ? latestDateOf(answer) : undefined
+  if (latest !== undefined && Date.parse(latest) > sentAt.getTime()) answer = await send(latest)
   const rotated = readRotated(answer, row.scopes)
   if (!rotated) return settleUnrotated(deps, claim, instance, token, answer, sentAt)
   const saved = await tokenSaver.save({
@@ -184,14 +190,11 @@ const settleUnrotated = async (
   sentAt: Date,
 ): Promise<never> => {
   if (!mayHaveRotated(answer)) {
-    await releaseClaim(db, row.id, attemptId)
+    const now = new Date(clock())
+    const refused = rotationRefusalOf(answer, instance.base_url)
+    await endAttempt(db, row.id, attemptId, afterRotationRefusal(row, refused, now))
     const refusal = refusalOf(answer, instance.base_url)
-    throw refusal
-      ? refusalProblem(refusal)
-      : new Problem(
-          'rotation_refused',
-          'GitLab did not rotate the token: its settings or the expiry date do not allow it.',
-        )
+    throw refusal ? refusalProblem(atKnownGitLab(refusal)) : new Problem(refused.code, refused.detail)
   }
   const detail = `GitLab gave no clear answer to a rotation at ${sentAt.toISOString()}.`
   const inspection = await inspectToken(instanceClients.for(instance), token, new Date(clock()))

@@ -3,13 +3,14 @@ import { addSeconds } from '../clock/clock.ts'
 import { type Patience, startPatience } from '../clock/patience.ts'
 import type { ConnectionRow, ConnectionStatus } from '../db/tables.ts'
 import { notFound } from '../errors/problem.ts'
-import type { GitLabHttpClient } from '../gitlab/http-client.ts'
 import { type Inspection, inspectStoredToken } from '../gitlab/inspect-token.ts'
 import { isWaitingCode } from '../gitlab/owner-refusal.ts'
 import { atKnownGitLab, type Refusal } from '../gitlab/refusal.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import { followRenames } from '../places/follow-renames.ts'
+import type { Forecast } from '../weather/forecast.ts'
+import { withinBudget } from '../weather/within-budget.ts'
 import type { Attempts } from './attempts.ts'
 import { afterAbandonedAttempt, DOUBT_SECONDS, mayStillAct } from './doubt.ts'
 import { findConnection, NO_ATTEMPT, saveVerification } from './queries.ts'
@@ -52,6 +53,7 @@ export type StoredTokenVerifier = {
 }
 
 type VerifyDeps = GitLabAccess & {
+  forecast: Pick<Forecast, 'budget' | 'incidents'>
   /** SECOND_LOOK_MS when left out. */
   secondLookMs?: number | undefined
 }
@@ -80,7 +82,7 @@ const NO_ANSWER_YET: Refusal = {
  * connection waits for the owner and is checked again.
  */
 const verifyStoredToken = async (
-  { db, vault, clock, instanceClients, secondLookMs = SECOND_LOOK_MS }: VerifyDeps,
+  { db, vault, clock, instanceClients, forecast, secondLookMs = SECOND_LOOK_MS }: VerifyDeps,
   connectionId: string,
 ): Promise<StoredTokenVerdict> => {
   const found = await findConnection(db, connectionId)
@@ -92,16 +94,21 @@ const verifyStoredToken = async (
     version: row.token_version,
     use: 'access',
   })
-  const inspect = (client: GitLabHttpClient) =>
-    inspectStoredToken(client, token, row.token_kind, new Date(clock()))
-  let inspection = await inspect(instanceClients.for(instance))
+  const client = withinBudget(instanceClients.for(instance), instance.id, forecast.budget)
+  const inspect = () => inspectStoredToken(client, token, row.token_kind, new Date(clock()))
+  let inspection = await inspect()
   if (wantsSecondLook(row, inspection, new Date(clock()))) {
     await pause(secondLookMs, undefined, { ref: false })
-    inspection = await inspect(instanceClients.for(instance))
+    inspection = await inspect()
   }
   const now = new Date(clock())
   const verdict = toVerdict(inspection, row, now)
-  const changes = toChanges(row, inspection, verdict, now)
+  const isSpent = verdict.kind === 'unknown' && !forecast.budget.hasRoom(instance.id)
+  const changes = toChanges(row, inspection, verdict, now) ?? (isSpent ? askLater(row, now) : undefined)
+  if (verdict.kind === 'dead' && row.method === 'token' && DEAD.has(verdict.refusal.code)) {
+    const refused = { instanceId: instance.id, app: undefined, connectionId: row.id }
+    await forecast.incidents.noteRefused({ ...refused, cause: 'token_refused' })
+  }
   const isOurs = changes === undefined || (await saveVerification(db, found, changes, now))
   if (isOurs && verdict.kind === 'works' && inspection.valid)
     await followRenames(db, instanceClients.for(instance), { row, token, scopes: inspection.facts.scopes })
@@ -110,6 +117,18 @@ const verifyStoredToken = async (
     ...(isOurs ? verdict : { kind: 'unknown', refusal: undefined }),
   }
 }
+
+const NOT_NOW_SECONDS = 60
+
+/** Somebody doubts the token, and GitLab cannot be asked now: upkeep asks later. */
+const askLater = (row: ConnectionRow, now: Date) =>
+  row.status !== 'active' || isRefreshable(row)
+    ? undefined
+    : {
+        failing_since: row.failing_since ?? now,
+        retry_after: addSeconds(now, NOT_NOW_SECONDS),
+        updated_at: now,
+      }
 
 /** One 401 proves nothing of an OAuth token, unless its time is over. */
 const wantsSecondLook = (row: ConnectionRow, inspection: Inspection, now: Date): boolean =>

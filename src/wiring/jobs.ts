@@ -16,6 +16,7 @@ import { deleteHeartbeatsBefore } from '../token-lifecycle/history/queries.ts'
 import { HEARTBEAT_RETENTION_SECONDS } from '../token-lifecycle/history/watch-history.ts'
 import { mendDue, rotateDue } from '../token-lifecycle/upkeep/upkeep.ts'
 import { renewDataKey } from '../vault/follow.ts'
+import { deleteOld as deleteOldWeather } from '../weather/forecast.ts'
 
 import type { AppDeps, Rooms } from './rooms.ts'
 
@@ -64,5 +65,6 @@ export const createRoomJobs = (
       (now) => deleteHeartbeatsBefore(db, addSeconds(now, -HEARTBEAT_RETENTION_SECONDS)),
       (now) => deleteOldGuesses(db, now),
       (now) => deleteOldBatches(db, now),
+      (now) => deleteOldWeather(db, now),
     ],
   })

@@ -37,6 +37,7 @@ import { followDataKeys } from '../vault/follow.ts'
 import type { KeyRing } from '../vault/key-ring.ts'
 import { createNamedKeys } from '../vault/named-keys.ts'
 import { createVault } from '../vault/vault.ts'
+import { createForecast, type Forecast } from '../weather/forecast.ts'
 
 export type AppDeps = {
   db: Database
@@ -92,6 +93,7 @@ const createIdentification = ({ db, clock, logger, config, gitlab }: AppDeps) =>
 const createTokenKeeping = (
   access: GitLabAccess,
   oauthClients: OAuthClients,
+  forecast: Forecast,
   { logger, config, gitlab }: AppDeps,
 ) => {
   const { db, vault, clock } = access
@@ -113,8 +115,21 @@ const createTokenKeeping = (
     folder: spoolFolder,
     offerAllRetained: tokenSaver.offerAllRetained,
   })
-  const refresher = createRefresher({ ...access, logger, oauthClients, tokenSaver, attempts, history })
-  const verifier = createStoredTokenVerifier({ ...access, attempts, secondLookMs: gitlab?.secondLookMs })
+  const refresher = createRefresher({
+    ...access,
+    forecast,
+    logger,
+    oauthClients,
+    tokenSaver,
+    attempts,
+    history,
+  })
+  const verifier = createStoredTokenVerifier({
+    ...access,
+    attempts,
+    forecast,
+    secondLookMs: gitlab?.secondLookMs,
+  })
   return { attempts, history, refresher, spoolFolder, tokenSaver, verifier }
 }
 
@@ -128,7 +143,10 @@ export const createRooms = (deps: AppDeps) => {
   const vault = createVault(keyRing, { tokenHash: namedKeys.tokenHash, onDamaged: refusals.noteDamage })
   const stopFollowing = followDataKeys(keyRing, logger)
   const authenticator = createAuthenticator({ clock, ways })
+  const forecast = createForecast({ db, clock, logger })
   const instanceClients = createInstanceClients({
+    onRefusal: forecast.onRefusal,
+    onBan: forecast.onBan,
     ...gitlab,
     environmentProxy: config.proxy,
     clock,
@@ -137,9 +155,9 @@ export const createRooms = (deps: AppDeps) => {
   })
   const access = { db, vault, clock, instanceClients }
   const oauthClients = createOAuthClients({ vault, clock, instanceClients, publicUrl })
-  const keeping = createTokenKeeping(access, oauthClients, deps)
+  const keeping = createTokenKeeping(access, oauthClients, forecast, deps)
   const { attempts, history, refresher, spoolFolder, tokenSaver, verifier } = keeping
-  const lifecycle = { ...access, logger, attempts, authenticator, refresher, tokenSaver, verifier }
+  const lifecycle = { ...access, forecast, logger, attempts, authenticator, refresher, tokenSaver, verifier }
   const flow = { ...access, attempts, oauthClients, logger }
   const deviceTimers = createDeviceTimers(flow)
   const visitors = createVisitors({ ...access, publicUrl })
@@ -169,6 +187,7 @@ export const createRooms = (deps: AppDeps) => {
     await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()
+    await forecast.idle()
     keySets.close()
     await refusals.close()
   }
@@ -180,6 +199,7 @@ export const createRooms = (deps: AppDeps) => {
     deviceTimers,
     finding,
     flow,
+    forecast,
     history,
     isRemembered,
     leasing,

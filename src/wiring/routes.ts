@@ -22,6 +22,7 @@ import { createOAuthFlow } from '../oauth-flow/oauth-flow.ts'
 import { registerOAuthFlowRoutes } from '../oauth-flow/routes.ts'
 import { registerPreflightRoutes } from '../preflight/routes.ts'
 import { registerTrustedIssuerRoutes } from '../trusted-issuers/routes.ts'
+import { registerWeatherRoutes } from '../weather/routes.ts'
 
 import type { AppDeps, Rooms } from './rooms.ts'
 
@@ -34,6 +35,7 @@ export const registerRoutes = async (
     deviceTimers,
     finding,
     flow,
+    forecast,
     leasing,
     lifecycle,
     namedKeys,
@@ -48,6 +50,7 @@ export const registerRoutes = async (
 ): Promise<void> => {
   const { publicUrl, returnOrigins } = config
   registerInstanceRoutes(routes, { db, clock, authenticator })
+  registerWeatherRoutes(routes, { ...access, forecast, authenticator })
   registerOAuthAppRoutes(routes, { db, clock, vault, publicUrl, authenticator })
   registerAccessKeyRoutes(routes, { db, clock, authenticator })
   registerWhoamiRoute(routes, { authenticator })
@@ -57,7 +60,7 @@ export const registerRoutes = async (
   registerConnectRoutes(routes, { ...access, authenticator })
   registerTokenRoutes(routes, lifecycle)
   registerLeaseRoutes(routes, { ...leasing, db, authenticator, rejections, sendCredential })
-  registerLookupRoutes(routes, { ...finding, authenticator, sendCredential })
+  registerLookupRoutes(routes, { ...finding, ...access, forecast, authenticator, sendCredential })
   await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads, refusals }))
   registerBatchRoutes(routes, { ...finding, db, authenticator })
   registerPreflightRoutes(routes, { ...finding, ...access, authenticator })

@@ -8,6 +8,7 @@ import { createAttempts } from '../../src/token-lifecycle/attempts.ts'
 import { createStoredTokenVerifier } from '../../src/token-lifecycle/verify-stored-token.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createVault } from '../../src/vault/vault.ts'
+import { createForecast } from '../../src/weather/forecast.ts'
 import { type Answer, MASTER_KEY, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { connect, createReplica, lookUp, NO_TROUBLE, REFRESH, rowOf } from '../support/lifecycle.ts'
@@ -217,9 +218,14 @@ t.test('a report that GitLab refused a token', async (t) => {
         async verify(connectionId) {
           const request = { knownVersion: 1, onConflict: 'preempt', reason: 'asked_by_manager' } as const
           await refresher.refresh(connectionId, request)
-          return createStoredTokenVerifier({ db, vault, clock, instanceClients, attempts }).verify(
-            connectionId,
-          )
+          return createStoredTokenVerifier({
+            db,
+            vault,
+            clock,
+            instanceClients,
+            attempts,
+            forecast: createForecast({ db, clock, logger: createLogger('silent') }),
+          }).verify(connectionId)
         },
       },
     })
@@ -242,7 +248,14 @@ t.test('a report that GitLab refused a token', async (t) => {
       clock,
       leasesById: createLeasesById({ runPrepared, clock }),
       openedTokens: createOpenedTokens(vault),
-      verifier: createStoredTokenVerifier({ db, vault, clock, instanceClients, attempts }),
+      verifier: createStoredTokenVerifier({
+        db,
+        vault,
+        clock,
+        instanceClients,
+        attempts,
+        forecast: createForecast({ db, clock, logger: createLogger('silent') }),
+      }),
       refresher: {
         ...replica,
         async refresh(connectionId, request) {

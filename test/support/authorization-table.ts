@@ -107,6 +107,7 @@ export const TABLE: Record<string, Row> = {
     call: async () => ({ body: { base_url: `https://${uuidv7()}.example.com` } }),
   }),
   'GET /v1/instances/:id': row('admin', 200, on('/v1/instances/:id', 'instance')),
+  'GET /v1/instances/:id/conditions': row('admin', 200, on('/v1/instances/:id/conditions', 'instance')),
   'PATCH /v1/instances/:id': row('admin', 200, {
     within: 'shared',
     ...on('/v1/instances/:id', 'instance', { body: { name: 'renamed' } }),

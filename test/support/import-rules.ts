@@ -15,6 +15,7 @@ export const FLOORS = [
   ['leases', 'connections', 'connect-sessions'],
   ['token-lifecycle'],
   ['places'],
+  ['weather'],
   ['oauth-apps'],
   ['instances'],
   ['trusted-issuers'],

@@ -12,6 +12,7 @@ import { createSpool } from '../../src/token-lifecycle/spool.ts'
 import { createTokenSaver } from '../../src/token-lifecycle/token-saver.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createVault } from '../../src/vault/vault.ts'
+import { createForecast } from '../../src/weather/forecast.ts'
 import { type Answer, connectByOAuth, MASTER_KEY, type Stage } from './broker.ts'
 
 /** The refresh at GitLab, for a fault to match or the log to count. */
@@ -106,6 +107,7 @@ export const createReplica = async (
     await rm(dataDir, { recursive: true, force: true })
   })
   return createRefresher({
+    forecast: createForecast({ db, clock, logger }),
     db,
     vault,
     clock,

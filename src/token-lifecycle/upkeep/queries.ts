@@ -1,11 +1,15 @@
 import { sql } from 'kysely'
 import { recordAuditEvents } from '../../audit/queries.ts'
 import type { Database } from '../../db/database.ts'
+import type { ConnectionRow } from '../../db/tables.ts'
 import { WAITING_CODES } from '../../gitlab/owner-refusal.ts'
 import { END_OF_EARLY_PAUSE, IS_REFRESHABLE } from '../queries.ts'
 import { TOKEN_REACHED_ITS_END } from '../refresh-decision.ts'
 
-export type ConnectionToMend = { id: string; token_version: number; refreshable: boolean }
+export type ConnectionToMend = Pick<
+  ConnectionRow,
+  'id' | 'token_version' | 'instance_id' | 'oauth_app_id' | 'refused_since'
+> & { refreshable: boolean }
 
 const refreshable = sql.raw(IS_REFRESHABLE('connections'))
 const endOfEarlyPause = sql.raw(END_OF_EARLY_PAUSE('connections', 'clock.now'))
@@ -23,7 +27,7 @@ export const findConnectionsToMend = async (
   limit: number,
 ): Promise<ConnectionToMend[]> => {
   const { rows } = await sql<ConnectionToMend>`
-    select connections.id, token_version, ${refreshable} as refreshable
+    select connections.id, token_version, instance_id, oauth_app_id, refused_since, ${refreshable} as refreshable
     from connections, (select ${now}::timestamptz as now) as clock
     where status = 'active'
       and (attempt_id is not null or failing_since is not null)
@@ -40,11 +44,43 @@ export const findConnectionsToMend = async (
   return rows
 }
 
+const SHORTEST_POSTPONEMENT_SECONDS = 60
+
+/** Puts off another try by one to two minutes, each by its own time. */
+export const postpone = async (db: Database, ids: string[], now: Date): Promise<void> => {
+  if (ids.length === 0) return
+  await db
+    .updateTable('connections')
+    .set({
+      retry_after: sql`${now}::timestamptz + make_interval(secs => ${SHORTEST_POSTPONEMENT_SECONDS} * (1 + random()))`,
+    })
+    .where('id', 'in', ids)
+    .where((where) => where.or([where('attempt_id', 'is', null), where('attempt_deadline', '<=', now)]))
+    .execute()
+}
+
+/** A rotation that was not sent, such as while scanners hold leases, comes after those that were not tried. */
+export const putOffRotation = async (db: Database, id: string, until: Date): Promise<void> => {
+  await db
+    .updateTable('connections')
+    .set({ rotate_after: until, rotation_failures: sql`rotation_failures + 1` })
+    .where('id', '=', id)
+    .where((where) => where.or([where('rotate_after', 'is', null), where('rotate_after', '<', until)]))
+    .execute()
+}
+
 /** Connections whose owner GitLab refused, and that are due for another look. */
 export const findConnectionsToCheck = (db: Database, now: Date, limit: number): Promise<ConnectionToMend[]> =>
   db
     .selectFrom('connections')
-    .select(['id', 'token_version', sql<boolean>`${refreshable}`.as('refreshable')])
+    .select([
+      'id',
+      'token_version',
+      'instance_id',
+      'oauth_app_id',
+      'refused_since',
+      sql<boolean>`${refreshable}`.as('refreshable'),
+    ])
     .where('status', '=', 'needs_reauthorization')
     .where('status_reason', 'in', [...WAITING_CODES])
     .where((where) => where.or([where('retry_after', 'is', null), where('retry_after', '<=', now)]))
@@ -87,7 +123,8 @@ export const markExpired = (db: Database, now: Date): Promise<number> =>
 
 /**
  * Access tokens that are to be rotated by themselves and end within `withinSeconds`. A token whose whole life is
- * shorter than that is due at half its life: otherwise each run would rotate it again.
+ * shorter than that is due at half its life: otherwise each run would rotate it again. One that could not be rotated is
+ * due again by its own time.
  */
 export const findConnectionsToRotate = (
   db: Database,
@@ -100,10 +137,13 @@ export const findConnectionsToRotate = (
     .where('auto_rotate', '=', true)
     .where('method', '=', 'token')
     .where('unanswered_since', 'is', null)
+    .where((where) => where.or([where('rotate_after', 'is', null), where('rotate_after', '<=', now)]))
     .where(
       sql<boolean>`token_expires_at - ${now}::timestamptz <=
         least(make_interval(secs => ${withinSeconds}), (token_expires_at - token_issued_at) / 2)`,
     )
+    // Who was never refused comes first: those that GitLab refuses again and again starve nobody.
+    .orderBy('rotation_failures')
     .orderBy('token_expires_at')
     .limit(limit)
     .execute()

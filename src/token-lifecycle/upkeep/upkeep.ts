@@ -1,8 +1,11 @@
 import type { Logger } from 'pino'
-import type { Clock } from '../../clock/clock.ts'
+import { addSeconds, type Clock } from '../../clock/clock.ts'
 import type { Database } from '../../db/database.ts'
 import { isWaitingCode } from '../../gitlab/owner-refusal.ts'
+import type { InstanceClients } from '../../instances/instance-clients.ts'
 import type { Lanes } from '../../lanes.ts'
+import type { Forecast } from '../../weather/forecast.ts'
+import { REFUSAL_BUDGET, RESERVE } from '../../weather/refusal-budget.ts'
 import type { Refresher } from '../refresh.ts'
 import { type RotateDeps, rotate } from '../rotate.ts'
 import type { StoredTokenVerifier } from '../verify-stored-token.ts'
@@ -12,12 +15,16 @@ import {
   findConnectionsToMend,
   findConnectionsToRotate,
   markExpired,
+  postpone,
+  putOffRotation,
 } from './queries.ts'
 
 /** Bounds what one run asks of GitLab; the rest waits for the next run, a minute later. */
 const MOST_PER_RUN = 400
 /** GitLab mails people seven days before the end: be earlier. */
 const ROTATE_BEFORE_END_SECONDS = 14 * 86_400
+/** Just before the next run of the hour. */
+const NEXT_RUN_SECONDS = 55 * 60
 
 type MendDeps = {
   db: Database
@@ -25,6 +32,37 @@ type MendDeps = {
   logger: Logger
   refresher: Refresher
   verifier: StoredTokenVerifier
+  instanceClients: InstanceClients
+  forecast: Forecast
+}
+
+/**
+ * Leaves out what may not be tried now: another connection is tried for it, or GitLab has refused too much already. What
+ * may be refused again is counted beforehand.
+ */
+const withinBudget = async (
+  { db, clock, forecast: { budget, incidents } }: MendDeps,
+  due: ConnectionToMend[],
+  { doubtful }: { doubtful: boolean },
+): Promise<ConnectionToMend[]> => {
+  const planned = new Map<string, number>()
+  const isWithin = (row: ConnectionToMend): boolean => {
+    if (row.refreshable && incidents.hold(row)) return false
+    const isDoubtful = doubtful || !row.refreshable || row.refused_since !== null
+    if (!isDoubtful && !incidents.isPartOfAny(row)) return true
+    const before = planned.get(row.instance_id) ?? 0
+    planned.set(row.instance_id, before + 1)
+    return budget.spent(row.instance_id) + before < REFUSAL_BUDGET - RESERVE
+  }
+  const within: ConnectionToMend[] = []
+  const later: ConnectionToMend[] = []
+  for (const row of due) (isWithin(row) ? within : later).push(row)
+  await postpone(
+    db,
+    later.map(({ id }) => id),
+    new Date(clock()),
+  )
+  return within
 }
 
 /**
@@ -46,13 +84,23 @@ const checkOwner = async (
 export const mendDue = async (deps: MendDeps, lanes: Lanes): Promise<void> => {
   const { db, clock, logger, refresher, verifier } = deps
   const now = new Date(clock())
-  const due = await findConnectionsToMend(db, now, MOST_PER_RUN)
-  await lanes.forEach(due, 'mend-connections', ({ id, token_version, refreshable }) =>
-    refreshable
-      ? refresher.refresh(id, { knownVersion: token_version, onConflict: 'respect', reason: 'retry' })
-      : verifier.verify(id),
-  )
-  const waiting = await findConnectionsToCheck(db, now, MOST_PER_RUN)
+  await deps.forecast.follow(deps.instanceClients)
+  const due = await withinBudget(deps, await findConnectionsToMend(db, now, MOST_PER_RUN), {
+    doubtful: false,
+  })
+  const unclear: string[] = []
+  await lanes.forEach(due, 'mend-connections', async ({ id, token_version, refreshable }) => {
+    if (refreshable)
+      return refresher.refresh(id, { knownVersion: token_version, onConflict: 'respect', reason: 'retry' })
+    const verdict = await verifier.verify(id)
+    if (verdict.kind === 'unknown') unclear.push(id)
+    return verdict
+  })
+  // Those come again later, and not before others that are due.
+  await postpone(db, unclear, now)
+  const waiting = await withinBudget(deps, await findConnectionsToCheck(db, now, MOST_PER_RUN), {
+    doubtful: true,
+  })
   await lanes.forEach(waiting, 'check-owners', (connection) => checkOwner(deps, connection))
   const expired = await markExpired(db, now)
   const tried = due.length + waiting.length
@@ -66,5 +114,12 @@ export const rotateDue = async (deps: RotateDeps, lanes: Lanes): Promise<void> =
     withinSeconds: ROTATE_BEFORE_END_SECONDS,
     limit: MOST_PER_RUN,
   })
-  await lanes.forEach(due, 'rotate-due', ({ id }) => rotate(deps, id, undefined))
+  await lanes.forEach(due, 'rotate-due', async ({ id }) => {
+    try {
+      await rotate(deps, id, undefined)
+    } catch (error) {
+      await putOffRotation(deps.db, id, addSeconds(new Date(deps.clock()), NEXT_RUN_SECONDS))
+      throw error
+    }
+  })
 }

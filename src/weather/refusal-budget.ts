@@ -1,0 +1,124 @@
+import type { Logger } from 'pino'
+import { addSeconds, type Clock } from '../clock/clock.ts'
+import type { Database } from '../db/database.ts'
+import { addRefusals, listRefusals, type MinuteOfRefusals } from './queries.ts'
+
+/**
+ * GitLab bans an address, and gitlab.com's edge blocks one, for too many refused requests. So what we cause of 400, 401 and
+ * 403 at an instance has a budget, which all replicas share.
+ */
+
+/** gitlab.com blocks at about 200 in a minute. */
+export const REFUSAL_BUDGET = 90
+/** What is under way may go over this by a little. */
+const LIMIT = REFUSAL_BUDGET - 10
+export const WINDOW_SECONDS = 180
+const MINUTE_SECONDS = 60
+/** What was refused before, and may be refused again, leaves this much to what was not. */
+export const RESERVE = 30
+/** However much was refused, this many refreshes may be under way: a healthy connection is not stopped. */
+const ALWAYS_UNDER_WAY = 2
+
+export type RefusalBudget = {
+  /** GitLab refused a call. Counted here at once, and in the database soon. */
+  note(instanceId: string): void
+  /** Refusals in the last three minutes, of all replicas. */
+  spent(instanceId: string): number
+  /** Whether something that was refused before may be tried again now. */
+  hasRoomForDoubtful(instanceId: string): boolean
+  hasRoom(instanceId: string): boolean
+  /** Counts a call that may be refused. @returns false when as many are under way as there is room for. */
+  enter(instanceId: string): boolean
+  leave(instanceId: string): void
+  /** Reads what the other replicas have counted. */
+  follow(): Promise<void>
+  idle(): Promise<void>
+}
+
+type Count = {
+  minutes: Map<number, number>
+  pending: number
+  underWay: number
+  writing: Promise<void> | undefined
+}
+
+const sumOf = ({ minutes, pending }: Count, since: number): number =>
+  [...minutes].reduce((sum, [minute, refusals]) => (minute > since ? sum + refusals : sum), pending)
+
+export const createRefusalBudget = ({
+  db,
+  clock,
+  logger,
+}: {
+  db: Database
+  clock: Clock
+  logger: Logger
+}): RefusalBudget => {
+  const counts = new Map<string, Count>()
+  const countOf = (instanceId: string): Count => {
+    const known = counts.get(instanceId)
+    if (known) return known
+    const count: Count = { minutes: new Map(), pending: 0, underWay: 0, writing: undefined }
+    counts.set(instanceId, count)
+    return count
+  }
+  /** A minute counts for as long as a refusal at its end does. */
+  const windowStart = () => addSeconds(new Date(clock()), -WINDOW_SECONDS - MINUTE_SECONDS)
+
+  const remember = (count: Count, rows: MinuteOfRefusals[]) => {
+    const since = windowStart().getTime()
+    for (const minute of count.minutes.keys()) if (minute <= since) count.minutes.delete(minute)
+    for (const { minute, refusals } of rows) count.minutes.set(minute.getTime(), refusals)
+  }
+
+  /** One statement at a time: what comes meanwhile goes with the next. */
+  const write = async (instanceId: string, count: Count): Promise<void> => {
+    while (count.pending > 0) {
+      const refusals = count.pending
+      const request = { instanceId, refusals, now: new Date(clock()), since: windowStart() }
+      const rows = await addRefusals(db, request)
+      count.pending -= refusals
+      remember(count, rows)
+    }
+  }
+
+  const spent = (instanceId: string): number => {
+    const count = counts.get(instanceId)
+    return count ? sumOf(count, windowStart().getTime()) : 0
+  }
+
+  return {
+    note(instanceId) {
+      const count = countOf(instanceId)
+      count.pending += 1
+      count.writing ??= write(instanceId, count)
+        .catch((error: unknown) => {
+          // An instance that is stored nowhere has no row; a database that is away counts nothing.
+          count.pending = 0
+          logger.debug({ err: error, instance_id: instanceId }, 'refusals could not be counted')
+        })
+        .finally(() => {
+          count.writing = undefined
+        })
+    },
+    spent,
+    hasRoomForDoubtful: (instanceId) => spent(instanceId) < REFUSAL_BUDGET - RESERVE,
+    hasRoom: (instanceId) => spent(instanceId) < LIMIT,
+    enter(instanceId) {
+      const count = countOf(instanceId)
+      if (count.underWay >= Math.max(ALWAYS_UNDER_WAY, LIMIT - spent(instanceId))) return false
+      count.underWay += 1
+      return true
+    },
+    leave(instanceId) {
+      countOf(instanceId).underWay -= 1
+    },
+    async follow() {
+      const rows = Map.groupBy(await listRefusals(db, windowStart()), ({ instance_id }) => instance_id)
+      for (const [instanceId, minutes] of rows) remember(countOf(instanceId), minutes)
+    },
+    async idle() {
+      await Promise.all([...counts.values()].map(({ writing }) => writing))
+    },
+  }
+}
