@@ -133,6 +133,15 @@ const createTokenKeeping = (
   return { attempts, history, refresher, spoolFolder, tokenSaver, verifier }
 }
 
+/** How URLs find their connections. */
+const createFinding = ({ runPrepared, clock }: AppDeps) => ({
+  runPrepared,
+  locator: createLocator({ runPrepared }),
+  directories: createDirectories({ runPrepared }),
+  leaseByMatch: createLeaseByMatch({ runPrepared, clock }),
+  findBest: shareCalls((queries: CandidateQuery[]) => findBest(runPrepared, queries, new Date(clock()))),
+})
+
 /** Every room once, each dependency an argument that can be followed from here. */
 export const createRooms = (deps: AppDeps) => {
   const { db, runPrepared, keyRing, clock, logger, config, gitlab } = deps
@@ -168,14 +177,7 @@ export const createRooms = (deps: AppDeps) => {
     leasesById: createLeasesById({ runPrepared, clock }),
     openedTokens: createOpenedTokens(vault),
   }
-  const finding = {
-    ...leasing,
-    runPrepared,
-    locator: createLocator({ runPrepared }),
-    directories: createDirectories({ runPrepared }),
-    leaseByMatch: createLeaseByMatch({ runPrepared, clock }),
-    findBest: shareCalls((queries: CandidateQuery[]) => findBest(runPrepared, queries, new Date(clock()))),
-  }
+  const finding = { ...leasing, ...createFinding(deps) }
   const rejections = createRejections({ ...leasing, db })
   const sendCredential = createCredentialSender({ db, clock })
 
