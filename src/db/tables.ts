@@ -1,5 +1,7 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
+import type { Guesses } from './counter-tables.ts'
 import type { DatabaseHistory, Heartbeats } from './history-tables.ts'
+import type { LeaseBatches, WrappedLeases } from './lease-tables.ts'
 import type { ConnectionPlaces, DirectoryVersions } from './lookup-tables.ts'
 import type { AuditEvents, AuditSeals, AuditUnsealed, LeaseSlots } from './record-tables.ts'
 import type { IncidentsTable, InstanceBans, InstanceRefusals } from './weather-tables.ts'
@@ -201,24 +203,6 @@ type Leases = {
   rejected_at: Date | null
 }
 
-/** Leases whose token was not handed out, but can be fetched once. */
-type WrappedLeases = {
-  lease_id: string
-  handle_sha256: Buffer
-  expires_at: Date
-  opened_at: Date | null
-}
-
-type LeaseBatches = {
-  access_key_id: string
-  subject: string
-  key_sha256: Buffer
-  request_sha256: Buffer
-  lease_ids: string[] | null
-  claimed_until: Date | null
-  created_at: Date
-}
-
 type DataKeys = {
   id: string
   /** The data key, wrapped by the master key: JWE with alg A256GCMKW. */
@@ -235,13 +219,6 @@ type SigningKeys = {
   public_jwk: unknown
   created_at: Date
   retired_at: Date | null
-}
-
-/** How often a source, such as an address, guessed in the minute that ends then; all replicas together. */
-type Guesses = {
-  source: string
-  guesses: number
-  ends_at: Date
 }
 
 export type Tables = {
