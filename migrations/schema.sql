@@ -180,6 +180,45 @@ create table connection_places (
   constraint connection_places_kind_check CHECK ((kind = ANY (ARRAY['instance'::text, 'group'::text, 'project'::text])))
 );
 CREATE INDEX connection_places_by_path ON public.connection_places USING btree (instance_id, organization, match_path);
+CREATE OR REPLACE FUNCTION public.renew_directories_of_added()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into directory_versions (organization, instance_id, version)
+    select organization, instance_id, floor(random() * 281474976710656)::bigint from (select distinct organization, instance_id from added) as changed
+    order by organization, instance_id
+    on conflict (organization, instance_id) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_directories_of_added AFTER INSERT ON public.connection_places REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION renew_directories_of_added();
+CREATE OR REPLACE FUNCTION public.renew_directories_of_moved()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into directory_versions (organization, instance_id, version)
+    select organization, instance_id, floor(random() * 281474976710656)::bigint from (select old.organization, old.instance_id union select new.organization, new.instance_id) as changed
+    order by organization, instance_id
+    on conflict (organization, instance_id) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_directories_of_moved AFTER UPDATE OF organization, instance_id, match_path ON public.connection_places FOR EACH ROW EXECUTE FUNCTION renew_directories_of_moved();
+CREATE OR REPLACE FUNCTION public.renew_directories_of_removed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into directory_versions (organization, instance_id, version)
+    select organization, instance_id, floor(random() * 281474976710656)::bigint from (select distinct organization, instance_id from removed) as changed
+    order by organization, instance_id
+    on conflict (organization, instance_id) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_directories_of_removed AFTER DELETE ON public.connection_places REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION renew_directories_of_removed();
 
 create table connections (
   id uuid not null,
@@ -231,10 +270,9 @@ create table connections (
   constraint connections_status_check CHECK ((status = ANY (ARRAY['active'::text, 'needs_reauthorization'::text, 'revoked'::text, 'expired'::text]))),
   constraint connections_token_kind_check CHECK ((token_kind = ANY (ARRAY['oauth_access_token'::text, 'personal_access_token'::text, 'group_access_token'::text, 'project_access_token'::text])))
 );
+CREATE INDEX connections_by_instance ON public.connections USING btree (instance_id, organization);
 CREATE INDEX connections_by_label ON public.connections USING gin (labels) WHERE (labels <> '{}'::jsonb);
 CREATE INDEX connections_by_organization ON public.connections USING btree (organization, id);
-CREATE INDEX connections_by_place ON public.connections USING btree (instance_id, group_path, organization);
-CREATE INDEX connections_by_top_group ON public.connections USING btree (instance_id, split_part(group_path, '/'::text, 1), organization);
 CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_app_id) WHERE (oauth_app_id IS NOT NULL);
 CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND ((refresh_token IS NULL) OR (oauth_app_id IS NULL)));
 CREATE INDEX connections_to_mend ON public.connections USING btree (retry_after) WHERE ((status = 'active'::text) AND ((attempt_id IS NOT NULL) OR (failing_since IS NOT NULL)));
@@ -277,32 +315,6 @@ AS $function$
     return null;
   end $function$;
 CREATE TRIGGER move_places_of_moved AFTER UPDATE OF organization, instance_id, group_path ON public.connections FOR EACH ROW EXECUTE FUNCTION move_places_of_moved();
-CREATE OR REPLACE FUNCTION public.renew_matches_of_added()
- RETURNS trigger
- LANGUAGE plpgsql
- SET search_path FROM CURRENT
-AS $function$
-  begin
-    insert into match_versions (scope, version)
-    select scope, floor(random() * 281474976710656)::bigint from (select distinct coalesce(nullif(split_part(added.group_path, '/', 1), ''), '/' || added.organization) as scope from added) as scopes
-    order by scope
-    on conflict (scope) do update set version = excluded.version;
-    return null;
-  end $function$;
-CREATE TRIGGER renew_matches_of_added AFTER INSERT ON public.connections REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION renew_matches_of_added();
-CREATE OR REPLACE FUNCTION public.renew_matches_of_moved()
- RETURNS trigger
- LANGUAGE plpgsql
- SET search_path FROM CURRENT
-AS $function$
-  begin
-    insert into match_versions (scope, version)
-    select scope, floor(random() * 281474976710656)::bigint from (select coalesce(nullif(split_part(old.group_path, '/', 1), ''), '/' || old.organization) as scope union select coalesce(nullif(split_part(new.group_path, '/', 1), ''), '/' || new.organization)) as scopes
-    order by scope
-    on conflict (scope) do update set version = excluded.version;
-    return null;
-  end $function$;
-CREATE TRIGGER renew_matches_of_moved AFTER UPDATE OF organization, instance_id, group_path ON public.connections FOR EACH ROW EXECUTE FUNCTION renew_matches_of_moved();
 
 create table data_keys (
   id uuid not null,
@@ -317,6 +329,13 @@ create table database_history (
   went_back_at timestamp with time zone not null,
   constraint database_history_pkey PRIMARY KEY (id),
   constraint database_history_id_check CHECK ((id = 1))
+);
+
+create table directory_versions (
+  organization text collate "C" not null,
+  instance_id uuid not null,
+  version bigint not null,
+  constraint directory_versions_pkey PRIMARY KEY (organization, instance_id)
 );
 
 create table guesses (
@@ -384,24 +403,19 @@ create table instances (
   constraint instances_base_url_key UNIQUE (base_url)
 );
 CREATE INDEX instances_by_host ON public.instances USING btree (regexp_replace(split_part(base_url, '/'::text, 3), ':[0-9]+$'::text, ''::text));
-CREATE OR REPLACE FUNCTION public.renew_matches_of_instance()
+CREATE OR REPLACE FUNCTION public.renew_instances()
  RETURNS trigger
  LANGUAGE plpgsql
  SET search_path FROM CURRENT
 AS $function$
   begin
-    insert into match_versions (scope, version)
-    select scope, floor(random() * 281474976710656)::bigint from (
-      select lower(split_part(new.base_url, '/', 4) collate "C") as scope
-      union
-      select coalesce(nullif(split_part(connections.group_path, '/', 1), ''), '/' || connections.organization) from connections where instance_id = new.id
-    ) as scopes
-    where scope <> ''
-    order by scope
-    on conflict (scope) do update set version = excluded.version;
+    insert into directory_versions (organization, instance_id, version)
+    select organization, instance_id, floor(random() * 281474976710656)::bigint from (select '' as organization, '00000000-0000-0000-0000-000000000000'::uuid as instance_id) as changed
+    order by organization, instance_id
+    on conflict (organization, instance_id) do update set version = excluded.version;
     return null;
   end $function$;
-CREATE TRIGGER renew_matches_of_instance AFTER INSERT OR UPDATE OF base_url ON public.instances FOR EACH ROW EXECUTE FUNCTION renew_matches_of_instance();
+CREATE TRIGGER renew_instances AFTER INSERT OR DELETE OR UPDATE ON public.instances FOR EACH STATEMENT EXECUTE FUNCTION renew_instances();
 
 create table lease_batches (
   access_key_id uuid not null,
@@ -443,12 +457,6 @@ create table leases (
   constraint leases_pkey PRIMARY KEY (id)
 );
 CREATE INDEX leases_by_connection ON public.leases USING btree (connection_id, expires_at);
-
-create table match_versions (
-  scope text collate "C" not null,
-  version bigint not null,
-  constraint match_versions_pkey PRIMARY KEY (scope)
-);
 
 create table oauth_apps (
   id uuid not null,

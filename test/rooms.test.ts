@@ -39,7 +39,7 @@ t.test('a table is written by one room, and files and functions are short', asyn
   const tables = (await db.introspection.getTables()).map(({ name }) => name)
   const written = new Set(writes.map(({ table }) => table))
   for (const table of tables.filter((name) => !name.startsWith('kysely_')))
-    t.ok(written.has(table) || table === 'match_versions', `saw who writes ${table}`)
+    t.ok(written.has(table) || table === 'directory_versions', `saw who writes ${table}`)
   t.same(longFunctions, {}, 'no function past 80 lines')
 })
 
@@ -149,9 +149,9 @@ const FAULTS_IN_SOURCE: [rule: string, path: string, text: string][] = [
     'export const write = (db, a) => db.updateTable(a).set({})',
   ],
   [
-    `${ONE_WRITER}: match_versions by nobody: its triggers write it`,
+    `${ONE_WRITER}: directory_versions by nobody: its triggers write it`,
     IN_LOOKUP,
-    `export const write = (db) => db.updateTable('match_versions').set({ version: 1 })`,
+    `export const write = (db) => db.updateTable('directory_versions').set({ version: 1 })`,
   ],
   [
     `${ONE_WRITER}: connections by connections and token-lifecycle`,
@@ -242,7 +242,7 @@ t.test('finds no fault in sources that have none', async (t) => {
 
 t.test('each table has its room among the floors', (t) => {
   for (const [table, room] of Object.entries(WRITERS))
-    t.ok(FLOORS.flat().includes(room) || table === 'match_versions', `${table}: ${room}`)
+    t.ok(FLOORS.flat().includes(room) || table === 'directory_versions', `${table}: ${room}`)
   t.end()
 })
 

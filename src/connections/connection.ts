@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
-import type { ConnectionRow, ConnectionStatus, PlaceKind } from '../db/tables.ts'
+import type { PlaceKind } from '../db/lookup-tables.ts'
+import type { ConnectionRow, ConnectionStatus } from '../db/tables.ts'
 import { pageOf } from '../http/page.ts'
 import {
   Id,

@@ -4,9 +4,3 @@ export type Guesses = {
   guesses: number
   ends_at: Date
 }
-
-/** Kept by triggers (migrations/0003_match_versions.ts). */
-export type MatchVersions = {
-  scope: string
-  version: string
-}

@@ -1,7 +1,8 @@
 import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
-import type { Guesses, MatchVersions } from './counter-tables.ts'
+import type { Guesses } from './counter-tables.ts'
 import type { DatabaseHistory, Heartbeats } from './history-tables.ts'
 import type { LeaseBatches, WrappedLeases } from './lease-tables.ts'
+import type { ConnectionPlaces, DirectoryVersions } from './lookup-tables.ts'
 import type { AuditEvents, AuditSeals, AuditUnsealed, LeaseSlots } from './record-tables.ts'
 import type { IncidentsTable, InstanceBans, InstanceRefusals } from './weather-tables.ts'
 
@@ -15,7 +16,6 @@ export type TokenKind =
 export type ConnectionStatus = 'active' | 'needs_reauthorization' | 'revoked' | 'expired'
 export type IssuerMode = 'enforce' | 'audit_only'
 export type StoredIssuerRule = { access_key_id: string; claims: Record<string, string | string[]> }
-export type PlaceKind = 'instance' | 'group' | 'project'
 export type AttemptKind = 'refresh' | 'rotate' | 'disconnect'
 
 type Instances = {
@@ -188,22 +188,6 @@ type Connections = {
   labels: Labels
 }
 
-/** What a connection covers: one row for each place, one more for each path that a place had before. */
-type ConnectionPlaces = {
-  connection_id: string
-  /** As in the row of the connection; so is organization. */
-  instance_id: string
-  organization: string
-  /** null = a group or a project: GitLab was not asked which. */
-  kind: PlaceKind | null
-  gitlab_id: string | null
-  /** As GitLab writes it; '' = the whole instance. */
-  path: string
-  /** The path in lower case, by which URLs find it. */
-  match_path: string
-  is_former: Generated<boolean>
-}
-
 type Leases = {
   id: string
   connection_id: string
@@ -255,7 +239,7 @@ export type Tables = {
   audit_seals: AuditSeals
   data_keys: DataKeys
   signing_keys: SigningKeys
-  match_versions: MatchVersions
+  directory_versions: DirectoryVersions
   heartbeats: Heartbeats
   database_history: DatabaseHistory
   guesses: Guesses

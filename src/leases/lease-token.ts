@@ -6,7 +6,14 @@ import { tokenInUse } from '../token-lifecycle/claim.ts'
 import type { Refresher } from '../token-lifecycle/refresh.ts'
 import type { RefreshReason } from '../token-lifecycle/refresh-decision.ts'
 import type { StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
-import { holderOf, isLeased, type LeasedRow, type LeaseRequest, type RefusedRow } from './lease.ts'
+import {
+  holderOf,
+  isLeased,
+  type LeasedRow,
+  type LeaseRequest,
+  type LeaseRow,
+  type RefusedRow,
+} from './lease.ts'
 import { newLeaseId } from './lease-id.ts'
 import type { OpenedTokens } from './opened-tokens.ts'
 import { requireDelivery } from './require-delivery.ts'
@@ -62,6 +69,7 @@ export const leaseToken = async (
 /**
  * Leases a token of a connection that was found by URL, or by a lease of the caller. The token works and lives as long
  * as asked for; it is refreshed first where that is due.
+ * @param asked what a statement has just answered for the first conditions of these options.
  * @throws {Problem} not_found, unauthorized (the key was deleted a moment ago), needs_reauthorization,
  *   connection_expired, connection_revoked, token_in_use, min_ttl_unattainable, gitlab_unavailable, oauth_app_rejected,
  *   database_unavailable
@@ -72,14 +80,17 @@ export const leaseTokenOf = async (
   principal: Principal,
   options: LeaseOptions,
   patience = startPatience(),
+  asked?: RefusedRow,
 ): Promise<LeasedToken> => {
   const { leasesById } = deps
+  let known: LeaseRow | undefined = asked
   let conditions = firstConditions(options)
   let refusal: Problem | undefined
   let isFresh = false
   for (let round = 0; round < MOST_ROUNDS; ) {
     const request = { connectionId, ...toLeaseRequest(principal, options, conditions) }
-    const row = await leasesById.lease(request)
+    const row = known ?? (await leasesById.lease(request))
+    known = undefined
     if (!row) {
       if (!(await leasesById.isLocked(request))) throw notFound('connection')
       if (patience.isOver()) throw locked()

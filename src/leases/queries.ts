@@ -23,6 +23,8 @@ export const MAY_USE = (connection: string) => `(
   and (access_keys.restricted_connections is null or ${connection}.id = any (access_keys.restricted_connections))
 )`
 
+/** Named once more for the planner, who would read all keys for a list of unknown length. */
+const HAS_ID = 'access_keys.id = any ($3::uuid[])'
 export const KEY_IS_VALID = '(access_keys.expires_at is null or access_keys.expires_at > $1::timestamptz)'
 
 /** A time as a number: writing it as text and reading the text would cost more than the rest of the column. */
@@ -103,7 +105,7 @@ export const leaseStatement = ({
           or ${IS_LEASED('connection')}
         ) as leased
     from request
-    join access_keys on access_keys.id = request.access_key_id and ${KEY_IS_VALID} and not access_keys.read_only
+    join access_keys on access_keys.id = request.access_key_id and ${HAS_ID} and ${KEY_IS_VALID} and not access_keys.read_only
     join connection on connection.id = request.connection_id and ${MAY_USE('connection')}
   ), lease as (
     insert into leases
@@ -252,10 +254,7 @@ export const shareConnection = (
 ): Promise<ConnectionWithInstance | undefined> =>
   withInstance(transaction).where('connections.id', '=', id).forShare('connections').executeTakeFirst()
 
-/**
- * Prolongs a lease that is not released. Whoever calls holds the row of the connection, so that no refresh is claimed
- * meanwhile.
- */
+/** Prolongs a lease that is not released. Whoever calls holds the row of the connection: no refresh is claimed meanwhile. */
 export const prolongLease = async (
   db: Database,
   { id, until }: { id: string; until: Date },

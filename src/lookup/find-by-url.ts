@@ -1,159 +1,125 @@
-import {
-  mayAskAt,
-  mayAskFor,
-  organizationsOf,
-  type Principal,
-  requireOneOrganization,
-} from '../callers/principal.ts'
+import { mayAskFor, organizationsOf, type Principal, requireOneOrganization } from '../callers/principal.ts'
 import type { RunPrepared } from '../db/database.ts'
 import { Problem } from '../errors/problem.ts'
-import { coveringPaths, nearReadings, type Reading, readingsAt } from '../gitlab/repository-url.ts'
-import { isLeased } from '../leases/lease.ts'
+import type { ResourceUrl } from '../gitlab/repository-url.ts'
+import { isLeased, type RefusedRow } from '../leases/lease.ts'
 import { type LeaseDeps, type LeasedToken, leaseTokenOf, toLeaseRequest } from '../leases/lease-token.ts'
-import {
-  DEFAULT_MIN_TTL_SECONDS,
-  firstConditions,
-  type LeaseOptions,
-  OUTAGE_MINIMUM_SECONDS,
-} from '../leases/serving-decision.ts'
+import { DEFAULT_MIN_TTL_SECONDS, firstConditions, type LeaseOptions } from '../leases/serving-decision.ts'
+import type { Directories, Match } from './directories.ts'
 import { type Hint, hintFor } from './hint.ts'
-import type { KnownMatches } from './known-matches.ts'
-import type { LeasesByUrl } from './leasing/leases-by-url.ts'
-import { type CandidateRow, type CoveringGroup, findCandidates, findInstancesOfHost } from './queries.ts'
-import { readUrl, type Search, type SearchReader } from './search.ts'
-import { type Choice, chooseConnection, type RankedCandidate } from './url-match.ts'
+import type { LeaseByMatch } from './leasing/lease-by-match.ts'
+import type { MatchLeaseRow } from './leasing/queries.ts'
+import { type Located, type Locator, readUrl, withinPrefixes } from './locate.ts'
+import { type Best, type CandidateQuery, findCandidates } from './queries.ts'
+import { type Choice, chooseConnection, isServable, type RankedCandidate } from './url-match.ts'
 
 /** How a caller names a repository or group. A caller of one organization may leave the organization out. */
 export type ByUrl = { url: string; organization?: string | undefined }
 
 export type FindByUrlDeps = LeaseDeps & {
   runPrepared: RunPrepared
-  searchReader: SearchReader
-  knownMatches: KnownMatches
-  leasesByUrl: LeasesByUrl
+  locator: Locator
+  directories: Directories
+  leaseByMatch: LeaseByMatch
+  /** findBest, shared with other lookups. */
+  findBest(query: CandidateQuery): Promise<Best | undefined>
 }
 
 /**
- * Leases a token for a URL. Tries in this order: the remembered connection, one statement that finds and leases, the
- * rules of url-match.ts.
+ * Leases a token for a URL: of the connection that the directory names, if it is the only one of the longest path and
+ * can be served; else of the one that the database finds.
  * @throws {Problem} invalid_request, organization_required, not_found (organization), no_connection_for_url, and those of
  *   leaseTokenOf
  */
 export const leaseTokenByUrl = async (
   deps: FindByUrlDeps,
   principal: Principal,
-  { url, organization: named }: ByUrl,
+  byUrl: ByUrl,
   options: LeaseOptions,
 ): Promise<LeasedToken> => {
-  const organization = organizationFor(principal, { url, organization: named })
-  requireWithinPrefixes(principal, url)
-  const search = deps.searchReader.read(principal, organization, url)
-  const leased = search && !isShort(options) ? await leaseAtOnce(deps, principal, search, options) : undefined
-  if (leased) return leased
-  const id = await findConnectionByUrl(deps, principal, { url, organization }, options)
-  return leaseTokenOf(deps, id, principal, options)
+  const { resource, organization } = read(principal, byUrl)
+  if (!mayAskFor(principal, resource)) throw noConnection([])
+  const located = withinPrefixes(principal, await deps.locator.locate(resource))
+  const match = await deps.directories.find(principal, organization, located)
+  const row = match && (await askMatched(deps, principal, match, options))
+  if (row && isLeased(row)) return { row, token: await deps.openedTokens.open(row) }
+  if (row && row.match_version === match?.version && canServe(row, new Date(deps.clock())))
+    return leaseTokenOf(deps, match.connectionId, principal, options, undefined, row)
+
+  const minTtl = options.minTtl ?? DEFAULT_MIN_TTL_SECONDS
+  let query = { ...queryOf(principal, organization, located), minTtl }
+  let best = await deps.findBest(query)
+  if (best?.instances_version !== located.version) {
+    const locatedNow = withinPrefixes(principal, await deps.locator.locateNow(resource))
+    query = { ...queryOf(principal, organization, locatedNow), minTtl }
+    best = await deps.findBest(query)
+  }
+  deps.directories.compare(organization, match?.instanceId, best)
+  if (best) return leaseTokenOf(deps, best.id, principal, options)
+  throw await noneFor(deps, principal, resource, query)
 }
 
 /** A text that is no URL is the first fault: nobody has to name an organization for it. */
-const organizationFor = (principal: Principal, { url, organization }: ByUrl): string => {
-  if (organization === undefined && organizationsOf(principal)?.length !== 1) readUrl(url)
-  return requireOneOrganization(principal, organization)
+const read = (principal: Principal, { url, organization }: ByUrl) => {
+  const isKnown = organization !== undefined || organizationsOf(principal)?.length === 1
+  const early = isKnown ? undefined : readUrl(url)
+  return { organization: requireOneOrganization(principal, organization), resource: early ?? readUrl(url) }
 }
 
-/** What lies outside a key's URL prefixes does not exist for it. */
-const requireWithinPrefixes = (principal: Principal, url: string): void => {
-  if (principal.restrictions.urlPrefixes === undefined) return
-  if (!mayAskFor(principal, readUrl(url))) throw noConnection([])
-}
-
-/** The rules of url-match.ts prefer a token that lives a little longer than such a min_ttl. */
-const isShort = ({ minTtl }: LeaseOptions): boolean => minTtl !== undefined && minTtl < OUTAGE_MINIMUM_SECONDS
-
-/** @returns undefined when one statement cannot find the connection, or its token cannot be handed out as it is. */
-const leaseAtOnce = async (
-  { knownMatches, leasesByUrl, openedTokens }: FindByUrlDeps,
+const askMatched = (
+  { leaseByMatch }: FindByUrlDeps,
   principal: Principal,
-  search: Search,
+  match: Match,
   options: LeaseOptions,
-): Promise<LeasedToken | undefined> => {
-  const request = () => toLeaseRequest(principal, options, firstConditions(options))
-  const match = knownMatches.find(search)
-  const known = match && (await leasesByUrl.leaseByMatch({ match, ...request() }))
-  if (known && isLeased(known)) return { row: known, token: await openedTokens.open(known) }
-  if (match && known && known.match_version !== match.version) knownMatches.forget(search, match)
+): Promise<MatchLeaseRow | undefined> =>
+  leaseByMatch({ match, ...toLeaseRequest(principal, options, firstConditions(options)) })
 
-  const row = await leasesByUrl.leaseByUrl({ ...search, ...request() })
-  if (!row || !isLeased(row)) return undefined
-  // The remembered connection no longer matches: another was leased. Had it only been locked, nothing would have been
-  // leased.
-  if (match && !known) knownMatches.forget(search, match)
-  // Learning serves the next lookup. When it fails, this lookup goes on.
-  const learned = knownMatches.learn(search).catch(() => undefined)
-  const [token] = await Promise.all([openedTokens.open(row), learned])
-  return { row, token }
-}
+const canServe = ({ refused, token_expires_at }: RefusedRow, now: Date): boolean =>
+  isServable({ ...refused, token_expires_at }, now)
 
-const coveringGroupsOf = (readings: Reading[]): CoveringGroup[] => {
-  const covering = readings.flatMap((reading) =>
-    coveringPaths(reading).map((groupPath) => ({ baseUrl: reading.baseUrl, groupPath })),
-  )
-  // One instance may have two readings, and every reading has ''.
-  return [...new Map(covering.map((group) => [`${group.baseUrl} ${group.groupPath}`, group])).values()]
-}
-
-/** The candidates for what a URL names, of those readings that the caller may ask for. */
-const findCandidatesAt = (
-  { runPrepared, clock }: Pick<FindByUrlDeps, 'runPrepared' | 'clock'>,
-  principal: Principal,
-  organization: string | undefined,
-  readings: Reading[],
-): Promise<CandidateRow[]> =>
-  findCandidates(runPrepared, {
-    accessKeyId: principal.id,
-    organization: requireOneOrganization(principal, organization),
-    covering: coveringGroupsOf(readings.filter((reading) => mayAskAt(principal, reading))),
-    now: new Date(clock()),
-  })
+const queryOf = (
+  { id }: Principal,
+  organization: string,
+  { places }: Located,
+): Omit<CandidateQuery, 'minTtl'> => ({
+  accessKeyId: id,
+  organization,
+  covering: places.flatMap(({ instanceId, paths }) => paths.map((path) => ({ instanceId, path }))),
+})
 
 /** Every connection that covers the URL and exists for the caller, ranked, and which one wins. */
 export const rankByUrl = async (
-  deps: Pick<FindByUrlDeps, 'runPrepared' | 'clock'>,
-  principal: Principal,
-  { url, organization }: ByUrl,
-  { minTtl }: Pick<LeaseOptions, 'minTtl'>,
-): Promise<Choice> => {
-  const resource = readUrl(url)
-  const instances = await findInstancesOfHost(deps.runPrepared, resource)
-  const rows = await findCandidatesAt(deps, principal, organization, readingsAt(resource, instances))
-  return chooseConnection(rows, minTtl ?? DEFAULT_MIN_TTL_SECONDS, new Date(deps.clock()))
-}
-
-const findConnectionByUrl = async (
-  deps: FindByUrlDeps,
+  { runPrepared, clock, locator }: Pick<FindByUrlDeps, 'runPrepared' | 'clock' | 'locator'>,
   principal: Principal,
   byUrl: ByUrl,
-  options: LeaseOptions,
-): Promise<string> => {
-  const choice = await rankByUrl(deps, principal, byUrl, options)
-  if (choice.kind === 'none')
-    throw noConnection(choice.ranked, await findHint(deps, principal, byUrl, choice.ranked))
-  return choice.winner.id
+  { minTtl = DEFAULT_MIN_TTL_SECONDS }: Pick<LeaseOptions, 'minTtl'>,
+): Promise<Choice> => {
+  const { resource, organization } = read(principal, byUrl)
+  const located = withinPrefixes(principal, await locator.locateNow(resource))
+  const query = { ...queryOf(principal, organization, located), minTtl }
+  const now = new Date(clock())
+  return chooseConnection(await findCandidates(runPrepared, query, now), minTtl, now)
 }
 
-/** A connection that would cover the URL if its scheme or port were another. Told only to who may use it. */
-const findHint = async (
-  deps: FindByUrlDeps,
+const noneFor = async (
+  { runPrepared, clock, locator }: FindByUrlDeps,
   principal: Principal,
-  { url, organization }: ByUrl,
-  ranked: RankedCandidate[],
-): Promise<Hint | undefined> => {
-  if (ranked.length > 0) return undefined
-  const resource = readUrl(url)
-  const near = nearReadings(resource, await findInstancesOfHost(deps.runPrepared, resource))
-  if (near.length === 0) return undefined
-  const [found] = await findCandidatesAt(deps, principal, organization, near)
-  return found && hintFor(resource, found.base_url)
+  resource: ResourceUrl,
+  query: CandidateQuery,
+): Promise<Problem> => {
+  const now = new Date(clock())
+  const { ranked } = chooseConnection(await findCandidates(runPrepared, query, now), query.minTtl, now)
+  if (ranked.length > 0) return noConnection(ranked)
+  // A connection that would cover the URL if its scheme or port were another; told only to who may use it.
+  const near = withinPrefixes(principal, await locator.locateNear(resource))
+  if (near.places.length === 0) return noConnection([])
+  const { covering } = queryOf(principal, query.organization, near)
+  const [found] = await findCandidates(runPrepared, { ...query, covering }, now)
+  return noConnection([], found && hintFor(resource, found.base_url))
 }
+
+/** More tell nobody more. */
+const MOST_TOLD = 20
 
 const noConnection = (ranked: RankedCandidate[], hint?: Hint | undefined): Problem => {
   const [best] = ranked
@@ -161,13 +127,16 @@ const noConnection = (ranked: RankedCandidate[], hint?: Hint | undefined): Probl
     ? `A connection covers this URL, but ${best.reason}: ${best.id} of ${best.organization}.`
     : 'No connection within your organizations covers this URL.'
   return new Problem('no_connection_for_url', hint ? `${detail} ${hint.detail}` : detail, {
-    members: { candidates: ranked.map(toCandidate), ...(hint ? { hint: hint.member } : {}) },
+    members: {
+      candidates: ranked.slice(0, MOST_TOLD).map(toCandidate),
+      ...(hint ? { hint: hint.member } : {}),
+    },
   })
 }
 
-const toCandidate = ({ id, organization, group_path, status }: RankedCandidate) => ({
+const toCandidate = ({ id, organization, path, status }: RankedCandidate) => ({
   connection_id: id,
   organization,
-  group: group_path || null,
+  group: path || null,
   status,
 })

@@ -1,53 +1,197 @@
 import type { PreparedStatement, RunPrepared } from '../db/database.ts'
 import type { ConnectionStatus } from '../db/tables.ts'
 import { type NamedInstance, type ResourceUrl, sshNamesOf } from '../gitlab/repository-url.ts'
-import { HOST } from '../instances/queries.ts'
-import { IS_LEASED, KEY_IS_VALID, MAY_USE } from '../leases/queries.ts'
+import { arrayOf, IS_LEASED, KEY_IS_VALID, MAY_USE } from '../leases/queries.ts'
+import { OUTAGE_MINIMUM_SECONDS } from '../leases/serving-decision.ts'
 import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
 
-/** One group, such as '' for a whole instance, may have any number of connections. */
-export const MOST_IN_GROUP = 1000
-
-/**
- * The connections of one group in one organization that exist for the access key. PostgreSQL plans by average sizes,
- * and would read a very large group as a whole. One value for each column of the index, the order of the index and a
- * limit make it use the index.
- */
-export const IN_GROUP = (columns: string, organization: string) => `lateral (
-    select ${columns} from connections
-    where connections.instance_id = instances.id and connections.group_path = covering.group_path
-      and connections.organization = ${organization} and ${MAY_USE('connections')}
-    order by connections.organization limit ${MOST_IN_GROUP}
-  ) as connections`
-
-/** A group that covers a URL, on an instance. */
-export type CoveringGroup = { baseUrl: string; groupPath: string }
+/** What says that a directory is out of date (migrations/0014_directories.ts). */
+export const DIRECTORY_VERSION = (organization: string, instance: string) => `coalesce((
+  select version from directory_versions where organization = ${organization} and instance_id = ${instance}
+), 0)::float8`
+/** The same of the instances. */
+export const INSTANCES_VERSION = DIRECTORY_VERSION(`''`, `'00000000-0000-0000-0000-000000000000'::uuid`)
 
 /** A host may have this many instances: on ports, and under paths. */
 const MOST_INSTANCES = 1000
 
+/** The host of a base URL as the index has it (migrations/0015_ssh_hosts.ts). */
+const HOST = `regexp_replace(split_part(base_url, '/', 3), ':[0-9]+$', '')`
+
+export type KnownInstance = NamedInstance & { id: string }
+
 const FIND_INSTANCES: PreparedStatement = {
   name: 'find-instances-of-host',
   text: `
-  select base_url, ssh_hosts from instances where ${HOST} = $1::text
-  union
-  select base_url, ssh_hosts from instances where ssh_hosts && $2::text[] or $3::boolean and exists (
-    select from unnest(ssh_hosts) as ssh_host where starts_with(ssh_host, $1::text || ':')
-  )
-  limit ${MOST_INSTANCES}`,
+  select ${INSTANCES_VERSION} as version, found.*
+  from (select) as once
+  left join (
+    select id, base_url, ssh_hosts from instances where ${HOST} = $1::text
+    union
+    select id, base_url, ssh_hosts from instances where ssh_hosts && $2::text[] or $3::boolean and exists (
+      select from unnest(ssh_hosts) as ssh_host where starts_with(ssh_host, $1::text || ':')
+    )
+    limit ${MOST_INSTANCES}
+  ) as found on true`,
 }
 
-/** The instances that a URL may mean by its host: readingsAt chooses among them. */
-export const findInstancesOfHost = (run: RunPrepared, resource: ResourceUrl): Promise<NamedInstance[]> => {
+/** The instances that a URL may mean by its host (readingsAt chooses among them), and the version of all instances. */
+export const findInstancesOfHost = async (
+  run: RunPrepared,
+  resource: ResourceUrl,
+): Promise<{ version: number; instances: KnownInstance[] }> => {
   const sshNames = sshNamesOf(resource)
-  return run<NamedInstance>(FIND_INSTANCES, [resource.hostname, sshNames, sshNames.length > 0])
+  const rows = await run<KnownInstance & { version: number }>(FIND_INSTANCES, [
+    resource.hostname,
+    sshNames,
+    sshNames.length > 0,
+  ])
+  return { version: rows[0]!.version, instances: rows.filter(({ id }) => id !== null) }
+}
+
+const FIND_DIRECTORY: PreparedStatement = {
+  name: 'find-directory',
+  text: `
+  select ${DIRECTORY_VERSION('$1::text', '$2::uuid')} as version, case when size.places <= $3::int then (
+    select coalesce(string_agg(E'\\n' || match_path || E'\\t' || ids, ''), '') || E'\\n'
+    from (
+      select match_path, string_agg(connection_id::text, ',') as ids from connection_places
+      where instance_id = $2::uuid and organization = $1::text and match_path !~ '[[:cntrl:]]'
+      group by match_path
+    ) as place
+  ) end as text
+  from (
+    select count(*) as places from (
+      select from connection_places where instance_id = $2::uuid and organization = $1::text limit $3::int + 1
+    ) as counted
+  ) as size`,
+}
+
+/** @property text null = the organization has more than `most` places on the instance. See directories.ts. */
+export type DirectoryRow = { version: number; text: string | null }
+
+export const findDirectory = async (
+  run: RunPrepared,
+  { organization, instanceId, most }: { organization: string; instanceId: string; most: number },
+): Promise<DirectoryRow> => (await run<DirectoryRow>(FIND_DIRECTORY, [organization, instanceId, most]))[0]!
+
+/** A path that covers a URL, on an instance on which the URL lies. */
+export type CoveringPath = { instanceId: string; path: string }
+
+export type CandidateQuery = {
+  accessKeyId: string
+  organization: string
+  covering: CoveringPath[]
+  minTtl: number
+}
+
+/**
+ * The connections that cover a path. PostgreSQL plans by average sizes, and would read all connections where a place has
+ * many: the limit makes it look each up by its id. In these fragments $1 is the time.
+ */
+const AT_PLACE = (
+  organization: string,
+  isPath = 'place.match_path = covering.path',
+) => `connection_places as place
+      cross join lateral (select * from connections where id = place.connection_id limit 1) as connections
+      where place.instance_id = covering.instance_id and place.organization = ${organization}
+        and ${isPath} and ${MAY_USE('connections')}`
+
+/** One of them. A range and its order lead to the index, where an equation and a limit would read the table. */
+const ONE_AT_PLACE = (organization: string, condition: string) => `select from
+      ${AT_PLACE(organization, 'place.match_path between covering.path and covering.path')} and ${condition}
+      order by place.match_path limit 1`
+
+/** A token that cannot be refreshed can be served until its end. */
+const IS_SERVABLE = `(connections.status = 'active' and (
+  ${IS_REFRESHABLE('connections')}
+  or connections.token_expires_at is null or connections.token_expires_at > $1::timestamptz
+))`
+
+/** Whether it can live min_ttl without disturbing a lease. */
+const IS_UNDISTURBED = (minTtl: string) => `(
+  (connections.attempt_id is null and connections.unanswered_since is null and (
+    connections.token_expires_at is null or connections.token_expires_at - $1::timestamptz
+      >= make_interval(secs => greatest(${minTtl}, ${OUTAGE_MINIMUM_SECONDS}))
+  ))
+  or (${IS_REFRESHABLE('connections')} and not ${IS_LEASED('connections')})
+)`
+
+/**
+ * The order among the connections of the longest path, as in url-match.ts. What is known of whether a connection
+ * reaches the project belongs at the head.
+ */
+const RANK = (minTtl: string) =>
+  `${IS_UNDISTURBED(minTtl)} desc, connections.last_verified_at desc nulls last, connections.id`
+
+/** The paths of one request, from two texts with a line for each; a slash before each path, since one may be empty. */
+const COVERING = `(
+      select line.instance_id::uuid as instance_id, substr(line.path, 2) as path
+      from unnest(string_to_array(access_keys.instance_ids, E'\\n'), string_to_array(access_keys.paths, E'\\n'))
+        as line (instance_id, path)
+    ) as covering`
+
+/**
+ * The fast copy of the rules of url-match.ts. Finds the longest path with a servable connection first, by one row for
+ * each path, and ranks the connections of that path alone.
+ */
+const FIND_BEST: PreparedStatement = {
+  name: 'find-best',
+  text: `
+  with asked as materialized (
+    select asked.*, access_keys.organizations, access_keys.restricted_connections
+    from unnest($2::int[], $3::uuid[], $4::text[], $5::float8[], $6::text[], $7::text[])
+      as asked (number, access_key_id, organization, min_ttl, instance_ids, paths)
+    join access_keys on access_keys.id = asked.access_key_id and access_keys.id = any ($3::uuid[]) and ${KEY_IS_VALID}
+  )
+  select access_keys.number, best.id, best.instance_id, (select ${INSTANCES_VERSION}) as instances_version,
+    ${DIRECTORY_VERSION('access_keys.organization', 'best.instance_id')} as directory_version
+  from asked as access_keys
+  cross join lateral (
+    select max(length(covering.path)) as length
+    from ${COVERING} cross join lateral (${ONE_AT_PLACE('access_keys.organization', IS_SERVABLE)}) as servable
+  ) as longest
+  cross join lateral (
+    select connections.id, connections.instance_id
+    from ${COVERING} cross join lateral (
+      select connections.* from ${AT_PLACE('access_keys.organization')}
+    ) as connections
+    where length(covering.path) = longest.length and ${IS_SERVABLE}
+    order by ${RANK('access_keys.min_ttl')} limit 1
+  ) as best`,
+}
+
+/** With what is known to the database now of instances and directory: memory that has other versions is out of date. */
+export type Best = { id: string; instance_id: string; instances_version: number; directory_version: number }
+
+/** For each query the connection that wins; undefined = none can be served. */
+export const findBest = async (
+  run: RunPrepared,
+  queries: CandidateQuery[],
+  now: Date,
+): Promise<(Best | undefined)[]> => {
+  const lines = (read: (path: CoveringPath) => string) =>
+    queries.map(({ covering }) => covering.map(read).join('\n'))
+  const rows = await run<Best & { number: number }>(FIND_BEST, [
+    now,
+    arrayOf(queries.map((_, number) => number)),
+    arrayOf(queries.map(({ accessKeyId }) => accessKeyId)),
+    queries.map(({ organization }) => organization),
+    arrayOf(queries.map(({ minTtl }) => minTtl)),
+    lines(({ instanceId }) => instanceId),
+    lines(({ path }) => `/${path}`),
+  ])
+  const best = new Map(rows.map((row) => [row.number, row]))
+  return queries.map((_, number) => best.get(number))
 }
 
 export type CandidateRow = {
   id: string
   organization: string
   base_url: string
-  group_path: string
+  /** The place by which it covers the URL, as GitLab writes it, and as URLs are matched. */
+  path: string
+  match_path: string
   name: string | null
   status: ConnectionStatus
   status_detail: string | null
@@ -59,113 +203,43 @@ export type CandidateRow = {
   last_verified_at: Date | null
 }
 
-export type CandidateQuery = {
-  accessKeyId: string
-  organization: string
-  covering: CoveringGroup[]
-  now: Date
-}
-
-/** Active ones first: the others only explain why there is no token. */
-const MOST_CANDIDATES = 1000
+const MOST_CANDIDATES = 100
 
 const FIND_CANDIDATES: PreparedStatement = {
   name: 'find-candidates',
   text: `
-  select connections.id, connections.organization, instances.base_url, connections.group_path, connections.name,
-    connections.status, connections.status_detail,
+  select connections.id, connections.organization, instances.base_url, connections.path, connections.match_path,
+    connections.name, connections.status, connections.status_detail,
     ${IS_REFRESHABLE('connections')} as refreshable,
     connections.attempt_id, connections.unanswered_since, connections.token_expires_at, connections.last_verified_at,
     ${IS_LEASED('connections')} as leased
-  from unnest($2::text[], $3::text[]) as covering (base_url, group_path)
-  join instances on instances.base_url = covering.base_url
-  join access_keys on access_keys.id = $4::uuid and ${KEY_IS_VALID}
-  join ${IN_GROUP('*', '$5::text')} on true
-  order by connections.status = 'active' desc, length(connections.group_path) desc
+  from (
+    select distinct on (connections.id) connections.*
+    from access_keys
+    cross join unnest($4::uuid[], $5::text[]) as covering (instance_id, path)
+    cross join lateral (
+      select connections.*, place.path, place.match_path from ${AT_PLACE('$3::text')}
+      order by ${IS_SERVABLE} desc, ${RANK('$6::float8')} limit ${MOST_CANDIDATES}
+    ) as connections
+    where access_keys.id = $2::uuid and ${KEY_IS_VALID}
+    order by connections.id, length(connections.match_path) desc
+  ) as connections
+  join instances on instances.id = connections.instance_id
+  order by ${IS_SERVABLE} desc, length(connections.match_path) desc, ${RANK('$6::float8')}
   limit ${MOST_CANDIDATES}`,
 }
 
-/** Every connection of the organization that covers the URL and exists for the key, whatever its status. */
+/** The connections that cover a URL and exist for the key, whatever their status: the best hundred. */
 export const findCandidates = (
   run: RunPrepared,
-  { accessKeyId, organization, covering, now }: CandidateQuery,
+  { accessKeyId, organization, covering, minTtl }: CandidateQuery,
+  now: Date,
 ): Promise<CandidateRow[]> =>
   run<CandidateRow>(FIND_CANDIDATES, [
     now,
-    covering.map(({ baseUrl }) => baseUrl),
-    covering.map(({ groupPath }) => groupPath),
     accessKeyId,
     organization,
+    arrayOf(covering.map(({ instanceId }) => instanceId)),
+    covering.map(({ path }) => path),
+    minTtl,
   ])
-
-/**
- * Which connection a URL gets, as long as `watched` still has this version. Triggers renew the version when a row comes
- * that could change the match (migrations/0003_match_versions.ts).
- */
-export type Match = {
-  connectionId: string
-  /** The group of the first level, and '/' with the organization, whose connections without a group count too. */
-  watched: string[]
-  version: number
-}
-
-export const MATCH_VERSION = (watched: string) =>
-  `coalesce((select sum(version) from match_versions where scope = any (${watched})), 0)::float8`
-
-export type DirectoryQuery = {
-  accessKeyId: string
-  organization: string
-  baseUrl: string
-  /** First segment of the group paths. */
-  topGroup: string
-  /** What the version belongs to: see Match. */
-  watched: string[]
-  limit: number
-  now: Date
-}
-
-export type DirectoryRow = {
-  version: number
-  /** Another instance lives below this one's address, where a group could be. */
-  is_ambiguous: boolean
-  /** null = there is none. */
-  id: string | null
-  group_path: string | null
-  /** It exists for the access key. */
-  is_visible: boolean | null
-}
-
-const FIND_DIRECTORY: PreparedStatement = {
-  name: 'find-directory',
-  text: `
-  select directory.version, directory.is_ambiguous, connections.id, connections.group_path,
-    ${MAY_USE('connections')} as is_visible
-  from (
-    select ${MATCH_VERSION('$6::text[]')} as version, exists (
-      select from instances
-      where starts_with(base_url, $3::text || '/') and lower(split_part(base_url, '/', 4) collate "C") = $4::text
-    ) as is_ambiguous
-  ) as directory
-  left join (
-    unnest(array[$4::text, '']) as searched (top_group)
-    join instances on instances.base_url = $3::text
-    join access_keys on access_keys.id = $2::uuid and ${KEY_IS_VALID}
-    join lateral (
-      select id, organization, group_path from connections
-      where connections.instance_id = instances.id
-        and split_part(connections.group_path, '/', 1) = searched.top_group and connections.organization = $5::text
-      order by connections.organization limit $7::int
-    ) as connections on true
-  ) on true
-  limit $7::int`,
-}
-
-/**
- * The connections of an organization below a group of the first level, and those without a group, of any status; one
- * row at least.
- */
-export const findDirectory = (
-  run: RunPrepared,
-  { accessKeyId, organization, baseUrl, topGroup, watched, limit, now }: DirectoryQuery,
-): Promise<DirectoryRow[]> =>
-  run<DirectoryRow>(FIND_DIRECTORY, [now, accessKeyId, baseUrl, topGroup, organization, watched, limit])

@@ -47,11 +47,11 @@ const Explanation = Type.Object(
   { $id: 'Explanation', description: 'Which connection a URL would get, and why.' },
 )
 
-const toCandidate = ({ id, organization, base_url, group_path, status, won, reason }: RankedCandidate) => ({
+const toCandidate = ({ id, organization, base_url, path, status, won, reason }: RankedCandidate) => ({
   connection_id: id,
   organization,
   base_url,
-  group: group_path || null,
+  group: path || null,
   status,
   won,
   reason,

@@ -1,7 +1,10 @@
 import { OUTAGE_MINIMUM_SECONDS, remainingSeconds } from '../leases/serving-decision.ts'
 import type { CandidateRow } from './queries.ts'
 
-/** The rules by which a URL gets its connection. Pure: no I/O, the time is passed in. */
+/**
+ * The rules by which a URL gets its connection, as explain tells them. Pure: no I/O, the time is passed in. The statement
+ * find-best (queries.ts) is the fast copy of the rules; a property test compares the two.
+ */
 
 export type RankedCandidate = CandidateRow & {
   /** Whether the connection can be served for min_ttl without breaking a lease. */
@@ -15,8 +18,11 @@ export type Choice =
   | { kind: 'winner'; winner: RankedCandidate; ranked: RankedCandidate[] }
   | { kind: 'none'; ranked: RankedCandidate[] }
 
-const isServable = (row: CandidateRow, now: Date): boolean =>
-  row.status === 'active' && (row.refreshable || remainingSeconds(row.token_expires_at, now) > 0)
+/** Whether a token can be had, maybe after a refresh. */
+export const isServable = (
+  row: Pick<CandidateRow, 'status' | 'refreshable' | 'token_expires_at'>,
+  now: Date,
+): boolean => row.status === 'active' && (row.refreshable || remainingSeconds(row.token_expires_at, now) > 0)
 
 const canLiveUndisturbed = (row: CandidateRow, minTtl: number, now: Date): boolean => {
   const lives = remainingSeconds(row.token_expires_at, now) >= Math.max(minTtl, OUTAGE_MINIMUM_SECONDS)
@@ -24,12 +30,13 @@ const canLiveUndisturbed = (row: CandidateRow, minTtl: number, now: Date): boole
   return row.refreshable && !row.leased
 }
 
-/** How many segments the group path has: the more, the closer it fits. */
-const depth = ({ group_path }: CandidateRow): number => (group_path === '' ? 0 : group_path.split('/').length)
+/** The longer the path, the closer it fits. */
+const depth = ({ match_path }: CandidateRow): number => match_path.length
 
 const byRank = (a: RankedCandidate, b: RankedCandidate): number =>
   Number(b.eligible) - Number(a.eligible) ||
   depth(b) - depth(a) ||
+  // Here belongs whether a connection is known to reach the project; in queries.ts at the head of RANK.
   Number(b.undisturbed) - Number(a.undisturbed) ||
   (b.last_verified_at?.getTime() ?? 0) - (a.last_verified_at?.getTime() ?? 0) ||
   (a.id < b.id ? -1 : 1)
@@ -42,7 +49,7 @@ const INELIGIBLE: Record<CandidateRow['status'], string> = {
 }
 
 /**
- * Ranks the connections of an organization that cover a URL by: longest group, can live min_ttl without disturbing a
+ * Ranks the connections of an organization that cover a URL by: longest path, can live min_ttl without disturbing a
  * lease, latest verified, id.
  */
 export const chooseConnection = (rows: CandidateRow[], minTtl: number, now: Date): Choice => {

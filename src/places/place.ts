@@ -1,4 +1,4 @@
-import type { PlaceKind } from '../db/tables.ts'
+import type { PlaceKind } from '../db/lookup-tables.ts'
 
 /** A part of a GitLab that a connection covers, with everything below it. */
 export type Place = {

@@ -1,7 +1,7 @@
 import type { Principal } from '../callers/principal.ts'
 import { Problem } from '../errors/problem.ts'
 import type { GitLabHttpClient } from '../gitlab/http-client.ts'
-import { type Reading, readingsAt } from '../gitlab/repository-url.ts'
+import type { Reading } from '../gitlab/repository-url.ts'
 import { hasScope } from '../gitlab/scopes.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
@@ -9,8 +9,7 @@ import { holderOf } from '../leases/lease.ts'
 import { type LeasedToken, leaseTokenOf } from '../leases/lease-token.ts'
 import { releaseLeases } from '../leases/queries.ts'
 import { type FindByUrlDeps, rankByUrl } from '../lookup/find-by-url.ts'
-import { findInstancesOfHost } from '../lookup/queries.ts'
-import { readUrl } from '../lookup/search.ts'
+import { readUrl } from '../lookup/locate.ts'
 import type { RankedCandidate } from '../lookup/url-match.ts'
 import { findLeaseEnds } from '../token-lifecycle/batches/queries.ts'
 import { type ConnectionWithInstance, findConnection } from '../token-lifecycle/queries.ts'
@@ -31,7 +30,7 @@ export const gatherFacts = async (deps: GatherDeps, principal: Principal, asked:
   const { db, clock } = deps
   const resource = readUrl(asked.url)
   const { url, organization } = asked
-  const readings = readingsAt(resource, await findInstancesOfHost(deps.runPrepared, resource))
+  const readings = (await deps.locator.locateNow(resource)).places.map(({ reading }) => reading)
   const choice = await rankByUrl(deps, principal, { url, organization }, { minTtl: undefined })
   const facts: Facts = {
     host: resource.hostname,

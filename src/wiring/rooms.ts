@@ -18,11 +18,13 @@ import { createOpenedTokens } from '../leases/opened-tokens.ts'
 import { createRejections } from '../leases/reject-lease.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
 import { createLeasesById } from '../leases/shared-statements.ts'
-import { createKnownMatches } from '../lookup/known-matches.ts'
-import { createLeasesByUrl } from '../lookup/leasing/leases-by-url.ts'
-import { createSearchReader } from '../lookup/search.ts'
+import { createDirectories } from '../lookup/directories.ts'
+import { createLeaseByMatch } from '../lookup/leasing/lease-by-match.ts'
+import { createLocator } from '../lookup/locate.ts'
+import { type CandidateQuery, findBest } from '../lookup/queries.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
+import { shareCalls } from '../share.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
 import { createDatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
 import { createRefresher } from '../token-lifecycle/refresh.ts'
@@ -131,6 +133,15 @@ const createTokenKeeping = (
   return { attempts, history, refresher, spoolFolder, tokenSaver, verifier }
 }
 
+/** How URLs find their connections. */
+const createFinding = ({ runPrepared, clock }: AppDeps) => ({
+  runPrepared,
+  locator: createLocator({ runPrepared }),
+  directories: createDirectories({ runPrepared }),
+  leaseByMatch: createLeaseByMatch({ runPrepared, clock }),
+  findBest: shareCalls((queries: CandidateQuery[]) => findBest(runPrepared, queries, new Date(clock()))),
+})
+
 /** Every room once, each dependency an argument that can be followed from here. */
 export const createRooms = (deps: AppDeps) => {
   const { db, runPrepared, keyRing, clock, logger, config, gitlab } = deps
@@ -166,13 +177,7 @@ export const createRooms = (deps: AppDeps) => {
     leasesById: createLeasesById({ runPrepared, clock }),
     openedTokens: createOpenedTokens(vault),
   }
-  const finding = {
-    ...leasing,
-    runPrepared,
-    searchReader: createSearchReader(),
-    knownMatches: createKnownMatches({ runPrepared, clock }),
-    leasesByUrl: createLeasesByUrl({ runPrepared, clock }),
-  }
+  const finding = { ...leasing, ...createFinding(deps) }
   const rejections = createRejections({ ...leasing, db })
   const sendCredential = createCredentialSender({ db, clock })
 

@@ -32,8 +32,8 @@ t.test('the dump sees a change of any kind', async (t) => {
     'drop index leases_by_connection',
     "alter table access_keys drop constraint access_keys_role_check, add constraint access_keys_role_check check (role <> '')",
     'create table more (id uuid)',
-    'drop trigger renew_matches_of_instance on instances',
-    "create or replace function renew_matches_of_added() returns trigger language plpgsql as 'begin return null; end'",
+    'drop trigger renew_instances on instances',
+    "create or replace function renew_directories_of_added() returns trigger language plpgsql as 'begin return null; end'",
   ]) {
     const before = await dumpSchema(db)
     await sql.raw(change).execute(db)

@@ -3,17 +3,16 @@ import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import type { RunPrepared } from '../../src/db/database.ts'
 import { leaseById } from '../../src/leases/queries.ts'
-import { leaseByMatch, leaseByUrl } from '../../src/lookup/leasing/queries.ts'
-import { findCandidates, findDirectory } from '../../src/lookup/queries.ts'
+import { leaseByMatch } from '../../src/lookup/leasing/queries.ts'
+import { findBest, findCandidates, findDirectory } from '../../src/lookup/queries.ts'
 import { createTestDatabase } from '../support/database.ts'
 
 const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
 const CONNECTIONS = 20_000
-/** The whole condition in the index: nothing is read to be thrown away. (A separator in it is a line break.) */
-const BY_PLACE =
-  /connections_by_place\b.*\n *Index Cond: [\s\S]{0,60}instance_id = [\s\S]{0,60}group_path = [\s\S]{0,160}organization = /
-const BY_TOP_GROUP =
-  /connections_by_top_group\b.*\n *Index Cond: [\s\S]{0,60}instance_id = [\s\S]{0,60}split_part\([\s\S]{0,160}organization = /
+/** The whole condition in the index: nothing is read to be thrown away. */
+const BY_PATH =
+  /connection_places_by_path\b.*\n *Index Cond: .*instance_id = .*organization = .*match_path (=|>=) /
+const BY_ORGANIZATION = /connection_places_by_path\b.*\n *Index Cond: .*instance_id = .*organization = /
 
 const SHAPES = {
   'on several instances, most limited to a group': {
@@ -63,28 +62,13 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
       subject: null,
       purpose: null,
     }
-    const byUrl = {
-      ...request,
-      organization: 'acme',
-      baseUrl: 'https://gitlab.com',
-      otherBaseUrls: ['https://gitlab.com/acme'],
-      groupPaths: ['acme/web-shop', 'acme', ''],
-    }
-    const directory = {
-      accessKeyId: request.accessKeyId,
-      organization: 'acme',
-      baseUrl: 'https://gitlab.com',
-      topGroup: 'acme',
-      watched: ['acme'],
-      limit: 10,
-      now,
-    }
-    const match = { connectionId: uuidv7(), watched: ['acme'], version: 1 }
+    const match = { connectionId: uuidv7(), organization: 'acme', instanceId: GITLAB_COM, version: 1 }
+    const directory = { organization: 'acme', instanceId: GITLAB_COM, most: 10 }
     const candidates = {
       accessKeyId: request.accessKeyId,
       organization: 'acme',
-      covering: [{ baseUrl: 'https://gitlab.com', anyPort: false, groupPath: 'acme' }],
-      now,
+      covering: [{ instanceId: GITLAB_COM, path: 'acme' }],
+      minTtl: 300,
     }
 
     const statements: [string, RegExp, () => Promise<unknown>][] = [
@@ -98,13 +82,13 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
         /connections_pkey\b.*\n *Index Cond: .*id = /,
         () => leaseByMatch(explain, [{ ...request, match }], now),
       ],
-      ['the directory of a group', BY_TOP_GROUP, () => findDirectory(explain, directory)],
-      ['by URL', BY_PLACE, () => leaseByUrl(explain, [byUrl], now)],
-      ['every candidate', BY_PLACE, () => findCandidates(explain, candidates)],
+      ['the directory of an organization', BY_ORGANIZATION, () => findDirectory(explain, directory)],
+      ['the best by URL', BY_PATH, () => findBest(explain, [candidates], now)],
+      ['every candidate', BY_PATH, () => findCandidates(explain, candidates, now)],
     ]
     for (const [what, index, run] of statements) {
       await run()
       t.match(plan, index, what)
-      t.notMatch(plan, /Seq Scan on connections/, what)
+      t.notMatch(plan, /Seq Scan on (connections|connection_places)/, what)
     }
   })

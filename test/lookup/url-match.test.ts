@@ -10,7 +10,8 @@ const row = (id: string, changes: Partial<CandidateRow> = {}): CandidateRow => (
   id,
   organization: 'acme',
   base_url: 'https://gitlab.com',
-  group_path: '',
+  path: '',
+  match_path: '',
   name: null,
   status: 'active',
   status_detail: null,
@@ -31,8 +32,8 @@ const TABLE: [what: string, rows: CandidateRow[], expected: Expected][] = [
     'the longest group wins, whatever else speaks for another',
     [
       row('a'),
-      row('b', { group_path: 'acme', last_verified_at: at(-9_999) }),
-      row('c', { group_path: 'acme/x', leased: true, token_expires_at: at(10) }),
+      row('b', { match_path: 'acme', last_verified_at: at(-9_999) }),
+      row('c', { match_path: 'acme/x', leased: true, token_expires_at: at(10) }),
     ],
     {
       kind: 'winner',
@@ -68,7 +69,7 @@ const TABLE: [what: string, rows: CandidateRow[], expected: Expected][] = [
   [
     'dead ones come last, and say why',
     [
-      row('a', { status: 'revoked', group_path: 'acme' }),
+      row('a', { status: 'revoked', match_path: 'acme' }),
       row('b', { status: 'needs_reauthorization' }),
       row('c', { refreshable: false, token_expires_at: at(0) }),
       row('d'),

@@ -50,7 +50,7 @@ export const WRITERS: Record<string, string> = {
   // vault/sealed-column: the room that owns the table names it.
   $: 'vault',
   signing_keys: 'vault',
-  match_versions: BY_TRIGGERS,
+  directory_versions: BY_TRIGGERS,
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a syntax tree has nodes of many shapes

@@ -2,8 +2,8 @@ import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { findPrincipal } from '../../src/access-keys/identify.ts'
 import type { RunPrepared } from '../../src/db/database.ts'
-import { createKnownMatches } from '../../src/lookup/known-matches.ts'
-import { createSearchReader } from '../../src/lookup/search.ts'
+import { createDirectories } from '../../src/lookup/directories.ts'
+import { createLocator, readUrl } from '../../src/lookup/locate.ts'
 import { type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -31,9 +31,11 @@ const setListeningStage = async (t: Test) => {
   return { stage, find, seen: () => statements }
 }
 
-const SEARCHED = ['lease-by-url']
-const LEARNED = ['lease-by-url', 'find-directory']
 const KNOWN = ['lease-by-match']
+const LEARNED = ['find-directory', ...KNOWN]
+/** The first URL of a host. */
+const FIRST = ['find-instances-of-host', ...LEARNED]
+const SEARCHED = ['find-best', 'lease-by-id']
 
 type Found = Awaited<ReturnType<Awaited<ReturnType<typeof setListeningStage>>['find']>>
 
@@ -49,7 +51,7 @@ const addInstance = ({ broker }: Stage, baseUrl: string) =>
 t.test('below a group that is known no URL is searched for', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage, { group: 'acme' })
-  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  has(t, await find('acme/web-shop'), { id, statements: FIRST })
   has(t, await find('acme/web-shop'), { id, statements: KNOWN })
   has(t, await find('acme/platform/deeper/api.git'), { id, statements: KNOWN }, 'asked for or not')
   const scanner = await stage.broker.createKey('scanner', ['acme'])
@@ -71,17 +73,18 @@ t.test('below a group that is known no URL is searched for', async (t) => {
 
   t.test('until a connection comes that fits closer', async (t) => {
     const closer = await connectToken(stage, { username: 'tom', group: 'acme/web-shop' })
-    has(t, await find('acme/web-shop'), { id: closer.id, statements: [...KNOWN, ...LEARNED] })
-    has(t, await find('acme/web-shop'), { id: closer.id, statements: KNOWN })
+    has(t, await find('acme/web-shop'), { id: closer.id, statements: [...KNOWN, ...SEARCHED] })
+    has(t, await find('acme/web-shop'), { id: closer.id, statements: LEARNED })
     has(t, await find('acme/platform'), { id, statements: KNOWN })
     t.equal((await stage.broker.request('DELETE', `/v1/connections/${closer.id}`)).status < 300, true)
-    has(t, await find('acme/web-shop'), { id, statements: [...KNOWN, ...LEARNED] })
-    has(t, await find('acme/platform'), { id, statements: KNOWN })
+    has(t, await find('acme/web-shop'), { id, statements: [...KNOWN, ...SEARCHED] })
+    has(t, await find('acme/platform'), { id, statements: LEARNED })
   })
 
   t.test('although one of another organization fits as well, which has a directory of its own', async (t) => {
     has(t, await find('acme/platform'), { id })
     const other = await connectToken(stage, { username: 'tom', organization: 'globex', group: 'acme' })
+    has(t, await find('acme/platform', { organization: 'globex' }), { id: other.id, statements: SEARCHED })
     has(t, await find('acme/platform', { organization: 'globex' }), { id: other.id, statements: LEARNED })
     has(t, await find('acme/platform', { organization: 'globex' }), { id: other.id, statements: KNOWN })
     await find('acme/platform')
@@ -92,7 +95,7 @@ t.test('below a group that is known no URL is searched for', async (t) => {
 t.test('of an organization whose connection has no group, until another comes', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage)
-  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  has(t, await find('acme/web-shop'), { id, statements: FIRST })
   has(t, await find('acme/web-shop'), { id, statements: KNOWN })
   stage.clock.advance(60)
   const later = await connectToken(stage, { username: 'tom' })
@@ -111,8 +114,8 @@ t.test('until it moves to another group or organization', async (t) => {
   await find('globex/site')
   has(t, await find('globex/site'), { id, statements: KNOWN })
   await move({ group_path: '' })
-  has(t, await find('globex/site'), { id, statements: [...KNOWN, ...LEARNED] })
-  has(t, await find('globex/site'), { id, statements: KNOWN })
+  has(t, await find('globex/site'), { id, statements: [...KNOWN, ...SEARCHED] })
+  has(t, await find('globex/site'), { id, statements: LEARNED })
   await move({ organization: 'initech' })
   has(t, await find('globex/site'), { status: 404, code: 'no_connection_for_url' })
 })
@@ -151,10 +154,11 @@ t.test('until its token cannot be handed out', async (t) => {
   await set('needs_reauthorization')
   has(t, await find('acme/web-shop'), { status: 404, code: 'no_connection_for_url' })
   await set('active')
+  await find('acme/web-shop')
   has(t, await find('acme/web-shop'), { id, statements: KNOWN })
 })
 
-t.test('of a group with very many connections nothing is remembered', async (t) => {
+t.test('an organization with very many connections is searched by index', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage, { group: 'acme' })
   const addGroups = (from: number, to: number) =>
@@ -167,41 +171,78 @@ t.test('of a group with very many connections nothing is remembered', async (t) 
     from connections, generate_series(${from}::int, ${to}::int) as number where id = ${id}`.execute(
       stage.broker.db,
     )
-  await addGroups(2, 200)
-  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  await addGroups(2, 500)
+  has(t, await find('acme/web-shop'), { id, statements: FIRST })
   has(t, await find('acme/web-shop'), { id, statements: KNOWN })
-  await addGroups(201, 201)
-  has(t, await find('acme/web-shop'), { id, statements: [...KNOWN, ...LEARNED] })
+  await addGroups(501, 501)
+  has(t, await find('acme/web-shop'), { id, statements: [...KNOWN, ...SEARCHED] })
+  has(t, await find('acme/web-shop'), { id, statements: ['find-directory', ...SEARCHED] })
   has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
 
-  await stage.broker.db.deleteFrom('connections').where('group_path', '=', 'acme/201').execute()
-  stage.clock.advance(590)
-  has(t, await find('acme/web-shop'), { id, statements: SEARCHED }, 'leaving is not marked')
-  stage.clock.advance(20)
-  has(t, await find('acme/web-shop'), { id, statements: LEARNED }, 'but looked after every ten minutes')
+  await stage.broker.db.deleteFrom('connections').where('group_path', '=', 'acme/501').execute()
+  has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
+  has(t, await find('acme/web-shop'), { id, statements: LEARNED }, 'until it has fewer')
   has(t, await find('acme/web-shop'), { id, statements: KNOWN })
 })
 
-t.test('of two connections of a path one leaves, and the other is known within ten minutes', async (t) => {
+t.test('two connections of a path are told apart by the database, until one leaves', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id: leaving } = await connectToken(stage, { group: 'acme' })
   stage.clock.advance(60)
   const { id } = await connectToken(stage, { username: 'tom', group: 'acme' })
-  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  await find('acme/web-shop')
   has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
   await stage.broker.db.deleteFrom('connections').where('id', '=', leaving).execute()
   has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
-  stage.clock.advance(610)
   has(t, await find('acme/web-shop'), { id, statements: LEARNED })
-  stage.clock.advance(6_000)
-  has(t, await find('acme/web-shop'), { id, statements: KNOWN }, 'for any time: the statement checks it')
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
+})
+
+t.test(
+  'a place of several, and a place that was renamed, lead to the connection, until they are gone',
+  async (t) => {
+    const { stage, find } = await setListeningStage(t)
+    const { db } = stage.broker
+    const { id } = await connectToken(stage, { group: 'acme' })
+    const { organization, instance_id } = await db
+      .selectFrom('connections')
+      .selectAll()
+      .where('id', '=', id)
+      .executeTakeFirstOrThrow()
+    await find('acme/web-shop')
+    has(t, await find('globex/site'), { status: 404 })
+    const place = { connection_id: id, instance_id, organization, kind: null, gitlab_id: null }
+    await db
+      .insertInto('connection_places')
+      .values([
+        { ...place, path: 'globex', match_path: 'globex' },
+        { ...place, path: 'acme-old', match_path: 'acme-old', is_former: true },
+      ])
+      .execute()
+    has(t, await find('globex/site'), { id })
+    has(t, await find('globex/site'), { id })
+    has(t, await find('globex/site'), { id, statements: KNOWN })
+    has(t, await find('acme-old/web-shop'), { id, statements: KNOWN })
+    await db.deleteFrom('connection_places').where('match_path', '=', 'globex').execute()
+    has(t, await find('globex/site'), { status: 404, code: 'no_connection_for_url' })
+    await find('acme/web-shop')
+    has(t, await find('acme/web-shop'), { id, statements: KNOWN })
+  },
+)
+
+t.test('an SSH URL is found as any other', async (t) => {
+  const { stage, find } = await setListeningStage(t)
+  const { id } = await connectToken(stage, { group: 'acme' })
+  const url = `git@${new URL(stage.simulator.url).hostname}:acme/web-shop.git`
+  await find('', { url })
+  has(t, await find('', { url }), { id, statements: KNOWN })
 })
 
 t.test('a connection that is locked leaves what is known of its group', async (t) => {
   const { stage, find, seen } = await setListeningStage(t)
   const { id } = await connectToken(stage, { group: 'acme' })
   const { id: other } = await connectToken(stage, { username: 'tom', group: 'acme/platform' })
-  has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+  has(t, await find('acme/web-shop'), { id, statements: FIRST })
   const waiting = await stage.broker.db.transaction().execute(async (transaction) => {
     await sql`select from connections where id = ${id} for update`.execute(transaction)
     const asking = find('acme/web-shop')
@@ -219,6 +260,7 @@ t.test('a group that had no connection is learned when it has one', async (t) =>
   await find('acme/platform/api')
   has(t, await find('acme/web-shop'), { status: 404 })
   const { id } = await connectToken(stage, { username: 'tom', group: 'acme' })
+  has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
   has(t, await find('acme/web-shop'), { id, statements: LEARNED })
   has(t, await find('acme/web-shop'), { id, statements: KNOWN })
 })
@@ -227,31 +269,38 @@ t.test('what was counted before a restore from a backup is not taken for what is
   const { stage, find } = await setListeningStage(t)
   const { db } = stage.broker
   const wide = await connectToken(stage, { group: 'acme' })
-  const before = await db.selectFrom('match_versions').selectAll().execute()
+  const before = await db.selectFrom('directory_versions').selectAll().execute()
   const lost = await connectToken(stage, { username: 'tom', group: 'acme/platform' })
   await find('acme/web-shop')
   has(t, await find('acme/web-shop'), { id: wide.id, statements: KNOWN })
   await db.deleteFrom('connections').where('id', '=', lost.id).execute()
-  await db.deleteFrom('match_versions').execute()
-  await db.insertInto('match_versions').values(before).execute()
+  await db.deleteFrom('directory_versions').execute()
+  await db.insertInto('directory_versions').values(before).execute()
   const closer = await connectToken(stage, { username: 'tom', group: 'acme/web-shop' })
-  has(t, await find('acme/web-shop'), { id: closer.id, statements: [...KNOWN, ...LEARNED] })
+  has(t, await find('acme/web-shop'), { id: closer.id, statements: [...KNOWN, ...SEARCHED] })
 })
 
-t.test('what is remembered has a bound, and the group learned longest ago goes', async (t) => {
-  const database = await createTestDatabase(t)
-  const stage = await setStage(t, { broker: { database } })
-  await connectToken(stage, { group: 'acme' })
-  await connectToken(stage, { username: 'tom', group: 'globex' })
-  const { clock, broker, simulator } = stage
-  const { id } = await broker.db.selectFrom('access_keys').select('id').executeTakeFirstOrThrow()
-  const principal = (await findPrincipal(broker.db, id))!
-  const reader = createSearchReader()
-  const matches = createKnownMatches({ runPrepared: database.runPrepared, clock, directoryBytes: 1_500 })
-  const search = (group: string) => reader.read(principal, 'acme', `${simulator.url}/${group}/project`)!
-  await matches.learn(search('acme'))
-  t.ok(matches.find(search('acme')))
-  await matches.learn(search('globex'))
-  t.ok(matches.find(search('globex')))
-  t.equal(matches.find(search('acme')), undefined)
+t.test('what is remembered has a bound, and the organization asked for longest ago goes', async (t) => {
+  const { runPrepared } = await createTestDatabase(t)
+  const asked: string[] = []
+  const listening: RunPrepared = (statement, values) => {
+    asked.push(statement.name)
+    return runPrepared(statement, values)
+  }
+  const stage = await setStage(t)
+  const { id } = await stage.broker.db.selectFrom('access_keys').select('id').executeTakeFirstOrThrow()
+  const principal = (await findPrincipal(stage.broker.db, id))!
+  const located = await createLocator({ runPrepared }).locate(readUrl('https://gitlab.com/acme/web-shop'))
+  const bytes = 2_500
+  const directories = createDirectories({ runPrepared: listening, directoryBytes: bytes })
+  const find = async (organization: string) => {
+    asked.length = 0
+    await directories.find(principal, organization, located)
+    return asked.length
+  }
+  t.equal(await find('acme'), 1)
+  t.equal(await find('acme'), 0)
+  for (const organization of ['b', 'c', 'd', 'e', 'f', 'g']) t.equal(await find(organization), 1)
+  t.equal(await find('g'), 0)
+  t.equal(await find('acme'), 1)
 })

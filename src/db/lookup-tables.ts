@@ -1,0 +1,29 @@
+import type { Generated } from 'kysely'
+
+/** The tables by which a URL finds its connection. */
+
+export type PlaceKind = 'instance' | 'group' | 'project'
+
+/** What a connection covers: one row for each place, one more for each path that a place had before. */
+export type ConnectionPlaces = {
+  connection_id: string
+  /** As in the row of the connection; so is organization. */
+  instance_id: string
+  organization: string
+  /** null = a group or a project: GitLab was not asked which. */
+  kind: PlaceKind | null
+  gitlab_id: string | null
+  /** As GitLab writes it; '' = the whole instance. */
+  path: string
+  /** The path in lower case, by which URLs find it. */
+  match_path: string
+  is_former: Generated<boolean>
+}
+
+/** Kept by triggers (migrations/0014_directories.ts). */
+export type DirectoryVersions = {
+  /** '' = the row of the instances themselves. */
+  organization: string
+  instance_id: string
+  version: string
+}
