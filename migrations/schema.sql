@@ -273,6 +273,8 @@ create table connections (
 CREATE INDEX connections_by_instance ON public.connections USING btree (instance_id, organization);
 CREATE INDEX connections_by_label ON public.connections USING gin (labels) WHERE (labels <> '{}'::jsonb);
 CREATE INDEX connections_by_organization ON public.connections USING btree (organization, id);
+CREATE INDEX connections_by_place ON public.connections USING btree (instance_id, group_path, organization);
+CREATE INDEX connections_by_top_group ON public.connections USING btree (instance_id, split_part(group_path, '/'::text, 1), organization);
 CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_app_id) WHERE (oauth_app_id IS NOT NULL);
 CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND ((refresh_token IS NULL) OR (oauth_app_id IS NULL)));
 CREATE INDEX connections_to_mend ON public.connections USING btree (retry_after) WHERE ((status = 'active'::text) AND ((attempt_id IS NOT NULL) OR (failing_since IS NOT NULL)));
@@ -315,6 +317,32 @@ AS $function$
     return null;
   end $function$;
 CREATE TRIGGER move_places_of_moved AFTER UPDATE OF organization, instance_id, group_path ON public.connections FOR EACH ROW EXECUTE FUNCTION move_places_of_moved();
+CREATE OR REPLACE FUNCTION public.renew_matches_of_added()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into match_versions (scope, version)
+    select scope, floor(random() * 281474976710656)::bigint from (select distinct coalesce(nullif(split_part(added.group_path, '/', 1), ''), '/' || added.organization) as scope from added) as scopes
+    order by scope
+    on conflict (scope) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_matches_of_added AFTER INSERT ON public.connections REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION renew_matches_of_added();
+CREATE OR REPLACE FUNCTION public.renew_matches_of_moved()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into match_versions (scope, version)
+    select scope, floor(random() * 281474976710656)::bigint from (select coalesce(nullif(split_part(old.group_path, '/', 1), ''), '/' || old.organization) as scope union select coalesce(nullif(split_part(new.group_path, '/', 1), ''), '/' || new.organization)) as scopes
+    order by scope
+    on conflict (scope) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_matches_of_moved AFTER UPDATE OF organization, instance_id, group_path ON public.connections FOR EACH ROW EXECUTE FUNCTION renew_matches_of_moved();
 
 create table data_keys (
   id uuid not null,
@@ -416,6 +444,24 @@ AS $function$
     return null;
   end $function$;
 CREATE TRIGGER renew_instances AFTER INSERT OR DELETE OR UPDATE ON public.instances FOR EACH STATEMENT EXECUTE FUNCTION renew_instances();
+CREATE OR REPLACE FUNCTION public.renew_matches_of_instance()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into match_versions (scope, version)
+    select scope, floor(random() * 281474976710656)::bigint from (
+      select lower(split_part(new.base_url, '/', 4) collate "C") as scope
+      union
+      select coalesce(nullif(split_part(connections.group_path, '/', 1), ''), '/' || connections.organization) from connections where instance_id = new.id
+    ) as scopes
+    where scope <> ''
+    order by scope
+    on conflict (scope) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_matches_of_instance AFTER INSERT OR UPDATE OF base_url ON public.instances FOR EACH ROW EXECUTE FUNCTION renew_matches_of_instance();
 
 create table lease_batches (
   access_key_id uuid not null,
@@ -457,6 +503,12 @@ create table leases (
   constraint leases_pkey PRIMARY KEY (id)
 );
 CREATE INDEX leases_by_connection ON public.leases USING btree (connection_id, expires_at);
+
+create table match_versions (
+  scope text collate "C" not null,
+  version bigint not null,
+  constraint match_versions_pkey PRIMARY KEY (scope)
+);
 
 create table oauth_apps (
   id uuid not null,
