@@ -50,6 +50,10 @@ t.test('what is said to be encrypted or hashed is, under that key and bound to t
   await lookUp(stage, oauth)
   await broker.get(`/v1/connections/${oauth}/credential?wrap=true`)
   await broker.createKey('scanner', ['acme'])
+  await broker.request('POST', '/v1/credentials/batch', {
+    headers: { 'idempotency-key': 'FAKE-batch-1' },
+    body: { requests: [{ connection_id: oauth }] },
+  })
   // One that waits for GitLab to say whose it is.
   simulator.faults.add({ match: { path: '/oauth/token/info' }, effect: { kind: 'status', status: 503 } })
   const { callback, cookie } = await authorize(stage, { username: 'tom' })
