@@ -177,6 +177,9 @@ export const createIncidents = (deps: Deps): Incidents => {
       for (const cause of HOLDING) {
         const incident = open.get(keyOf(row.oauth_app_id, row.instance_id, cause))
         if (!incident || (appVersion !== undefined && incident.oauth_app_version !== appVersion)) continue
+        // Nothing is known against a connection that was not refused itself: it lives on while the budget has room.
+        const isUnsuspected = cause === 'refresh_token_refused' && row.refused_since === null
+        if (isUnsuspected && budget.hasRoom(row.instance_id)) continue
         if (incident.told_at !== null && cause === 'refresh_token_refused')
           return budget.hasRoomForDoubtful(row.instance_id) ? undefined : { until, cause }
         if (incident.canary_id === row.id) return undefined

@@ -56,11 +56,12 @@ t.test('a key that is limited to URL prefixes', async (t) => {
       'acme/web',
       'acme%2Fweb',
       'somebody/acme/platform',
-      'acme/platform/%2e%2e/secret',
     ]) {
       t.match(await find(`${host}/${path}`, key), NO_CONNECTION, path)
       t.match((await explain(`${host}/${path}`, key)).body, { result: 'none', candidates: [] }, path)
     }
+    for (const path of ['acme/platform/%2e%2e/secret', 'acme/platform/../secret'])
+      t.match(await find(`${host}/${path}`, key), { status: 400, body: { code: 'invalid_request' } }, path)
     const other = host.replace('127.0.0.1', 'localhost')
     t.match(await find(`${other}/acme/platform`, key), NO_CONNECTION)
     t.equal(await leaseCount(broker), before)

@@ -47,6 +47,7 @@ t.test('every problem has a title, and every advice says what to do', async (t) 
 const FIELD_ADVICE = [
   'invalid_base_url',
   'invalid_named_server',
+  'invalid_settled_server',
   'invalid_token',
   'invalid_oauth_app',
   'invalid_group',

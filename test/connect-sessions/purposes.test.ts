@@ -167,7 +167,7 @@ t.test('links are listed and ended', async (t) => {
       base_url: stage.simulator.url,
       group: null,
       labels: { team: 'payments' },
-      methods: ['oauth', 'token'],
+      methods: ['oauth', 'device', 'token'],
       used_at: null,
     },
   ])

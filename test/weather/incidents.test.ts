@@ -137,3 +137,15 @@ t.test(
     t.ok(worst < REFUSAL_BUDGET, `${worst} refusals in three minutes`)
   },
 )
+
+t.test('a connection that was not refused is refreshed while many others of its app are', async (t) => {
+  const stage = await setStage(t)
+  const { simulator, clock } = stage
+  const { ids, tokens } = await connectMany(stage, 14)
+  const [healthy, ...revoked] = ids as [string, ...string[]]
+  clock.advance(OUT)
+  for (const token of tokens.slice(1)) simulator.world.revokeToken(token)
+  for (const answer of await Promise.all(revoked.map((id) => lookUp(stage, id)))) t.equal(answer.status, 503)
+  t.match((await conditionsOf(stage)).incidents, [{ cause: 'refresh_token_refused', state: 'open' }])
+  t.match(await lookUp(stage, healthy), { status: 200, body: { token_version: 2 } })
+})
