@@ -27,7 +27,7 @@ t.test('DEBUG makes no library print the secrets that it is given', async (t) =>
     return { status: answer.status, body: (await answer.json()) as { id: string } }
   }
   const instance = await post('/v1/instances', { base_url: simulator.url, allow_private_network: true })
-  t.equal(instance.status, 201)
+  t.equal(instance.status, 201, JSON.stringify(instance.body))
   const app = await post('/v1/oauth-apps', {
     slug: 'simulator',
     instance_id: instance.body.id,
@@ -35,7 +35,7 @@ t.test('DEBUG makes no library print the secrets that it is given', async (t) =>
     client_secret: CLIENT_SECRET,
     scopes: SCANNER_SCOPES,
   })
-  t.equal(app.status, 201)
+  t.equal(app.status, 201, JSON.stringify(app.body))
   const { accessToken, refreshToken } = simulator.world.issueOAuthToken({
     username: 'maria',
     clientId: 'simulator-client',
@@ -48,7 +48,7 @@ t.test('DEBUG makes no library print the secrets that it is given', async (t) =>
     refresh_token: refreshToken,
     oauth_app: 'simulator',
   })
-  t.equal(connection.status, 201)
+  t.equal(connection.status, 201, JSON.stringify(connection.body))
   t.equal((await post(`/v1/connections/${connection.body.id}/refresh`)).status, 200)
   t.equal(simulator.requests.count({ grantType: 'refresh_token' }), 1)
   const { output, errors } = await broker.stop()

@@ -117,7 +117,9 @@ export const createCredentialSender = ({ db, clock }: { db: Database; clock: Clo
     reply.header('cache-control', 'no-store')
     if (delivery === 'plain') return reply.send(toCredential(leased, new Date(clock())))
     if (delivery === 'wrapped')
-      return wrap(leased).then((wrapped) => reply.serializer(JSON.stringify).send(wrapped))
+      return wrap(leased).then((wrapped) =>
+        reply.type('application/json').serializer(JSON.stringify).send(wrapped),
+      )
     if (!encryptionKey) throw new Error('A sealed answer takes an encryption key')
     const credential = JSON.stringify(toCredential(leased, new Date(clock())))
     return encryptFor(encryptionKey, credential, { cty: 'json' }).then((jwe) =>
