@@ -25,7 +25,7 @@ export const DEFAULT_LIMITS: LimitSettings = {
   requestsPerKey: 3_000_000,
   connectSessionsPerKey: 1_000,
   flowStartsPerLink: 60,
-  tokenChecks: 600,
+  tokenChecks: 6_000,
   wrongKeys: 300,
   failedSignIns: 20,
   socketsPerAddress: 1_000,

@@ -199,6 +199,7 @@ const toChanges = (
 const SETTLED = {
   ...NO_ATTEMPT,
   unanswered_since: null,
+  retry_after: null,
   failing_since: null,
   failure_code: null,
   failure_detail: null,

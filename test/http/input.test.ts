@@ -176,7 +176,7 @@ t.test('faults that were found', async (t) => {
       errors: [
         {
           field: 'body',
-          message: 'has an unknown field; known are organization, return_url, methods, expires_in',
+          message: /^has an unknown field; known are organization, return_url, connection_id, .*expires_in$/,
         },
       ],
     })
@@ -248,7 +248,10 @@ t.test('every call of /v1 takes an access key', async (t) => {
       { authorization: `Bearer ${'x'.repeat(600)}` },
     ]) {
       const answer = await broker.request(method, path, { key: null, headers })
-      t.match(answer, { status: 401, body: { code: 'unauthorized' } }, `${method} ${path}`)
+      t.equal(answer.status, 401, `${method} ${path}`)
+      // Git's helper prints lines.
+      if (path.startsWith('/v1/git-credential/')) t.match(answer.text, /\(unauthorized\)/)
+      else t.match(answer.body, { code: 'unauthorized' }, `${method} ${path}`)
       t.match(answer.headers.get('www-authenticate'), /^Bearer/)
     }
   }

@@ -162,11 +162,12 @@ t.test('whatever the token endpoint answers, the browser hears what happened', a
     [{ kind: 'cut-after' }, 'gitlab_unavailable'],
     [{ kind: 'html' }, 'not_a_gitlab'],
     [{ kind: 'status', status: 200, body: '{"token_type":"Bearer"}' }, 'not_a_gitlab'],
-    [{ kind: 'status', status: 403, body: 'no' }, 'not_a_gitlab'],
     [
       { kind: 'status', status: 401, body: '{"error":"invalid_client","error_description":"FAKE"}' },
       'oauth_app_rejected',
     ],
+    // Last: a text of 403 is a ban of our address, after which nothing is asked for a while.
+    [{ kind: 'status', status: 403, body: 'no' }, 'gitlab_unavailable'],
   ]
   for (const [effect, code] of table) {
     const { callback, cookie } = await authorize(stage)

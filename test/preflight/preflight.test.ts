@@ -106,14 +106,14 @@ t.test('whether a repository can be scanned', async (t) => {
           { detail: /scope/, cure: /read_repository/ },
         ],
         [
-          { status: 403, body: 'Forbidden' },
-          { detail: /addresses/, cure: /admin of the GitLab/ },
-        ],
-        [
           { status: 401, body: 'HTTP Basic: Access denied.' },
           { detail: /refuses this token/, cure: /verify/ },
         ],
         [{ status: 418 }, { detail: /answers 418/, cure: /proxy/ }],
+        [
+          { status: 403, body: 'Forbidden' },
+          { detail: /addresses/, cure: /admin of the GitLab/ },
+        ],
       ] as const
       for (const [answer, expected] of cases) {
         simulator.faults.clear()
@@ -124,6 +124,8 @@ t.test('whether a repository can be scanned', async (t) => {
         t.equal(result.ready, false)
         t.notMatch(JSON.stringify(result), /FAKE/)
       }
+      // The last of them was a ban.
+      clock.advance(901)
       simulator.faults.clear()
       simulator.faults.add({
         match: { path: /^\/api\/v4\/projects\// },

@@ -70,10 +70,16 @@ const batch = {
       requests: Type.Array(Wanted, {
         minItems: 1,
         maxItems: MOST_REQUESTS,
-        examples: [[{ url: 'https://gitlab.com/acme/web-shop.git', organization: 'acme', min_ttl: 1800 }]],
       }),
     },
-    { additionalProperties: false },
+    {
+      additionalProperties: false,
+      examples: [
+        {
+          requests: [{ url: 'https://gitlab.com/acme/web-shop.git', organization: 'acme', min_ttl: 1800 }],
+        },
+      ],
+    },
   ),
   response: {
     ...problemsWithBody(
