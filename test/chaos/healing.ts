@@ -59,9 +59,10 @@ export const heal = async (scene: Scene, generations: Generations): Promise<Heal
     const waited = performance.now() - start > SPOOL_PATIENCE_MS
     if (waited && (await areAllLost(scene, generations, ailing))) break
   }
+  const states = new Map((await readStates(scene)).map((state) => [state.id, state]))
   return {
     seconds: Math.round(lastHealedMs / 100) / 10,
-    stillAiling: ailing.map(({ id }) => `${id} ${lastWords.get(id)}`),
+    stillAiling: ailing.map(({ id }) => `${id} ${lastWords.get(id)} ${JSON.stringify(states.get(id))}`),
   }
 }
 

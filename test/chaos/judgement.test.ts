@@ -16,6 +16,7 @@ const state = (changes: Partial<ConnectionState>): ConnectionState => ({
   unansweredSince: null,
   refusedSince: null,
   failureCode: null,
+  retryAfter: null,
   ...changes,
 })
 const event = (kind: string, generation: number, at = AT) => ({

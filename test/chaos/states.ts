@@ -12,6 +12,7 @@ export type ConnectionState = {
   unansweredSince: Date | null
   refusedSince: Date | null
   failureCode: string | null
+  retryAfter: Date | null
 }
 
 export const readStates = async ({ database, subjects }: Scene): Promise<ConnectionState[]> => {
@@ -21,7 +22,8 @@ export const readStates = async ({ database, subjects }: Scene): Promise<Connect
     const { rows } = await client.query<Omit<ConnectionState, 'grantId'>>(
       `select id, status, status_reason as "statusReason", token_version as "tokenVersion",
         attempt_id is not null as claimed, unanswered_since as "unansweredSince",
-        refused_since as "refusedSince", failure_code as "failureCode"
+        refused_since as "refusedSince", failure_code as "failureCode",
+        retry_after as "retryAfter"
       from connections`,
     )
     const grants = new Map(subjects.map(({ id, grantId }) => [id, grantId]))

@@ -261,7 +261,7 @@ t.test('what an earlier process left behind', async (t) => {
     clock.advance(OUT)
     t.match(await lookUp(stage, id), { body: { token_version: 2 } })
     const before = await rowOf(stage, id)
-    await spool.write(await issuedTo(id, 2))
+    await spool.write(await issuedTo(id, 1))
     await spool.write(await issuedTo(GONE, 5))
     t.equal(await tokenSaver.takeUpSpool(), 2)
     t.same(await unsaved(folder), [])
