@@ -15,7 +15,9 @@ const WITHIN_SECONDS = 60
 const CANARY_LOST_SECONDS = 150
 /** An incident of which nothing was heard for so long is over. */
 const OVER_SECONDS = 900
-const SHORTEST_HOLD_SECONDS = 60
+/** So long after a canary was refused, another connection is tried in its place: that one's own token may be well. */
+const NEXT_CANARY_SECONDS = 5
+const SHORTEST_HOLD_SECONDS = { oauth_app_rejected: 60, refresh_token_refused: 15 }
 
 export type IncidentCause = 'oauth_app_rejected' | 'refresh_token_refused' | 'token_refused'
 
@@ -46,6 +48,9 @@ const keyOf = (appId: string | null, instanceId: string, cause: string) => `${ap
 const HOLDING = ['oauth_app_rejected', 'refresh_token_refused'] as const
 
 type Deps = { db: Database; clock: Clock; logger: Logger; budget: RefusalBudget }
+
+/** As if the canary had been heard of so long ago that its place is free in a few seconds. */
+const nextTurn = (now: Date): Date => addSeconds(now, NEXT_CANARY_SECONDS - CANARY_LOST_SECONDS)
 
 const partIn = ({ canary_id, told_at }: IncidentRow, connectionId: string): Part => {
   if (canary_id === connectionId) return 'canary'
@@ -149,7 +154,7 @@ export const createIncidents = (deps: Deps): Incidents => {
         await opening.get(key)
         const at = new Date(now)
         const isCanary = known.canary_id === connectionId
-        const canary = isCanary ? { canary_at: at } : {}
+        const canary = isCanary ? { canary_at: cause === 'refresh_token_refused' ? nextTurn(at) : at } : {}
         await change(known, { last_refused_at: at, more: isNew && !isCanary ? 1 : 0, ...canary })
         return partIn(known, connectionId)
       }
@@ -173,8 +178,9 @@ export const createIncidents = (deps: Deps): Incidents => {
     hold(row, appVersion) {
       const now = new Date(clock())
       // Spread, so that those who wait do not all come at once.
-      const until = addSeconds(now, SHORTEST_HOLD_SECONDS * (1 + Math.random()))
+      const spread = 1 + Math.random()
       for (const cause of HOLDING) {
+        const until = addSeconds(now, SHORTEST_HOLD_SECONDS[cause] * spread)
         const incident = open.get(keyOf(row.oauth_app_id, row.instance_id, cause))
         if (!incident || (appVersion !== undefined && incident.oauth_app_version !== appVersion)) continue
         // Nothing is known against a connection that was not refused itself: it lives on while the budget has room.
@@ -189,7 +195,10 @@ export const createIncidents = (deps: Deps): Incidents => {
       }
       return row.refused_since === null || budget.hasRoomForDoubtful(row.instance_id)
         ? undefined
-        : { until, cause: 'refresh_token_refused' }
+        : {
+            until: addSeconds(now, SHORTEST_HOLD_SECONDS.oauth_app_rejected * spread),
+            cause: 'refresh_token_refused',
+          }
     },
     isPartOfAny: ({ oauth_app_id, instance_id }) =>
       HOLDING.some((cause) => open.has(keyOf(oauth_app_id, instance_id, cause))),
