@@ -124,7 +124,8 @@ export const createBrokerProcess = (options: BrokerOptions): BrokerProcess => {
     url: `http://127.0.0.1:${port}`,
     incarnation: () => listening,
     start,
-    setClockBack: () => void child?.kill('SIGUSR2'),
+    // Before it listens it may have no handler for the signal, which would end it.
+    setClockBack: () => void (listening !== undefined && child?.kill('SIGUSR2')),
     kill: (downMs) => end('SIGKILL', downMs),
     restart: (downMs) => end('SIGTERM', downMs),
     async stop() {
