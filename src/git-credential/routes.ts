@@ -18,7 +18,7 @@ import { readGitRequest, writeCredential, writeReason, writeRefusal } from './wi
 
 const tags = ['Credentials']
 const TEXT = 'text/plain'
-/** What curl says of a body when it is told nothing. */
+/** curl sends this content type when its user names none. */
 const FORM = 'application/x-www-form-urlencoded'
 const LONGEST_BODY = 65_536
 

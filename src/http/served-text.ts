@@ -5,13 +5,13 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 
 type Compress = (body: Buffer) => Promise<Buffer>
 
-/** By name in Accept-Encoding, the smallest first. */
+/** The names are those of the header Accept-Encoding. The encoding with the smallest result comes first. */
 const ENCODINGS: [name: string, compress: Compress][] = [
   ['br', promisify<Buffer, Buffer>(brotliCompress)],
   ['gzip', promisify<Buffer, Buffer>(gzip)],
 ]
 
-/** A text that stays what it is while the process runs: encoded once, and not sent to who has it. */
+/** A text that does not change while the process runs. It is encoded once. A client that has it gets 304. */
 export type ServedText = {
   type: string
   body: Buffer
