@@ -130,7 +130,7 @@ const holdBack = async (
   { db, clock, forecast }: RefreshAttemptDeps,
   { row, attemptId }: Claim,
 ): Promise<RefreshOutcome | undefined> => {
-  const hold = forecast.incidents.hold(row, row.oauth_app_version ?? undefined)
+  const hold = await forecast.incidents.confirmHold(row, row.oauth_app_version ?? undefined)
   if (!hold) return undefined
   const now = new Date(clock())
   await endAttempt(db, row.id, attemptId, {

@@ -138,7 +138,7 @@ const wantsSecondLook = (row: ConnectionRow, inspection: Inspection, now: Date):
   (row.token_expires_at === null || row.token_expires_at > now)
 
 /** A rotation has no answer, and GitLab may still act on it: that the old token works now proves nothing. */
-const STILL_IN_DOUBT: Refusal = {
+export const STILL_IN_DOUBT: Refusal = {
   code: 'gitlab_unavailable',
   detail: 'GitLab may still be working on a rotation of this token.',
   retryAfterSeconds: DOUBT_SECONDS,

@@ -11,12 +11,15 @@ import type { RefusalBudget } from './refusal-budget.ts'
 /** So many different connections of one OAuth app, or so many pasted tokens of an instance. */
 export const INCIDENT_CONNECTIONS = 10
 const WITHIN_SECONDS = 60
-/** A canary that was not heard of for so long is gone: another connection takes its place. */
-const CANARY_LOST_SECONDS = 150
+/**
+ * So long after the canary was heard of, another connection takes its place. A refused app is the same for all, so its
+ * canary is only replaced when it is gone. A refused token is one connection's own, so each has its turn.
+ */
+const TURN_SECONDS = { oauth_app_rejected: 150, refresh_token_refused: 5 }
 /** An incident of which nothing was heard for so long is over. */
 const OVER_SECONDS = 900
-/** So long after a canary was refused, another connection is tried in its place: that one's own token may be well. */
-const NEXT_CANARY_SECONDS = 5
+/** What the other replicas know is read no more often than this where connections are held. */
+const FOLLOW_AGAIN_MS = 5_000
 const SHORTEST_HOLD_SECONDS = { oauth_app_rejected: 60, refresh_token_refused: 15 }
 
 export type IncidentCause = 'oauth_app_rejected' | 'refresh_token_refused' | 'token_refused'
@@ -36,8 +39,10 @@ export type Incidents = {
   noteIssued(app: App, connectionId: string): void
   /** The canary has ended: the others may follow. */
   noteTold(app: App): Promise<void>
-  /** Why a connection is not to be tried now. @param appVersion undefined = whatever it is. */
+  /** Why a connection is not to be tried now, as far as this process knows. @param appVersion undefined = whatever it is. */
   hold(row: Candidate, appVersion?: number): Hold | undefined
+  /** The same; before it says no, it asks what the other replicas know. */
+  confirmHold(row: Candidate, appVersion?: number): Promise<Hold | undefined>
   /** Whether its OAuth app is in an open incident. */
   isPartOfAny(row: Candidate): boolean
   /** Reads what the other replicas know, and ends what is over. */
@@ -48,9 +53,6 @@ const keyOf = (appId: string | null, instanceId: string, cause: string) => `${ap
 const HOLDING = ['oauth_app_rejected', 'refresh_token_refused'] as const
 
 type Deps = { db: Database; clock: Clock; logger: Logger; budget: RefusalBudget }
-
-/** As if the canary had been heard of so long ago that its place is free in a few seconds. */
-const nextTurn = (now: Date): Date => addSeconds(now, NEXT_CANARY_SECONDS - CANARY_LOST_SECONDS)
 
 const partIn = ({ canary_id, told_at }: IncidentRow, connectionId: string): Part => {
   if (canary_id === connectionId) return 'canary'
@@ -142,6 +144,34 @@ const createRegister = ({ db, clock, logger }: Omit<Deps, 'budget'>) => {
 export const createIncidents = (deps: Deps): Incidents => {
   const { clock, budget } = deps
   const { open, opening, recent, change, close, recentOf, start, follow } = createRegister(deps)
+  let followedAt = Number.NEGATIVE_INFINITY
+
+  const hold = (row: Candidate, appVersion?: number): Hold | undefined => {
+    const now = new Date(clock())
+    // Spread, so that those who wait do not all come at once.
+    const spread = 1 + Math.random()
+    for (const cause of HOLDING) {
+      const until = addSeconds(now, SHORTEST_HOLD_SECONDS[cause] * spread)
+      const incident = open.get(keyOf(row.oauth_app_id, row.instance_id, cause))
+      if (!incident || (appVersion !== undefined && incident.oauth_app_version !== appVersion)) continue
+      // Nothing is known against a connection that was not refused itself: it lives on while the budget has room.
+      const isUnsuspected = cause === 'refresh_token_refused' && row.refused_since === null
+      if (isUnsuspected && budget.hasRoom(row.instance_id)) continue
+      if (incident.told_at !== null && cause === 'refresh_token_refused')
+        return budget.hasRoomForDoubtful(row.instance_id) ? undefined : { until, cause }
+      if (incident.canary_id === row.id) return undefined
+      if (now.getTime() - incident.canary_at.getTime() < TURN_SECONDS[cause] * 1000) return { until, cause }
+      void change(incident, { canary_id: row.id, canary_at: now })
+      return undefined
+    }
+    return row.refused_since === null || budget.hasRoomForDoubtful(row.instance_id)
+      ? undefined
+      : {
+          until: addSeconds(now, SHORTEST_HOLD_SECONDS.oauth_app_rejected * spread),
+          cause: 'refresh_token_refused',
+        }
+  }
+
   return {
     async noteRefused(refused) {
       const { instanceId, app, connectionId, cause } = refused
@@ -154,7 +184,7 @@ export const createIncidents = (deps: Deps): Incidents => {
         await opening.get(key)
         const at = new Date(now)
         const isCanary = known.canary_id === connectionId
-        const canary = isCanary ? { canary_at: cause === 'refresh_token_refused' ? nextTurn(at) : at } : {}
+        const canary = isCanary ? { canary_at: at } : {}
         await change(known, { last_refused_at: at, more: isNew && !isCanary ? 1 : 0, ...canary })
         return partIn(known, connectionId)
       }
@@ -175,30 +205,13 @@ export const createIncidents = (deps: Deps): Incidents => {
         if (incident.oauth_app_id === app.id && incident.cause === 'refresh_token_refused')
           await change(incident, { told_at: new Date(clock()) })
     },
-    hold(row, appVersion) {
-      const now = new Date(clock())
-      // Spread, so that those who wait do not all come at once.
-      const spread = 1 + Math.random()
-      for (const cause of HOLDING) {
-        const until = addSeconds(now, SHORTEST_HOLD_SECONDS[cause] * spread)
-        const incident = open.get(keyOf(row.oauth_app_id, row.instance_id, cause))
-        if (!incident || (appVersion !== undefined && incident.oauth_app_version !== appVersion)) continue
-        // Nothing is known against a connection that was not refused itself: it lives on while the budget has room.
-        const isUnsuspected = cause === 'refresh_token_refused' && row.refused_since === null
-        if (isUnsuspected && budget.hasRoom(row.instance_id)) continue
-        if (incident.told_at !== null && cause === 'refresh_token_refused')
-          return budget.hasRoomForDoubtful(row.instance_id) ? undefined : { until, cause }
-        if (incident.canary_id === row.id) return undefined
-        if (now.getTime() - incident.canary_at.getTime() < CANARY_LOST_SECONDS * 1000) return { until, cause }
-        void change(incident, { canary_id: row.id, canary_at: now })
-        return undefined
-      }
-      return row.refused_since === null || budget.hasRoomForDoubtful(row.instance_id)
-        ? undefined
-        : {
-            until: addSeconds(now, SHORTEST_HOLD_SECONDS.oauth_app_rejected * spread),
-            cause: 'refresh_token_refused',
-          }
+    hold,
+    async confirmHold(row, appVersion) {
+      const held = hold(row, appVersion)
+      if (!held || clock() - followedAt < FOLLOW_AGAIN_MS) return held
+      followedAt = clock()
+      await follow()
+      return hold(row, appVersion)
     },
     isPartOfAny: ({ oauth_app_id, instance_id }) =>
       HOLDING.some((cause) => open.has(keyOf(oauth_app_id, instance_id, cause))),

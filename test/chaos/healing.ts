@@ -4,11 +4,8 @@ import { ask } from './http.ts'
 import type { Scene, Subject } from './scene.ts'
 import { readStates } from './states.ts'
 
-/**
- * A claim of a dead process (30 s), the longest pause between two tries (60 s), then the minute within which a replica
- * hears that an incident is over, and the pause that it gave meanwhile (30 s).
- */
-const HEALING_LIMIT_MS = 185_000
+/** A claim of a dead process (30 s), then the longest pause between two tries (60 s). */
+const HEALING_LIMIT_MS = 95_000
 const ASKED_AT_ONCE = 12
 const PAUSE_MS = 1_000
 /** Within that a kept token is saved, now that the database is there. */

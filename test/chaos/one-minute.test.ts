@@ -3,7 +3,7 @@ import { runChaos } from './chaos.ts'
 import { describe } from './report.ts'
 
 // One minute of trouble; before it the scene is set, and after it everything may take its time to heal.
-t.setTimeout(480_000)
+t.setTimeout(300_000)
 
 t.test(
   'one minute of kills, crashes, storms and cut connections loses nothing that can be kept',

@@ -18,10 +18,14 @@ export const SECRET = '$SECRET'
 /** What people write and the service shows again, so that a secret there is found by right. */
 const SHOWN_AGAIN = new Set(['name', 'slug', 'client_id', 'purpose', 'return_url', 'scopes'])
 /** What only the scene can know. */
-const KNOWN: Record<string, string[]> = {
+const KNOWN: Record<string, unknown[]> = {
   organization: ['acme', 'globex'],
   organizations: ['acme', 'globex', '*'],
   instance_id: ['$instance'],
+  connection_id: ['$connection'],
+  proxy_url: ['http://127.0.0.1:1'],
+  ssh_hosts: ['ssh.example.com', 'ssh.example.com:2222'],
+  labels: [{ team: 'payments' }, {}],
   base_url: [
     '$gitlab',
     'https://10.0.0.7',
@@ -97,7 +101,7 @@ const textOf = ({ format, pattern, minLength = 0, maxLength = 60 }: Schema): Arb
 export const validOf = (name: string, schema: Schema): Arbitrary<unknown> => {
   const { type, anyOf, items, properties, examples = [] } = schema
   const known: unknown[] = [...(KNOWN[name] ?? []), ...(name in KNOWN ? [] : examples)]
-  const biased = (arbitrary: Arbitrary<unknown>) =>
+  const biased = (arbitrary: Arbitrary<unknown>): Arbitrary<unknown> =>
     known.length === 0
       ? arbitrary
       : fc.oneof({ weight: 4, arbitrary: fc.constantFrom(...known) }, { weight: 1, arbitrary })
@@ -113,18 +117,27 @@ export const validOf = (name: string, schema: Schema): Arbitrary<unknown> => {
     case 'array':
       return fc.uniqueArray(validOf(name, items ?? {}), { minLength: schema.minItems ?? 0, maxLength: 4 })
     case 'object':
-      return validObject(properties ?? {}, schema.required ?? [])
+      return biased(validObject(properties ?? {}, schema.required ?? []))
     default:
       return biased(textOf(schema))
   }
 }
 
-/** A base URL is never left out: the default of the service is a server on the internet. */
-const validObject = (properties: Record<string, Schema>, required: string[]): Arbitrary<object> =>
-  fc.record(
-    Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, validOf(name, schema)])),
-    { requiredKeys: [...required, ...('base_url' in properties ? ['base_url'] : [])] },
+/**
+ * A base URL is never left out: the default of the service is a server on the internet. Each further member is one more
+ * that may not fit the others, so every other object has none but what it must have.
+ */
+const validObject = (properties: Record<string, Schema>, required: string[]): Arbitrary<object> => {
+  const needed = [...required, ...('base_url' in properties ? ['base_url'] : [])]
+  const membersOf = (names: string[]) =>
+    Object.fromEntries(
+      names.flatMap((name) => (properties[name] ? [[name, validOf(name, properties[name])]] : [])),
+    )
+  return fc.oneof(
+    fc.record(membersOf(Object.keys(properties)), { requiredKeys: needed }),
+    fc.record(membersOf(needed)),
   )
+}
 
 /** A body that would do, with one thing wrong. */
 const spoiled = (schema: Schema): Arbitrary<string> => {

@@ -74,8 +74,7 @@ t.test('mending', async (t) => {
     await mend()
     t.match(await rowOf(stage, oauth), { token_version: 2, ...NO_TROUBLE })
     t.type((await rowOf(stage, pasted.id)).attempt_sent_at, Date, 'GitLab may still act on the rotation')
-    // What is unclear comes again after one to two minutes.
-    clock.advance(120)
+    clock.advance(30)
     await mend()
     t.match(await rowOf(stage, pasted.id), { token_version: 1, status: 'active', ...NO_TROUBLE })
   })

@@ -8,7 +8,6 @@ import { type Simulator, type SimulatorOptions, startSimulator } from '../../sim
 import { ensureFirstAdminKey } from '../../src/access-keys/bootstrap.ts'
 import { createApp } from '../../src/app.ts'
 import { type Config, readConfig } from '../../src/config/config.ts'
-import { DEFAULT_LIMITS } from '../../src/config/limits.ts'
 import type { Database, OpenDatabase } from '../../src/db/database.ts'
 import { migrateToLatest } from '../../src/db/migrate.ts'
 import { openDatabase } from '../../src/db/open.ts'
@@ -76,8 +75,6 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
     ...readConfig({ DATA_DIR: dataDir }),
     publicUrl: `http://127.0.0.1:${port}`,
     returnOrigins: ['https://app.example.com'],
-    // A busy machine makes the loop late, which is no matter of most tests.
-    limits: { ...DEFAULT_LIMITS, lateMs: 0 },
     ...options.config,
   }
   const logLines: string[] = []

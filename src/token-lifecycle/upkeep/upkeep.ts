@@ -8,7 +8,7 @@ import type { Forecast } from '../../weather/forecast.ts'
 import { REFUSAL_BUDGET, RESERVE } from '../../weather/refusal-budget.ts'
 import type { Refresher } from '../refresh.ts'
 import { type RotateDeps, rotate } from '../rotate.ts'
-import type { StoredTokenVerifier } from '../verify-stored-token.ts'
+import { STILL_IN_DOUBT, type StoredTokenVerifier } from '../verify-stored-token.ts'
 import {
   type ConnectionToMend,
   findConnectionsToCheck,
@@ -93,7 +93,8 @@ export const mendDue = async (deps: MendDeps, lanes: Lanes): Promise<void> => {
     if (refreshable)
       return refresher.refresh(id, { knownVersion: token_version, onConflict: 'respect', reason: 'retry' })
     const verdict = await verifier.verify(id)
-    if (verdict.kind === 'unknown') unclear.push(id)
+    // A doubt ends by itself within seconds: the next run sees that.
+    if (verdict.kind === 'unknown' && verdict.refusal !== STILL_IN_DOUBT) unclear.push(id)
     return verdict
   })
   // Those come again later, and not before others that are due.
