@@ -3,7 +3,7 @@ import { requireLink } from '../connect-sessions/find-link.ts'
 import type { Database } from '../db/database.ts'
 import { Problem } from '../errors/problem.ts'
 import { requireApp } from './authorization-app.ts'
-import { requireOAuth } from './start-flow.ts'
+import { requireMethod } from './begin-request.ts'
 
 type Deps = { db: Database; clock(): number; publicUrl: string }
 
@@ -21,7 +21,7 @@ export const leadToPage = async (
   await requireApp(db, { slug })
   try {
     const { session } = await requireLink(db, { token: sessionToken }, new Date(clock()))
-    requireOAuth(session)
+    requireMethod(session, 'oauth')
   } catch (error) {
     if (!(error instanceof Problem)) throw error
     return resultUrl({ status: 'failed', code: error.code }, publicUrl, null)

@@ -1,19 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { v7 as uuidv7 } from 'uuid'
-import { addSeconds } from '../clock/clock.ts'
-import { linkProblem, requireLink } from '../connect-sessions/find-link.ts'
-import { lockSession } from '../connect-sessions/queries.ts'
-import type { Database } from '../db/database.ts'
 import type { ConnectSessionRow } from '../db/tables.ts'
-import { Problem } from '../errors/problem.ts'
-import { requireApp, stateBinding } from './authorization-app.ts'
+import { stateBinding } from './authorization-app.ts'
+import { beginRequest } from './begin-request.ts'
 import type { FlowDeps } from './flow-deps.ts'
-import { countAuthorizationRequests, insertAuthorizationRequest } from './queries.ts'
 
 const FLOW_SECONDS = 600
-/** A person needs a few tries; a program that has found a link needs many. */
-const MOST_STARTS = 20
 const FLOW_NAME_LENGTH = 12
 
 /**
@@ -30,39 +22,12 @@ export const startFlow = async (
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<string> => {
-  const { db, vault, clock, oauthClients } = deps
-  const { app, instance } = await requireApp(db, { slug })
-  const now = new Date(clock())
-  const { session } = await requireLink(db, { id: connectSessionId }, now)
-  requireOAuth(session)
-  if (session.base_url !== null && session.base_url !== instance.base_url)
-    throw new Problem('forbidden', `This link is for ${session.base_url} alone.`)
-  const id = uuidv7()
-  await db.transaction().execute(async (transaction) => {
-    await lockSession(transaction, session.id)
-    await requireFewStarts(transaction, session.id)
-    await insertAuthorizationRequest(transaction, {
-      id,
-      connect_session_id: session.id,
-      oauth_app_id: app.id,
-      created_at: now,
-      expires_at: addSeconds(now, FLOW_SECONDS),
-    })
-  })
+  const { vault, oauthClients } = deps
+  const wanted = { slug, connectSessionId, method: 'oauth', lifetimeSeconds: FLOW_SECONDS } as const
+  const { app, instance, session, id } = await beginRequest(deps, wanted)
   const state = await vault.seal(id, stateBinding(app))
   const client = await oauthClients.for(app, instance)
   return client.authorizationUrl(request, reply, { state, flow: nameFlow(session) })
-}
-
-/** For the transaction that has locked the session. @throws {Problem} session_expired */
-export const requireFewStarts = async (transaction: Database, connectSessionId: string): Promise<void> => {
-  if ((await countAuthorizationRequests(transaction, connectSessionId)) >= MOST_STARTS)
-    throw linkProblem('tried_too_often')
-}
-
-/** @throws {Problem} forbidden */
-export const requireOAuth = ({ methods }: ConnectSessionRow): void => {
-  if (!methods.includes('oauth')) throw new Problem('forbidden', 'This link does not allow OAuth.')
 }
 
 /**

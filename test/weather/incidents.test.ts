@@ -117,7 +117,7 @@ t.test(
     )
     t.equal((await conditionsOf(stage)).incidents.length, 1)
     let left = COUNT
-    for (let minute = 0; minute < 150 && left > 0; minute += 1) {
+    for (let minute = 0; minute < 90 && left > 0; minute += 1) {
       clock.advance(60)
       await broker.jobs.mendConnections()
       const rows = await broker.db

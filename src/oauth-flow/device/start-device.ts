@@ -1,14 +1,7 @@
-import { v7 as uuidv7 } from 'uuid'
 import { addSeconds } from '../../clock/clock.ts'
-import { requireLink } from '../../connect-sessions/find-link.ts'
-import { lockSession } from '../../connect-sessions/queries.ts'
-import type { ConnectSessionRow } from '../../db/tables.ts'
-import { Problem } from '../../errors/problem.ts'
 import { requestDeviceCodes } from '../../oauth-apps/device-grant.ts'
-import { requireApp } from '../authorization-app.ts'
+import { beginRequest } from '../begin-request.ts'
 import type { FlowDeps } from '../flow-deps.ts'
-import { insertAuthorizationRequest } from '../queries.ts'
-import { requireFewStarts } from '../start-flow.ts'
 import { sealCodes } from './codes.ts'
 import { findWaitingDevices, saveDeviceCodes, saveOutcome } from './queries.ts'
 
@@ -29,25 +22,15 @@ export const startDevice = async (
   connectSessionId: string,
 ): Promise<StartedDevice> => {
   const { db, vault, clock } = deps
-  const { app, instance } = await requireApp(db, { slug })
-  const now = new Date(clock())
-  const { session } = await requireLink(db, { id: connectSessionId }, now)
-  requireDevice(session)
-  if (session.base_url !== null && session.base_url !== instance.base_url)
-    throw new Problem('forbidden', `This link is for ${session.base_url} alone.`)
-  const id = uuidv7()
-  await db.transaction().execute(async (transaction) => {
-    await lockSession(transaction, session.id)
-    await requireFewStarts(transaction, session.id)
-    for (const earlier of await findWaitingDevices(transaction, session.id))
-      await saveOutcome(transaction, earlier.id, { status: 'failed', code: 'session_expired' })
-    await insertAuthorizationRequest(transaction, {
-      id,
-      connect_session_id: session.id,
-      oauth_app_id: app.id,
-      created_at: now,
-      expires_at: addSeconds(now, STARTING_SECONDS),
-    })
+  const { app, instance, id } = await beginRequest(deps, {
+    slug,
+    connectSessionId,
+    method: 'device',
+    lifetimeSeconds: STARTING_SECONDS,
+    async whenLocked(transaction, session) {
+      for (const earlier of await findWaitingDevices(transaction, session.id))
+        await saveOutcome(transaction, earlier.id, { status: 'failed', code: 'session_expired' })
+    },
   })
   const codes = await requestDeviceCodes(deps, app, instance)
   const { intervalSeconds: pollSeconds, lifetimeSeconds } = codes
@@ -57,9 +40,4 @@ export const startDevice = async (
   const pollAt = addSeconds(issuedAt, pollSeconds)
   await saveDeviceCodes(db, id, { deviceJwe, pollAt, pollSeconds, expiresAt })
   return { authorizationId: id, expiresAt, pollSeconds }
-}
-
-/** @throws {Problem} forbidden */
-const requireDevice = ({ methods }: ConnectSessionRow): void => {
-  if (!methods.includes('device')) throw new Problem('forbidden', 'This link does not allow codes.')
 }
