@@ -55,22 +55,29 @@ const notAGitLab = (baseUrl: string): Inspection =>
 const bodyOf = (answer: GitLabResult): unknown =>
   answer.kind === 'answer' && answer.status === 200 ? answer.body : undefined
 
+/** Doorkeeper writes 64 hexadecimal digits. */
+const OAUTH_TOKEN = /^[0-9a-f]{64}$/
+
 /**
  * Asks GitLab what a token is: `/personal_access_tokens/self` (any scope is enough; group and project tokens
- * answer there too), for OAuth tokens `/oauth/token/info`, and `/user` where the scopes allow it.
+ * answer there too), for OAuth tokens `/oauth/token/info`, and `/user` where the scopes allow it. What the token looks
+ * like says which of the two is asked first: a wrong guess is a refusal, and refusals count against us.
  */
 export const inspectToken = async (
   client: GitLabHttpClient,
   token: string,
   now: Date,
+  isOAuthToken = OAUTH_TOKEN.test(token) || isIamToken(token),
 ): Promise<Inspection> => {
   const { baseUrl } = client
+  const asOAuth = isOAuthToken ? await inspectOAuthToken(client, token, now) : undefined
+  if (asOAuth && (asOAuth.valid || asOAuth.refusal.code !== 'token_unknown')) return asOAuth
   const self = await client.send({ path: SELF, token })
-  const isOAuthToken = self.kind === 'answer' && self.status === 400
+  const isNoAccessToken = self.kind === 'answer' && self.status === 400
   const refusal = refusalOf(self, baseUrl)
   // Older servers do not know an OAuth token here: /oauth/token/info decides about it.
-  if (isOAuthToken || refusal?.code === 'token_unknown') {
-    const inspection = await inspectOAuthToken(client, token, now)
+  if (isNoAccessToken || refusal?.code === 'token_unknown') {
+    const inspection = asOAuth ?? (await inspectOAuthToken(client, token, now))
     return refusal && !inspection.valid && inspection.refusal.code === 'token_unknown'
       ? refused(refusal)
       : inspection
@@ -80,17 +87,14 @@ export const inspectToken = async (
   return readAccessToken(client, token, self, now)
 }
 
-/**
- * Asks GitLab about a stored token. Its kind is known: a refused access token is not tried as an OAuth token, because
- * each refusal counts against us.
- */
+/** Asks GitLab about a stored token, whose kind is known. */
 export const inspectStoredToken = async (
   client: GitLabHttpClient,
   token: string,
   kind: TokenKind,
   now: Date,
 ): Promise<Inspection> => {
-  if (kind === 'oauth_access_token') return inspectToken(client, token, now)
+  if (kind === 'oauth_access_token') return inspectToken(client, token, now, true)
   const self = await client.send({ path: SELF, token })
   const refusal = refusalOf(self, client.baseUrl)
   if (refusal?.lacksPermission) return inspectSilentToken(client, token, refusal)

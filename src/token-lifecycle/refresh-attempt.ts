@@ -207,7 +207,10 @@ const writeFailure = async (
         })
       : undefined
   const isForOneself = part === undefined || part === 'canary'
-  const mayAsk = part !== 'told' && (isForOneself || budget.hasRoomForDoubtful(row.instance_id))
+  // What has expired is dead: GitLab's answer would be one more refusal.
+  const hasExpired = row.token_expires_at !== null && row.token_expires_at.getTime() <= clock()
+  const mayAsk =
+    part !== 'told' && !hasExpired && (isForOneself || budget.hasRoomForDoubtful(row.instance_id))
   const tokenAlive = asksAboutToken(failure) && mayAsk ? await isTokenAlive(deps, row) : undefined
   // Another process may have had the successor, and saved or offered it meanwhile.
   if (failure.code === 'refresh_token_refused' && (await tokenSaver.offerSuccessor(row)))

@@ -29,7 +29,10 @@ export type Part = 'canary' | 'held' | 'told'
 
 type App = { id: string; version: number }
 type Refused = { instanceId: string; app: App | undefined; connectionId: string; cause: IncidentCause }
-type Candidate = Pick<ConnectionRow, 'id' | 'instance_id' | 'oauth_app_id' | 'refused_since'>
+type Candidate = Pick<
+  ConnectionRow,
+  'id' | 'instance_id' | 'oauth_app_id' | 'refused_since' | 'failure_count'
+>
 export type Hold = { until: Date; cause: 'oauth_app_rejected' | 'refresh_token_refused' }
 
 export type Incidents = {
@@ -164,10 +167,10 @@ export const createIncidents = (deps: Deps): Incidents => {
       void change(incident, { canary_id: row.id, canary_at: now })
       return undefined
     }
-    return row.refused_since === null || budget.hasRoomForDoubtful(row.instance_id)
+    return row.refused_since === null || budget.hasRoomForDoubtful(row.instance_id, row.failure_count)
       ? undefined
       : {
-          until: addSeconds(now, SHORTEST_HOLD_SECONDS.oauth_app_rejected * spread),
+          until: addSeconds(now, SHORTEST_HOLD_SECONDS.refresh_token_refused * spread),
           cause: 'refresh_token_refused',
         }
   }

@@ -16,6 +16,8 @@ export const WINDOW_SECONDS = 180
 const MINUTE_SECONDS = 60
 /** What was refused before, and may be refused again, leaves this much to what was not. */
 export const RESERVE = 30
+/** What failed more than once leaves this much to what failed once: a wrong refusal is over with the next try. */
+const REPEATED_RESERVE = 50
 /** However much was refused, this many refreshes may be under way: a healthy connection is not stopped. */
 const ALWAYS_UNDER_WAY = 2
 
@@ -24,8 +26,8 @@ export type RefusalBudget = {
   note(instanceId: string): void
   /** Refusals in the last three minutes, of all replicas. */
   spent(instanceId: string): number
-  /** Whether something that was refused before may be tried again now. */
-  hasRoomForDoubtful(instanceId: string): boolean
+  /** Whether something that was refused before may be tried again now. @param failures how often it failed. */
+  hasRoomForDoubtful(instanceId: string, failures?: number): boolean
   hasRoom(instanceId: string): boolean
   /** Counts a call that may be refused. @returns false when as many are under way as there is room for. */
   enter(instanceId: string): boolean
@@ -102,7 +104,8 @@ export const createRefusalBudget = ({
         })
     },
     spent,
-    hasRoomForDoubtful: (instanceId) => spent(instanceId) < REFUSAL_BUDGET - RESERVE,
+    hasRoomForDoubtful: (instanceId, failures = 0) =>
+      spent(instanceId) < REFUSAL_BUDGET - (failures > 1 ? REPEATED_RESERVE : RESERVE),
     hasRoom: (instanceId) => spent(instanceId) < LIMIT,
     enter(instanceId) {
       const count = countOf(instanceId)

@@ -8,7 +8,7 @@ import { createLedger, type Ledger } from './ledger.ts'
 import { createRandom } from './random.ts'
 import { runScanner } from './scanner.ts'
 import { type Scene, type SceneSize, setScene, untilAllListen } from './scene.ts'
-import { readStates } from './states.ts'
+import { readStates, readWeather } from './states.ts'
 import { makeTrouble } from './troubles.ts'
 
 export type ChaosOptions = {
@@ -33,6 +33,8 @@ export type ChaosReport = {
   connections: number
   /** How long after the end of all trouble the last connection was well. */
   healedAfterSeconds: number
+  /** Refusals by minute and open incidents, as JSON. */
+  weather: string
   /** Everything that must not be; empty = passed. */
   violations: string[]
 }
@@ -69,6 +71,7 @@ export const runChaos = async ({ seconds, seed, say = () => undefined, ...more }
     await Promise.all(scanners)
     await untilAllListen(scene.brokers)
     const healing = await heal(scene, generations)
+    const weather = await readWeather(scene)
 
     const pronounce = async () =>
       judge({
@@ -100,6 +103,7 @@ export const runChaos = async ({ seconds, seed, say = () => undefined, ...more }
       journal: scene.journal,
       connections: scene.subjects.length,
       healedAfterSeconds: healing.seconds,
+      weather,
       violations: [],
     }
     report.violations = [...allViolations(report, scene, healing.stillAiling), ...unmarked]

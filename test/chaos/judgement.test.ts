@@ -156,3 +156,13 @@ t.test(
     t.strictSame([...replays.keys()], ['the answer waited for the database'])
   },
 )
+
+t.test('GitLab may get late to a request that was sent before the successor was saved', async (t) => {
+  const events = [event('refreshed', 2), REPLAY]
+  const notes = [note('sent', AT - 33_000), note('sent'), note('saved', AT + 10)]
+  const { violations, replays } = judgeWith({ events, notes })
+  t.strictSame(violations, [])
+  t.strictSame([...replays.keys()], ['GitLab got to it after the successor was saved'])
+  const after = [...notes, note('sent', AT + 39_000)]
+  t.equal(judgeWith({ events, notes: after }).violations.length, 1)
+})

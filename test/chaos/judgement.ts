@@ -38,6 +38,7 @@ const KILLED = 'the process was killed before it saved the answer'
 const KEPT = 'the answer waited for the database'
 const TOO_LATE = 'GitLab acted after something in between had answered for it'
 const LOST_CAUSE = 'refresh_answer_lost'
+const LATE = 'GitLab got to it after the successor was saved'
 /** Who asks GitLab about the token between giving up and GitLab's acting hears that it lives, which it does: what the
  * broker can know of the loss is the refusal that comes later. */
 const CAUSES_TOO_LATE = [LOST_CAUSE, 'refresh_token_refused']
@@ -80,7 +81,13 @@ export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Ve
   /** Why the successor of a version did not arrive by a time; undefined = there is no good reason. */
   const whyUnanswered = (state: ConnectionState, version: number, by: number): Reason | undefined => {
     const told = notesOf.get(key(state.id, version)) ?? []
-    if (told.some(({ what, at }) => what === 'saved' && at < by - CLOCK_SLACK_MS)) return undefined
+    const savedAt = told.find(({ what, at }) => what === 'saved' && at < by - CLOCK_SLACK_MS)?.at
+    if (savedAt !== undefined) {
+      // One of them brought the successor. GitLab works on the other, whoever sent it, and however that ended.
+      const sentAt = told.filter(({ what }) => what === 'sent').map(({ at }) => at)
+      const wasLate = sentAt.length > 1 && sentAt.every((at) => at < savedAt)
+      return wasLate ? { why: LATE, heldMs: undefined } : undefined
+    }
     if (told.some(({ what }) => what === 'kept')) return { why: KEPT, heldMs: undefined }
     const committedAt = byPair.get(key(state.grantId, version + 1))?.[0]?.at ?? 0
     const sent = told.filter(({ what, at }) => what === 'sent' && at <= committedAt + CLOCK_SLACK_MS)

@@ -49,6 +49,7 @@ export const describe = (report: ChaosReport): string => {
       `${Math.max(0, ...verdict.losses.map(({ heldMs }) => heldMs ?? 0))} ms`,
     ],
     ['all others well again', `after ${report.healedAfterSeconds} s`],
+    ['the weather then', report.weather],
     ['violations', `${violations.length}`],
   ]
   const shown = violations.slice(0, SHOWN_VIOLATIONS).map((violation) => `  - ${violation}`)

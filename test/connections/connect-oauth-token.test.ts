@@ -52,6 +52,21 @@ t.test('an OAuth token obtained elsewhere', async (t) => {
     t.equal(simulator.world.tokenState(credential.body.token), 'active')
   })
 
+  t.test('costs no refusal at GitLab, connected or verified', async (t) => {
+    simulator.world.addUser({ username: 'ines' })
+    const { accessToken } = issue(stage, SCANNER_SCOPES, 'ines')
+    const refusals = () =>
+      simulator.requests.all().filter(({ status }) => status! >= 400 && status! < 404).length
+    const before = refusals()
+    const body = { organization: 'acme', base_url: simulator.url, access_token: accessToken }
+    const { id } = (await broker.post(PATH, body)).body
+    t.match(await broker.post(`/v1/connections/${id}/verify`), {
+      status: 200,
+      body: { works: true },
+    })
+    t.equal(refusals() - before, 0)
+  })
+
   t.test('pasted again alone stays refreshable', async (t) => {
     const { accessToken, refreshToken } = issue(stage)
     const body = { organization: 'globex', base_url: simulator.url, access_token: accessToken }

@@ -149,3 +149,27 @@ t.test('a connection that was not refused is refreshed while many others of its 
   t.match((await conditionsOf(stage)).incidents, [{ cause: 'refresh_token_refused', state: 'open' }])
   t.match(await lookUp(stage, healthy), { status: 200, body: { token_version: 2 } })
 })
+
+t.test('what was refused once is tried again soon, however many others are refused for good', async (t) => {
+  const stage = await setStage(t)
+  const { simulator, clock } = stage
+  const { ids, tokens } = await connectMany(stage, 9)
+  const [healthy, ...revoked] = ids as [string, ...string[]]
+  clock.advance(OUT - 140)
+  for (const token of tokens.slice(1)) simulator.world.revokeToken(token)
+  const lookUpRevoked = () => Promise.all(revoked.map((id) => lookUp(stage, id)))
+  await lookUpRevoked()
+  for (let seconds = 0; seconds < 140; seconds += 5) {
+    clock.advance(5)
+    await lookUpRevoked()
+  }
+  simulator.faults.add({ match: { path: '/oauth/token' }, times: 1, effect: { kind: 'invalid-grant' } })
+  t.equal((await lookUp(stage, healthy)).status, 503)
+  let answer = await lookUp(stage, healthy)
+  for (let seconds = 0; seconds < 30 && answer.status !== 200; seconds += 5) {
+    clock.advance(5)
+    await lookUpRevoked()
+    answer = await lookUp(stage, healthy)
+  }
+  t.match(answer, { status: 200, body: { token_version: 2 } })
+})

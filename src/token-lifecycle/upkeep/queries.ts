@@ -8,7 +8,7 @@ import { TOKEN_REACHED_ITS_END } from '../refresh-decision.ts'
 
 export type ConnectionToMend = Pick<
   ConnectionRow,
-  'id' | 'token_version' | 'instance_id' | 'oauth_app_id' | 'refused_since'
+  'id' | 'token_version' | 'instance_id' | 'oauth_app_id' | 'refused_since' | 'failure_count'
 > & { refreshable: boolean }
 
 const refreshable = sql.raw(IS_REFRESHABLE('connections'))
@@ -27,7 +27,8 @@ export const findConnectionsToMend = async (
   limit: number,
 ): Promise<ConnectionToMend[]> => {
   const { rows } = await sql<ConnectionToMend>`
-    select connections.id, token_version, instance_id, oauth_app_id, refused_since, ${refreshable} as refreshable
+    select connections.id, token_version, instance_id, oauth_app_id, refused_since, failure_count,
+      ${refreshable} as refreshable
     from connections, (select ${now}::timestamptz as now) as clock
     where status = 'active'
       and (attempt_id is not null or failing_since is not null)
@@ -79,6 +80,7 @@ export const findConnectionsToCheck = (db: Database, now: Date, limit: number): 
       'instance_id',
       'oauth_app_id',
       'refused_since',
+      'failure_count',
       sql<boolean>`${refreshable}`.as('refreshable'),
     ])
     .where('status', '=', 'needs_reauthorization')
