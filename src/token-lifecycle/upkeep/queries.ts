@@ -148,3 +148,28 @@ export const findConnectionsToRotate = (
     .orderBy('token_expires_at')
     .limit(limit)
     .execute()
+
+/**
+ * Connections that cover groups or projects whose names nobody has looked at since `before`, and whose token works now:
+ * none is refreshed for that.
+ */
+export const findConnectionsToLookAt = async (
+  db: Database,
+  { now, before, limit }: { now: Date; before: Date; limit: number },
+): Promise<string[]> => {
+  const rows = await db
+    .selectFrom('connections')
+    .innerJoin('connection_places as place', 'place.connection_id', 'connections.id')
+    .select('connections.id')
+    .where('place.is_former', '=', false)
+    .where('place.kind', '<>', 'instance')
+    .where((where) => where.or([where('place.looked_at', 'is', null), where('place.looked_at', '<', before)]))
+    .where('connections.status', '=', 'active')
+    .where('failing_since', 'is', null)
+    .where('attempt_id', 'is', null)
+    .where((where) => where.or([where('token_expires_at', 'is', null), where('token_expires_at', '>', now)]))
+    .orderBy('place.looked_at', (order) => order.asc().nullsFirst())
+    .limit(limit)
+    .execute()
+  return [...new Set(rows.map(({ id }) => id))]
+}
