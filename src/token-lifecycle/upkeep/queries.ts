@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import { recordAuditEvents } from '../../audit/queries.ts'
+import { addSeconds } from '../../clock/clock.ts'
 import type { Database } from '../../db/database.ts'
 import type { ConnectionRow } from '../../db/tables.ts'
 import { WAITING_CODES } from '../../gitlab/owner-refusal.ts'
@@ -140,10 +141,8 @@ export const findConnectionsToRotate = (
     .where('method', '=', 'token')
     .where('unanswered_since', 'is', null)
     .where((where) => where.or([where('rotate_after', 'is', null), where('rotate_after', '<=', now)]))
-    .where(
-      sql<boolean>`token_expires_at - ${now}::timestamptz <=
-        least(make_interval(secs => ${withinSeconds}), (token_expires_at - token_issued_at) / 2)`,
-    )
+    .where('token_expires_at', '<=', addSeconds(now, withinSeconds))
+    .where(sql<boolean>`token_expires_at - ${now}::timestamptz <= (token_expires_at - token_issued_at) / 2`)
     // Who was never refused comes first: those that GitLab refuses again and again starve nobody.
     .orderBy('rotation_failures')
     .orderBy('token_expires_at')
