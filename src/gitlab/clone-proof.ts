@@ -18,7 +18,7 @@ const LONGEST_SENTENCE = 300
 /** What may be a path of a repository. Of anything else the server would make another address. */
 const PATH = /^[\w.-]+(?:\/[\w.-]+)+$/
 
-const infoRefs = (path: string): GitLabRequest => ({
+export const infoRefs = (path: string): GitLabRequest => ({
   path: `/${path}.git/info/refs?service=git-upload-pack`,
   // Version 2 lists no refs: the answer is short, however large the repository is.
   headers: { 'git-protocol': 'version=2', accept: '*/*' },
@@ -68,7 +68,7 @@ const outageOf = (answer: GitLabResult, baseUrl: string): Refusal | undefined =>
     : undefined
 
 /** Whatever else answers 200, a page to sign in for example, is no repository. */
-const isAdvertisement = (answer: GitLabResult): boolean =>
+export const isAdvertisement = (answer: GitLabResult): boolean =>
   answer.kind === 'answer' &&
   answer.status === 200 &&
   (answer.headers['content-type'] ?? '').startsWith('application/x-git-upload-pack-advertisement')

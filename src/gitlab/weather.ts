@@ -1,7 +1,15 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock/clock.ts'
-import { banSeconds, isAddressBan, throttleName, throttleScope } from './throttle.ts'
+import {
+  banSeconds,
+  isAddressBan,
+  type RateLeft,
+  rateLeft,
+  throttleName,
+  throttleScope,
+  WHOLE_RATE,
+} from './throttle.ts'
 import type { TransportFailure } from './transport-failure.ts'
 
 /** Anything that tells how a call to GitLab went. */
@@ -24,6 +32,8 @@ export type Weather = {
   turnAway(account: string | undefined): TransportFailure | undefined
   /** @param account as before */
   note(result: CallResult, account: string | undefined): void
+  /** What is left of the rate limit of an account, in quarters; all of it where GitLab said nothing. */
+  leftOf(account: string): number
   isOpen(): boolean
   setOpen(open: boolean): void
   /** As another process was told. */
@@ -77,6 +87,7 @@ const createErrorLog = (clock: Clock) => {
 
 export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weather => {
   const accounts = new LRUCache<string, Throttle>({ max: KEPT_ACCOUNTS })
+  const rates = new LRUCache<string, RateLeft>({ max: KEPT_ACCOUNTS })
   const errors = createErrorLog(clock)
   let paused: Throttle | undefined
   let banEnd = 0
@@ -120,6 +131,8 @@ export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weat
       isTrying = false
       errors.note(result)
       if (result.kind === 'failure') return
+      const rate = account === undefined ? undefined : rateLeft(result.headers, clock())
+      if (rate && account !== undefined) rates.set(account, rate)
       const isBan =
         result.kind === 'banned' ||
         isAddressBan({ status: result.status ?? 0, body: result.body, text: result.text ?? '' })
@@ -127,6 +140,12 @@ export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weat
       else if (result.kind === 'issued' || (result.status !== undefined && result.status < 500)) bans = 0
       if (result.kind === 'rate_limited' || result.status === 429) noteThrottle(result, account)
       if (isRefusal(result) || isBan) onRefusal?.()
+    },
+    leftOf(account) {
+      const isPaused = (accounts.get(account)?.until.getTime() ?? 0) > clock()
+      const rate = rates.get(account)
+      if (isPaused) return 0
+      return rate && rate.until > clock() ? rate.left : WHOLE_RATE
     },
     isOpen: () => open,
     setOpen(isOpen) {
