@@ -85,9 +85,23 @@ const createErrorLog = (clock: Clock) => {
   }
 }
 
+const createRates = (clock: Clock) => {
+  const rates = new LRUCache<string, RateLeft>({ max: KEPT_ACCOUNTS })
+  return {
+    note({ headers }: CallResult, account: string | undefined): void {
+      const rate = account === undefined ? undefined : rateLeft(headers, clock())
+      if (rate && account !== undefined) rates.set(account, rate)
+    },
+    leftOf(account: string): number {
+      const rate = rates.get(account)
+      return rate && rate.until > clock() ? rate.left : WHOLE_RATE
+    },
+  }
+}
+
 export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weather => {
   const accounts = new LRUCache<string, Throttle>({ max: KEPT_ACCOUNTS })
-  const rates = new LRUCache<string, RateLeft>({ max: KEPT_ACCOUNTS })
+  const rates = createRates(clock)
   const errors = createErrorLog(clock)
   let paused: Throttle | undefined
   let banEnd = 0
@@ -131,8 +145,7 @@ export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weat
       isTrying = false
       errors.note(result)
       if (result.kind === 'failure') return
-      const rate = account === undefined ? undefined : rateLeft(result.headers, clock())
-      if (rate && account !== undefined) rates.set(account, rate)
+      rates.note(result, account)
       const isBan =
         result.kind === 'banned' ||
         isAddressBan({ status: result.status ?? 0, body: result.body, text: result.text ?? '' })
@@ -141,12 +154,8 @@ export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weat
       if (result.kind === 'rate_limited' || result.status === 429) noteThrottle(result, account)
       if (isRefusal(result) || isBan) onRefusal?.()
     },
-    leftOf(account) {
-      const isPaused = (accounts.get(account)?.until.getTime() ?? 0) > clock()
-      const rate = rates.get(account)
-      if (isPaused) return 0
-      return rate && rate.until > clock() ? rate.left : WHOLE_RATE
-    },
+    leftOf: (account) =>
+      (accounts.get(account)?.until.getTime() ?? 0) > clock() ? 0 : rates.leftOf(account),
     isOpen: () => open,
     setOpen(isOpen) {
       open = isOpen

@@ -4,20 +4,12 @@ import type { Logger } from 'pino'
 import type { Principal } from '../../callers/principal.ts'
 import { startPatience } from '../../clock/patience.ts'
 import { coalesce } from '../../coalesce.ts'
-import { askAboutProject, isServedToAll, type ProjectWord } from '../../gitlab/project-reach.ts'
-import type { GitLabAccess } from '../../instances/gitlab-access.ts'
-import { findInstance } from '../../instances/queries.ts'
-import { holderOf } from '../../leases/lease.ts'
-import { type LeaseDeps, leaseTokenOf } from '../../leases/lease-token.ts'
-import { releaseLeases } from '../../leases/queries.ts'
-import type { RefusalBudget } from '../../weather/refusal-budget.ts'
-import { withinBudget } from '../../weather/within-budget.ts'
 import { isServable, type RankedCandidate } from '../url-match.ts'
+import { type Answer, createQuestions, type QuestionDeps } from './ask-candidate.ts'
 import { type Proof, saveProofs } from './queries.ts'
 import type { KnownBudgets } from './rate-budgets.ts'
 
-type Deps = LeaseDeps &
-  GitLabAccess & { budget: RefusalBudget; budgets: KnownBudgets; logger: Logger; patienceMs?: number }
+type Deps = Omit<QuestionDeps, 'patienceMs'> & { logger: Logger; patienceMs?: number }
 
 /** Finds out from GitLab which connections reach a project, and remembers it. */
 export type ReachLearner = {
@@ -62,47 +54,13 @@ const askedAbout = (ranked: RankedCandidate[], now: Date): RankedCandidate[] => 
 }
 
 export const createReachLearner = (deps: Deps): ReachLearner => {
-  const { db, clock, budget, budgets, instanceClients, logger, patienceMs = PATIENCE_MS } = deps
+  const { db, clock, budgets, logger, patienceMs = PATIENCE_MS } = deps
+  const { askOne, isForAll } = createQuestions({ ...deps, patienceMs })
   const turns = bulkhead(AT_ONCE, WAITING)
   /** Until when not to ask again: about a project, or an instance. */
   const pauses = new LRUCache<string, number>({ max: KEPT_PAUSES })
   const pause = (name: string, seconds: number) => pauses.set(name, clock() + seconds * 1000)
   const isPaused = (name: string): boolean => (pauses.get(name) ?? 0) > clock()
-
-  const clientFor = async (instanceId: string) => {
-    const instance = await findInstance(db, instanceId)
-    return instance && withinBudget(instanceClients.for(instance), instanceId, budget)
-  }
-
-  /** Borrows the token through a lease, as any scanner does. */
-  const askOne = async (principal: Principal, row: RankedCandidate): Promise<ProjectWord | 'not_lent'> => {
-    const options = {
-      minTtl: undefined,
-      onConflict: 'respect',
-      purpose: 'reach',
-      delivery: 'sealed',
-    } as const
-    const client = await clientFor(row.instance_id)
-    if (!client) return 'nothing'
-    const leased = await leaseTokenOf(deps, row.id, principal, options, startPatience(patienceMs)).catch(
-      () => undefined,
-    )
-    // Whoever cannot be asked now keeps nobody else from it.
-    if (!leased) return 'not_lent'
-    try {
-      budgets.note({ id: row.id, instanceId: row.instance_id }, leased.token)
-      const { scopes } = leased.row
-      return await askAboutProject(client, { token: leased.token, scopes, path: row.project })
-    } finally {
-      const lease = { ids: [leased.row.lease_id], holder: holderOf(principal), organizations: undefined }
-      await releaseLeases(db, { ...lease, now: new Date(clock()) }).catch(() => undefined)
-    }
-  }
-
-  const isForAll = async ({ instance_id, project }: RankedCandidate): Promise<boolean | undefined> => {
-    const client = await clientFor(instance_id)
-    return client && isServedToAll(client, project)
-  }
 
   type Question = { principal: Principal; rows: RankedCandidate[]; isKnownProject: boolean; key: string }
 
@@ -159,10 +117,10 @@ const isKnownProject = (ranked: RankedCandidate[]): boolean => ranked.some(({ re
 /** What was proven. @param isKnownProject the path is that of a project, and not of a group */
 const toProofs = (
   rows: RankedCandidate[],
-  words: (ProjectWord | 'not_lent')[],
+  words: Answer[],
   { isOpenToAll, isKnownProject }: { isOpenToAll: boolean | undefined; isKnownProject: boolean },
 ): Proof[] => {
-  const isReached = (word: (typeof words)[number] | undefined) =>
+  const isReached = (word: Answer | undefined) =>
     word === 'reaches' || (word === 'opens' && isOpenToAll === false)
   const isProject = isKnownProject || words.some(isReached)
   return rows.flatMap(({ id: connectionId, project, refused_at }, index): Proof[] => {
