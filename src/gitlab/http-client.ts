@@ -86,7 +86,7 @@ export const MAX_ANSWER_BYTES = 1_048_576
 /** Of the time for an answer. */
 const PART_OF_PROXY = 0.6
 const USER_AGENT = 'gitlab-token-broker'
-/** With which tokens are shown to the Git endpoint. */
+/** With which tokens are shown to the Git endpoint: any name that is not blank will do. */
 export const GIT_USERNAME = 'oauth2'
 
 /** The base URL may not be called at all: plain http to a public host would show the token to the network. */

@@ -1,8 +1,7 @@
 import { isPath } from './answers.ts'
-import { infoRefs, isAdvertisement } from './clone-proof.ts'
+import { askGitOnce, type GitReply } from './git-endpoint.ts'
 import { isFineGrained } from './granular.ts'
-import { GIT_USERNAME, type GitLabAnswer, type GitLabHttpClient, type GitLabResult } from './http-client.ts'
-import { isGitSentence } from './owner-refusal.ts'
+import type { GitLabAnswer, GitLabHttpClient } from './http-client.ts'
 import { sendFollowing } from './redirects.ts'
 import { hasScope } from './scopes.ts'
 
@@ -28,11 +27,7 @@ export type ProjectWord =
   /** Nothing follows from the answer. */
   | 'nothing'
 
-const NOT_FOUND = /could not be found or you don't have permission to view it/i
-const ACCESS_DENIED = /^HTTP Basic: Access denied/
-const NO_DOWNLOAD = /^You are not allowed to download code/i
-const LACKS_PERMISSION = /fine.grained/i
-const API_NOT_FOUND = /^404 (?:Project|Group) Not Found$/i
+const API_NOT_FOUND = /^404 (?:Project|Group) Not Found$/
 
 type Asked = { token: string; scopes: readonly string[]; path: string }
 
@@ -46,35 +41,24 @@ export const askAboutProject = async (client: GitLabHttpClient, asked: Asked): P
   const { token, scopes, path } = asked
   if (!isPath(path)) return 'nothing'
   if (!mayUseGit(scopes)) return mayUseApi(scopes) ? askApi(client, asked) : 'nothing'
-  const answer = await client.send({
-    ...infoRefs(path),
-    basicAuth: { username: GIT_USERNAME, password: token },
-  })
-  return confirmed(client, asked, readGitAnswer(answer))
+  return wordOf(client, asked, await askGitOnce(client, path, token))
 }
 
-/** What an answer of the Git endpoint to a token says. `denied`: to the token, or to all of it. */
-export const readGitAnswer = (answer: GitLabResult): ProjectWord | 'denied' => {
-  if (isAdvertisement(answer)) return 'opens'
-  if (answer.kind === 'failure' || answer.status === 429 || answer.status >= 500) return 'unavailable'
-  if (answer.body !== undefined || !isGitSentence(answer.text)) return 'nothing'
-  const text = answer.text.trim()
-  if (answer.status === 404 && NOT_FOUND.test(text)) return 'not_found'
-  if (answer.status === 401 && ACCESS_DENIED.test(text)) return 'denied'
-  const isForbidden = answer.status === 403 && (NO_DOWNLOAD.test(text) || LACKS_PERMISSION.test(text))
-  return isForbidden ? 'forbidden' : 'nothing'
-}
-
-/** @param word of the Git endpoint, where the API tells whether a missing repository is a missing project. */
-export const confirmed = async (
+/** @param reply of the Git endpoint; the API tells whether a missing repository is a missing project. */
+export const wordOf = async (
   client: GitLabHttpClient,
   asked: Asked,
-  word: ReturnType<typeof readGitAnswer>,
+  reply: GitReply,
 ): Promise<ProjectWord> => {
-  if (word !== 'not_found' && word !== 'denied') return word
+  if (reply.kind === 'opens' || reply.kind === 'unavailable')
+    return reply.kind === 'opens' ? 'opens' : 'unavailable'
+  const words = 'words' in reply ? reply.words : undefined
+  if (words === undefined) return 'nothing'
+  // A token that is not for Git is refused everywhere.
+  if (words === 'forbidden') return mayUseGit(asked.scopes) ? 'forbidden' : 'nothing'
   const api = mayUseApi(asked.scopes) ? await askApi(client, asked) : 'nothing'
   if (api === 'absent' || api === 'group') return api
-  return word === 'denied' ? 'nothing' : 'not_found'
+  return words === 'denied' ? 'nothing' : 'not_found'
 }
 
 const askApi = async (client: GitLabHttpClient, { token, path }: Asked): Promise<ProjectWord> => {
@@ -101,7 +85,6 @@ const isNotFound = (answer: GitLabAnswer): boolean =>
 
 /** Whether the Git endpoint serves a repository to everybody; undefined = GitLab does not say now. */
 export const isServedToAll = async (client: GitLabHttpClient, path: string): Promise<boolean | undefined> => {
-  const answer = await client.send(infoRefs(path))
-  if (isAdvertisement(answer)) return true
-  return answer.kind === 'failure' || answer.status === 429 || answer.status >= 500 ? undefined : false
+  const { kind } = await askGitOnce(client, path, undefined)
+  return kind === 'unavailable' ? undefined : kind === 'opens'
 }
