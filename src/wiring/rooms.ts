@@ -26,7 +26,7 @@ import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clien
 import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
 import { shareCalls } from '../share.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
-import { createDatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
+import { createDatabaseHistory, type DatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
 import { createRefresher } from '../token-lifecycle/refresh.ts'
 import { createSpool } from '../token-lifecycle/spool.ts'
 import { createTokenSaver } from '../token-lifecycle/token-saver.ts'
@@ -94,7 +94,7 @@ const createTokenKeeping = (
   access: GitLabAccess,
   oauthClients: OAuthClients,
   forecast: Forecast,
-  { logger, config, gitlab }: AppDeps,
+  { logger, config, gitlab, probed }: AppDeps,
 ) => {
   const { db, vault, clock } = access
   const spoolFolder = join(config.dataDir, 'spool')
@@ -113,6 +113,7 @@ const createTokenKeeping = (
     clock,
     logger,
     folder: spoolFolder,
+    lineage: probed?.lineage,
     offerAllRetained: tokenSaver.offerAllRetained,
   })
   const refresher = createRefresher({
@@ -134,11 +135,11 @@ const createTokenKeeping = (
 }
 
 /** How URLs find their connections. */
-const createFinding = ({ runPrepared, clock }: AppDeps) => ({
+const createFinding = ({ runPrepared, clock }: AppDeps, history: DatabaseHistory) => ({
   runPrepared,
   locator: createLocator({ runPrepared }),
   directories: createDirectories({ runPrepared }),
-  leaseByMatch: createLeaseByMatch({ runPrepared, clock }),
+  leaseByMatch: createLeaseByMatch({ runPrepared, clock, history }),
   findBest: shareCalls((queries: CandidateQuery[]) => findBest(runPrepared, queries, new Date(clock()))),
 })
 
@@ -166,7 +167,7 @@ export const createRooms = (deps: AppDeps) => {
   const oauthClients = createOAuthClients({ vault, clock, instanceClients, publicUrl })
   const keeping = createTokenKeeping(access, oauthClients, forecast, deps)
   const { attempts, history, refresher, spoolFolder, tokenSaver, verifier } = keeping
-  const lifecycle = { ...access, forecast, logger, attempts, authenticator, refresher, tokenSaver, verifier }
+  const lifecycle = { ...access, ...keeping, forecast, logger, authenticator }
   const flow = { ...access, attempts, oauthClients, logger }
   const deviceTimers = createDeviceTimers(flow)
   const visitors = createVisitors({ ...access, publicUrl })
@@ -174,15 +175,16 @@ export const createRooms = (deps: AppDeps) => {
     clock,
     refresher,
     verifier,
-    leasesById: createLeasesById({ runPrepared, clock }),
-    openedTokens: createOpenedTokens(vault),
+    leasesById: createLeasesById({ runPrepared, clock, history }),
+    openedTokens: createOpenedTokens(vault, history),
   }
-  const finding = { ...leasing, ...createFinding(deps) }
+  const finding = { ...leasing, ...createFinding(deps, history) }
   const rejections = createRejections({ ...leasing, db })
   const sendCredential = createCredentialSender({ db, clock })
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {
+    history.close()
     stopFollowing()
     await deviceTimers.close()
     await attempts.idle()

@@ -55,6 +55,7 @@ const judgeWith = (changes: Partial<Evidence>) =>
     issuing: [issued()],
     notes: [note('sent'), note('saved', AT + 10)],
     endings: [],
+    gaps: [],
     finals: [state({})],
     ...changes,
   })
@@ -166,3 +167,23 @@ t.test('GitLab may get late to a request that was sent before the successor was 
   const after = [...notes, note('sent', AT + 39_000)]
   t.equal(judgeWith({ events, notes: after }).violations.length, 1)
 })
+
+t.test(
+  'what a process saved and could not retain before it was killed is lost when the database goes back',
+  async (t) => {
+    const events = [event('refreshed', 2), REPLAY]
+    const gaps = [{ from: AT - 100, to: AT + 20_000 }]
+    const lost = { ...IN_DOUBT, failureCode: 'database_went_back' }
+    const killed = { events, gaps, endings: [ending('killed', AT + 1_000)], finals: [lost] }
+    t.match(judgeWith(killed), {
+      violations: [],
+      losses: [{ connectionId, heldMs: 990 }],
+    })
+    const alive = { ...killed, endings: [ending('killed', AT + 10_000)] }
+    t.equal(judgeWith(alive).violations.length, 2, 'a process that lived on has it on the disk')
+    const kept = { ...killed, gaps: [{ from: AT + 15_000, to: AT + 20_000 }] }
+    t.equal(judgeWith(kept).violations.length, 2, 'what was saved before the gap is in the database')
+    const never = { ...killed, gaps: [] }
+    t.equal(judgeWith(never).violations.length, 2, 'and without a gap nothing went back')
+  },
+)
