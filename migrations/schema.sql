@@ -175,11 +175,13 @@ create table connection_places (
   path text not null,
   match_path text collate "C" not null,
   is_former boolean not null default false,
+  looked_at timestamp with time zone,
   constraint connection_places_pkey PRIMARY KEY (connection_id, match_path),
   constraint connection_places_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES connections(id) ON DELETE CASCADE,
   constraint connection_places_kind_check CHECK ((kind = ANY (ARRAY['instance'::text, 'group'::text, 'project'::text])))
 );
 CREATE INDEX connection_places_by_path ON public.connection_places USING btree (instance_id, organization, match_path);
+CREATE INDEX connection_places_to_look_at ON public.connection_places USING btree (looked_at NULLS FIRST) WHERE ((NOT is_former) AND (kind <> 'instance'::text));
 CREATE OR REPLACE FUNCTION public.renew_directories_of_added()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -275,9 +277,13 @@ CREATE INDEX connections_by_label ON public.connections USING gin (labels) WHERE
 CREATE INDEX connections_by_organization ON public.connections USING btree (organization, id);
 CREATE INDEX connections_by_place ON public.connections USING btree (instance_id, group_path, organization);
 CREATE INDEX connections_by_top_group ON public.connections USING btree (instance_id, split_part(group_path, '/'::text, 1), organization);
+CREATE INDEX connections_ended ON public.connections USING btree (status, id) WHERE (status <> 'active'::text);
 CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_app_id) WHERE (oauth_app_id IS NOT NULL);
+CREATE INDEX connections_of_instance ON public.connections USING btree (instance_id, id);
 CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND ((refresh_token IS NULL) OR (oauth_app_id IS NULL)));
 CREATE INDEX connections_to_mend ON public.connections USING btree (retry_after) WHERE ((status = 'active'::text) AND ((attempt_id IS NOT NULL) OR (failing_since IS NOT NULL)));
+CREATE INDEX connections_to_rotate ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND auto_rotate AND (method = 'token'::text));
+CREATE INDEX connections_verified ON public.connections USING btree (instance_id, last_verified_at DESC NULLS LAST) WHERE (status = 'active'::text);
 CREATE INDEX connections_waiting_for_owner ON public.connections USING btree (retry_after) WHERE (status = 'needs_reauthorization'::text);
 CREATE UNIQUE INDEX connections_identity ON public.connections USING btree (gitlab_user_id, instance_id, organization, method, group_path);
 CREATE OR REPLACE FUNCTION public.add_places_of_added()
@@ -296,6 +302,16 @@ AS $function$
     return null;
   end $function$;
 CREATE TRIGGER add_places_of_added AFTER INSERT ON public.connections REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION add_places_of_added();
+CREATE OR REPLACE FUNCTION public.forget_reach()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    delete from reach_proofs where connection_id = new.id;
+    return null;
+  end $function$;
+CREATE TRIGGER forget_reach AFTER UPDATE OF scopes, grant_id, gitlab_user_id ON public.connections FOR EACH ROW WHEN (((old.scopes IS DISTINCT FROM new.scopes) OR (old.gitlab_user_id IS DISTINCT FROM new.gitlab_user_id) OR (COALESCE(old.grant_id, old.id) IS DISTINCT FROM COALESCE(new.grant_id, new.id)))) EXECUTE FUNCTION forget_reach();
 CREATE OR REPLACE FUNCTION public.move_places_of_moved()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -525,6 +541,65 @@ create table oauth_apps (
   constraint oauth_apps_slug_key UNIQUE (slug)
 );
 CREATE INDEX oauth_apps_instance_id ON public.oauth_apps USING btree (instance_id);
+
+create table reach_proofs (
+  connection_id uuid not null,
+  match_path text collate "C" not null,
+  reaches boolean not null,
+  proven_at timestamp with time zone not null,
+  constraint reach_proofs_pkey PRIMARY KEY (connection_id, match_path),
+  constraint reach_proofs_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES connections(id) ON DELETE CASCADE
+);
+CREATE INDEX reach_proofs_by_time ON public.reach_proofs USING btree (proven_at);
+CREATE INDEX reach_proofs_refused ON public.reach_proofs USING btree (connection_id, match_path) WHERE (NOT reaches);
+CREATE OR REPLACE FUNCTION public.renew_directories_of_refused()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into directory_versions (organization, instance_id, version)
+    select organization, instance_id, floor(random() * 281474976710656)::bigint from (
+      select distinct connections.organization, connections.instance_id
+      from (select connection_id from changed where not reaches) as changed join connections on connections.id = changed.connection_id
+    ) as directory
+    order by organization, instance_id
+    on conflict (organization, instance_id) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_directories_of_forgotten AFTER DELETE ON public.reach_proofs REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION renew_directories_of_refused();
+CREATE OR REPLACE FUNCTION public.renew_directories_of_proven()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into directory_versions (organization, instance_id, version)
+    select organization, instance_id, floor(random() * 281474976710656)::bigint from (
+      select distinct connections.organization, connections.instance_id
+      from (select new.connection_id) as changed join connections on connections.id = changed.connection_id
+    ) as directory
+    order by organization, instance_id
+    on conflict (organization, instance_id) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_directories_of_proven AFTER UPDATE ON public.reach_proofs FOR EACH ROW WHEN ((old.reaches IS DISTINCT FROM new.reaches)) EXECUTE FUNCTION renew_directories_of_proven();
+CREATE OR REPLACE FUNCTION public.renew_directories_of_refused()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into directory_versions (organization, instance_id, version)
+    select organization, instance_id, floor(random() * 281474976710656)::bigint from (
+      select distinct connections.organization, connections.instance_id
+      from (select connection_id from changed where not reaches) as changed join connections on connections.id = changed.connection_id
+    ) as directory
+    order by organization, instance_id
+    on conflict (organization, instance_id) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_directories_of_refused AFTER INSERT ON public.reach_proofs REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION renew_directories_of_refused();
 
 create table signing_keys (
   id uuid not null,

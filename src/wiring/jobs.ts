@@ -10,10 +10,12 @@ import { noteLeaseSlots } from '../leases/record/slots.ts'
 import { deleteOld as deleteOldGuesses } from '../limits/delete-old.ts'
 import { createAuditLog } from '../log.ts'
 import { deleteOld as deleteOldBatches } from '../lookup/batch/delete-old.ts'
+import { deleteOld as deleteOldProofs } from '../lookup/reach/delete-old.ts'
 import { completeDue } from '../oauth-flow/complete-due.ts'
 import { sealedTables } from '../sealed-tables.ts'
 import { HEARTBEAT_RETENTION_SECONDS } from '../token-lifecycle/history/node-file.ts'
 import { deleteHeartbeatsBefore } from '../token-lifecycle/history/queries.ts'
+import { lookAtNamesDue } from '../token-lifecycle/upkeep/look-at-names.ts'
 import { mendDue, rotateDue } from '../token-lifecycle/upkeep/upkeep.ts'
 import { renewDataKey } from '../vault/follow.ts'
 import { deleteOld as deleteOldWeather } from '../weather/forecast.ts'
@@ -34,6 +36,7 @@ export const createRoomJobs = (
     lanes: createLanes({ atOnce: JOB_LANES, logger }),
     mendDue: (lanes) => mendDue(lifecycle, lanes),
     rotateDue: (lanes) => rotateDue(lifecycle, lanes),
+    lookAtNamesDue: (lanes) => lookAtNamesDue(lifecycle, lanes),
     completeDue: async (lanes) => {
       await deviceTimers.pollDue(lanes)
       await completeDue(flow, lanes)
@@ -65,6 +68,7 @@ export const createRoomJobs = (
       (now) => deleteHeartbeatsBefore(db, addSeconds(now, -HEARTBEAT_RETENTION_SECONDS)),
       (now) => deleteOldGuesses(db, now),
       (now) => deleteOldBatches(db, now),
+      (now) => deleteOldProofs(db, now),
       (now) => deleteOldWeather(db, now),
     ],
   })

@@ -14,6 +14,7 @@ import type { GitLabClientOptions } from '../gitlab/http-client.ts'
 import type { ProcessState } from '../http/readiness.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { createInstanceClients } from '../instances/instance-clients.ts'
+import type { LeaseDeps } from '../leases/lease-token.ts'
 import { createOpenedTokens } from '../leases/opened-tokens.ts'
 import { createRejections } from '../leases/reject-lease.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
@@ -22,6 +23,8 @@ import { createDirectories } from '../lookup/directories.ts'
 import { createLeaseByMatch } from '../lookup/leasing/lease-by-match.ts'
 import { createLocator } from '../lookup/locate.ts'
 import { type CandidateQuery, findBest } from '../lookup/queries.ts'
+import { createReachLearner } from '../lookup/reach/learn-reach.ts'
+import { createRateBudgets } from '../lookup/reach/rate-budgets.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
 import { shareCalls } from '../share.ts'
@@ -135,13 +138,27 @@ const createTokenKeeping = (
 }
 
 /** How URLs find their connections. */
-const createFinding = ({ runPrepared, clock }: AppDeps, history: DatabaseHistory) => ({
-  runPrepared,
-  locator: createLocator({ runPrepared }),
-  directories: createDirectories({ runPrepared }),
-  leaseByMatch: createLeaseByMatch({ runPrepared, clock, history }),
-  findBest: shareCalls((queries: CandidateQuery[]) => findBest(runPrepared, queries, new Date(clock()))),
-})
+const createFinding = (
+  { runPrepared, clock, logger }: AppDeps,
+  {
+    access,
+    leasing,
+    forecast,
+    history,
+  }: { access: GitLabAccess; leasing: LeaseDeps; forecast: Forecast; history: DatabaseHistory },
+) => {
+  const budgets = createRateBudgets(access.instanceClients)
+  return {
+    runPrepared,
+    locator: createLocator({ runPrepared }),
+    directories: createDirectories({ runPrepared }),
+    leaseByMatch: createLeaseByMatch({ runPrepared, clock, history }),
+    findBest: shareCalls((queries: CandidateQuery[]) =>
+      findBest(runPrepared, queries, { now: new Date(clock()), budgets: budgets.low() }),
+    ),
+    reach: createReachLearner({ ...access, ...leasing, budget: forecast.budget, budgets, logger }),
+  }
+}
 
 /** Every room once, each dependency an argument that can be followed from here. */
 export const createRooms = (deps: AppDeps) => {
@@ -178,7 +195,7 @@ export const createRooms = (deps: AppDeps) => {
     leasesById: createLeasesById({ runPrepared, clock, history }),
     openedTokens: createOpenedTokens(vault, history),
   }
-  const finding = { ...leasing, ...createFinding(deps, history) }
+  const finding = { ...leasing, ...createFinding(deps, { access, leasing, forecast, history }) }
   const rejections = createRejections({ ...leasing, db })
   const sendCredential = createCredentialSender({ db, clock })
 

@@ -180,10 +180,28 @@ t.test(
       losses: [{ connectionId, heldMs: 990 }],
     })
     const alive = { ...killed, endings: [ending('killed', AT + 10_000)] }
-    t.equal(judgeWith(alive).violations.length, 2, 'a process that lived on has it on the disk')
+    t.equal(judgeWith(alive).violations.length, 1, 'a process that lived on has it on the disk')
     const kept = { ...killed, gaps: [{ from: AT + 15_000, to: AT + 20_000 }] }
     t.equal(judgeWith(kept).violations.length, 2, 'what was saved before the gap is in the database')
     const never = { ...killed, gaps: [] }
     t.equal(judgeWith(never).violations.length, 2, 'and without a gap nothing went back')
   },
 )
+
+t.test('a broker that was away when the database went back brings the successor later', async (t) => {
+  const events = [event('refreshed', 2), REPLAY]
+  const gaps = [{ from: AT - 100, to: AT + 20_000 }]
+  const away = { events, gaps, endings: [ending('stopped', AT + 15_000)] }
+  const { violations, replays } = judgeWith(away)
+  t.strictSame(violations, [])
+  t.strictSame(
+    [...replays.keys()],
+    ['the database went back, and the broker that had the successor was away'],
+  )
+  t.equal(
+    judgeWith({ ...away, endings: [] }).violations.length,
+    1,
+    'one that was there had to bring it before',
+  )
+  t.equal(judgeWith({ ...away, finals: [IN_DOUBT] }).violations.length, 1, 'and it has to bring it')
+})

@@ -42,6 +42,7 @@ const KEPT = 'the answer waited for the database'
 /** A file for each saved token is written beside the work (token-lifecycle/spool.ts); on a busy machine that takes a moment. */
 const LONGEST_UNRETAINED_MS = 3_000
 const UNRETAINED = 'the database went back, and the process was killed before the token was on the disk'
+const AWAY = 'the database went back, and the broker that had the successor was away'
 const WENT_BACK = 'database_went_back'
 const TOO_LATE = 'GitLab acted after something in between had answered for it'
 const LOST_CAUSE = 'refresh_answer_lost'
@@ -53,6 +54,9 @@ const CAUSES_TOO_LATE = [LOST_CAUSE, 'refresh_token_refused']
 const CLOCK_SLACK_MS = 50
 
 const key = (name: string, count: number): string => `${name} ${count}`
+
+/** A replica keeps its disk from process to process. */
+const nodeOf = (incarnation: string): string => incarnation.split('.', 1)[0]!
 
 const timeOf = (event: { at: number } | undefined): string =>
   event === undefined ? 'never' : new Date(event.at).toISOString()
@@ -87,6 +91,9 @@ export const judge = ({ events, issuing, notes, endings, gaps, finals }: Evidenc
   const wasForgotten = (at: number, by: number): boolean =>
     gaps.some(({ from, to }) => at >= from - CLOCK_SLACK_MS && at <= to && by >= to)
 
+  const hasEnded = (node: string, from: number, to: number): boolean =>
+    endings.some(({ incarnation, at }) => nodeOf(incarnation) === node && at >= from && at <= to)
+
   type Reason = { why: string; heldMs: number | undefined }
   /** Why the successor of a version did not arrive by a time; undefined = there is no good reason. */
   const whyUnanswered = (state: ConnectionState, version: number, by: number): Reason | undefined => {
@@ -98,6 +105,8 @@ export const judge = ({ events, issuing, notes, endings, gaps, finals }: Evidenc
       const livedMs = ending?.how === 'killed' ? ending.at - savedAt : Number.POSITIVE_INFINITY
       if (wasForgotten(savedAt, by) && livedMs <= LONGEST_UNRETAINED_MS)
         return { why: UNRETAINED, heldMs: Math.max(0, livedMs) }
+      if (wasForgotten(savedAt, by) && hasEnded(nodeOf(saved.incarnation), savedAt, by))
+        return { why: AWAY, heldMs: undefined }
       // One of them brought the successor. GitLab works on the other, whoever sent it, and however that ended.
       const sentAt = told.filter(({ what }) => what === 'sent').map(({ at }) => at)
       const wasLate = sentAt.length > 1 && sentAt.every((at) => at < savedAt)
@@ -158,7 +167,7 @@ export const judge = ({ events, issuing, notes, endings, gaps, finals }: Evidenc
     const reason =
       behind === 1 ? whyUnanswered(state, state.tokenVersion, Number.POSITIVE_INFINITY) : undefined
     // What was kept is on disk: nothing excuses its loss.
-    if (!reason || reason.why === KEPT) {
+    if (!reason || reason.why === KEPT || reason.why === AWAY) {
       violations.push(
         `${state.id} was lost without a cause: version ${state.tokenVersion}, GitLab is ${behind} ahead since ${timeOf(
           byPair.get(key(state.grantId, state.tokenVersion + 1))?.[0],
