@@ -105,6 +105,7 @@ const createAgent = (
       proxy: proxyFor(baseUrl, { proxyUrl, environment: environmentProxy }),
       // Sooner than the answer: a proxy that says nothing is not taken for a GitLab that says nothing.
       proxyTimeoutMs: timeoutMs * PART_OF_PROXY,
+      authorities: caCertificate ?? undefined,
     },
     {
       keepAlive: true,
