@@ -3,7 +3,7 @@ import { type Patience, startPatience } from '../clock/patience.ts'
 import { coalesce } from '../coalesce.ts'
 import type { Database } from '../db/database.ts'
 import { notFound, Problem } from '../errors/problem.ts'
-import { findConnection } from '../token-lifecycle/queries.ts'
+import { type ConnectionWithInstance, findConnection } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
 import { isHeldBy } from './lease.ts'
 import { type LeaseDeps, type LeasedToken, leaseTokenOf } from './lease-token.ts'
@@ -41,6 +41,13 @@ export type Rejections = {
 }
 /** @property url of the repository at which GitLab refused the token; undefined = nobody says. */
 type RejectOptions = { url?: string | undefined; delivery?: Delivery | undefined }
+
+const tokenWorks = ({ id, scopes }: ConnectionWithInstance): Problem =>
+  new Problem(
+    'token_works',
+    'GitLab accepts this token: the refusal is about the repository, its permissions or the scopes.',
+    { members: { connection_id: id, scopes } },
+  )
 
 export const createRejections = (deps: Deps): Rejections => {
   const { db, clock, verifier, refresher } = deps
@@ -97,11 +104,7 @@ export const createRejections = (deps: Deps): Rejections => {
       const { organization } = connection
       if (url !== undefined)
         await deps.learnRefusal(principal, { connectionId: connection.id, organization, url })
-      throw new Problem(
-        'token_works',
-        'GitLab accepts this token: the refusal is about the repository, its permissions or the scopes.',
-        { members: { connection_id: connection.id, scopes: connection.scopes } },
-      )
+      throw tokenWorks(connection)
     }
     // The token changed while GitLab was asked about the old one.
     if (verdict.kind === 'unknown' && verdict.refusal === undefined) return connection.id
