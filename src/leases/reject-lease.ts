@@ -11,7 +11,7 @@ import { findLease, markLeaseRejected } from './queries.ts'
 import type { Delivery } from './serving-decision.ts'
 
 /** Somebody says that GitLab refuses a token that works, for the repository of a URL. */
-export type RefusedAt = { connectionId: string; organization: string; url: string }
+export type RefusedAt = { connection: Pick<ConnectionWithInstance, 'id' | 'organization'>; url: string }
 
 type Deps = LeaseDeps & {
   db: Database
@@ -101,9 +101,7 @@ export const createRejections = (deps: Deps): Rejections => {
       return connection.id
     }
     if (verdict.kind === 'works') {
-      const { organization } = connection
-      if (url !== undefined)
-        await deps.learnRefusal(principal, { connectionId: connection.id, organization, url })
+      if (url !== undefined) await deps.learnRefusal(principal, { connection, url })
       throw tokenWorks(connection)
     }
     // The token changed while GitLab was asked about the old one.

@@ -9,11 +9,11 @@ import { type RankDeps, rankByUrl } from '../find-by-url.ts'
 export const learnRefusal = async (
   deps: RankDeps,
   principal: Principal,
-  { connectionId, organization, url }: RefusedAt,
+  { connection: { id, organization }, url }: RefusedAt,
 ): Promise<void> => {
   try {
     const { ranked } = await rankByUrl(deps, principal, { url, organization }, { minTtl: undefined })
-    await deps.reach.ask(principal, ranked, connectionId)
+    await deps.reach.ask(principal, ranked, id)
   } catch {
     // A URL of another instance, or the database is away: the report itself counts all the same.
   }
