@@ -24,6 +24,7 @@ import { createLeaseByMatch } from '../lookup/leasing/lease-by-match.ts'
 import { createLocator } from '../lookup/locate.ts'
 import { type CandidateQuery, findBest } from '../lookup/queries.ts'
 import { createReachLearner } from '../lookup/reach/learn-reach.ts'
+import { learnRefusal } from '../lookup/reach/learn-refusal.ts'
 import { createRateBudgets } from '../lookup/reach/rate-budgets.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
@@ -196,7 +197,11 @@ export const createRooms = (deps: AppDeps) => {
     openedTokens: createOpenedTokens(vault, history),
   }
   const finding = { ...leasing, ...createFinding(deps, { access, leasing, forecast, history }) }
-  const rejections = createRejections({ ...leasing, db })
+  const rejections = createRejections({
+    ...leasing,
+    db,
+    learnRefusal: (principal, refused) => learnRefusal(finding, principal, refused),
+  })
   const sendCredential = createCredentialSender({ db, clock })
 
   /** In this order: what is under way needs what comes after it. */
