@@ -71,7 +71,13 @@ export const createPages = (deps: Deps) => {
         newToken: newTokenLink(card.baseUrl, [], t),
         visitor: await showVisitor(deps, member),
       }
-      return render(reply, 'confirm.eta', `${t.connected[kind]} · ${t.title}`, data, refused || stranger ? 422 : 200)
+      return render(
+        reply,
+        'confirm.eta',
+        `${t.connected[kind]} · ${t.title}`,
+        data,
+        refused || stranger ? 422 : 200,
+      )
     },
     /** Asks before a link is opened in a browser in which somebody is signed in, or many links are open. */
     async openLink(reply: FastifyReply, token: string, { session, maker }: OpenLink, member?: Principal) {

@@ -48,7 +48,11 @@ test('everything works with JavaScript switched off', async (t, stage) => {
   await page.getByLabel('New token', { exact: true }).fill(token('tom', SCOPES))
   await page.getByRole('button', { name: 'Replace token' }).click()
   await page.getByText('Let GitLab user tom take the place of maria?').waitFor()
-  t.equal(await page.getByLabel('New token', { exact: true }).inputValue(), '', 'the token does not come back')
+  t.equal(
+    await page.getByLabel('New token', { exact: true }).inputValue(),
+    '',
+    'the token does not come back',
+  )
   await page.getByLabel('New token', { exact: true }).fill(token('tom', SCOPES))
   await page.getByRole('button', { name: 'Reconnect as tom' }).click()
   await page.getByText('The token of Tom Novak was replaced.').waitFor()
