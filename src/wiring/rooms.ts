@@ -30,7 +30,7 @@ import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clien
 import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
 import { shareCalls } from '../share.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
-import { createDatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
+import { createDatabaseHistory, type DatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
 import { createRefresher } from '../token-lifecycle/refresh.ts'
 import { createSpool } from '../token-lifecycle/spool.ts'
 import { createTokenSaver } from '../token-lifecycle/token-saver.ts'
@@ -98,7 +98,7 @@ const createTokenKeeping = (
   access: GitLabAccess,
   oauthClients: OAuthClients,
   forecast: Forecast,
-  { logger, config, gitlab }: AppDeps,
+  { logger, config, gitlab, probed }: AppDeps,
 ) => {
   const { db, vault, clock } = access
   const spoolFolder = join(config.dataDir, 'spool')
@@ -117,6 +117,7 @@ const createTokenKeeping = (
     clock,
     logger,
     folder: spoolFolder,
+    lineage: probed?.lineage,
     offerAllRetained: tokenSaver.offerAllRetained,
   })
   const refresher = createRefresher({
@@ -140,14 +141,19 @@ const createTokenKeeping = (
 /** How URLs find their connections. */
 const createFinding = (
   { runPrepared, clock, logger }: AppDeps,
-  { access, leasing, forecast }: { access: GitLabAccess; leasing: LeaseDeps; forecast: Forecast },
+  {
+    access,
+    leasing,
+    forecast,
+    history,
+  }: { access: GitLabAccess; leasing: LeaseDeps; forecast: Forecast; history: DatabaseHistory },
 ) => {
   const budgets = createRateBudgets(access.instanceClients)
   return {
     runPrepared,
     locator: createLocator({ runPrepared }),
     directories: createDirectories({ runPrepared }),
-    leaseByMatch: createLeaseByMatch({ runPrepared, clock }),
+    leaseByMatch: createLeaseByMatch({ runPrepared, clock, history }),
     findBest: shareCalls((queries: CandidateQuery[]) =>
       findBest(runPrepared, queries, { now: new Date(clock()), budgets: budgets.low() }),
     ),
@@ -179,7 +185,7 @@ export const createRooms = (deps: AppDeps) => {
   const oauthClients = createOAuthClients({ vault, clock, instanceClients, publicUrl })
   const keeping = createTokenKeeping(access, oauthClients, forecast, deps)
   const { attempts, history, refresher, spoolFolder, tokenSaver, verifier } = keeping
-  const lifecycle = { ...access, forecast, logger, attempts, authenticator, refresher, tokenSaver, verifier }
+  const lifecycle = { ...access, ...keeping, forecast, logger, authenticator }
   const flow = { ...access, attempts, oauthClients, logger }
   const deviceTimers = createDeviceTimers(flow)
   const visitors = createVisitors({ ...access, publicUrl })
@@ -187,10 +193,10 @@ export const createRooms = (deps: AppDeps) => {
     clock,
     refresher,
     verifier,
-    leasesById: createLeasesById({ runPrepared, clock }),
-    openedTokens: createOpenedTokens(vault),
+    leasesById: createLeasesById({ runPrepared, clock, history }),
+    openedTokens: createOpenedTokens(vault, history),
   }
-  const finding = { ...leasing, ...createFinding(deps, { access, leasing, forecast }) }
+  const finding = { ...leasing, ...createFinding(deps, { access, leasing, forecast, history }) }
   const rejections = createRejections({
     ...leasing,
     db,
@@ -200,6 +206,7 @@ export const createRooms = (deps: AppDeps) => {
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {
+    history.close()
     stopFollowing()
     await deviceTimers.close()
     await attempts.idle()
