@@ -24,7 +24,15 @@ type Place = {
 }
 
 export type Group = Place & { kind: 'group' }
-export type Project = Place & { kind: 'project' }
+export type Project = Place & {
+  kind: 'project'
+  archived: boolean
+  defaultBranch: string | null
+  lastActivityAt: number
+  repositorySize: number
+}
+
+const REPOSITORY_SIZE = 4_096
 
 const DEVELOPER = 30
 const OWNER = 50
@@ -73,6 +81,7 @@ const createPlaces = ({ user, findUser }: ReturnType<typeof createUsers>, now: (
   const projects = new Map<string, Project>()
   const groupsById = new Map<number, Group>()
   const projectsById = new Map<number, Project>()
+  let lastProjectId = 0
 
   const newPlace = (id: number, fullPath: string, members: string[], visibility: Visibility): Place => {
     const path = fullPath.slice(fullPath.lastIndexOf('/') + 1)
@@ -124,7 +133,11 @@ const createPlaces = ({ user, findUser }: ReturnType<typeof createUsers>, now: (
     if (!owner && !groups.has(parent.toLowerCase())) addGroup({ fullPath: parent })
     const project: Project = {
       kind: 'project',
-      ...newPlace(projects.size + 1, fullPath, members, visibility),
+      archived: false,
+      defaultBranch: 'main',
+      lastActivityAt: now(),
+      repositorySize: REPOSITORY_SIZE,
+      ...newPlace(++lastProjectId, fullPath, members, visibility),
     }
     if (owner) project.members.set(owner.id, OWNER)
     projects.set(fullPath.toLowerCase(), project)
@@ -140,6 +153,20 @@ const createPlaces = ({ user, findUser }: ReturnType<typeof createUsers>, now: (
     ...createMoves({ groups, projects }),
     groups: () => groups.values(),
     projects: () => projects.values(),
+    /** By id, upwards or downwards, from beyond an id on: nothing is sorted, however many there are. */
+    *projectsBeyond(id: number, { ascending }: { ascending: boolean }): Generator<Project> {
+      const first = ascending ? Math.max(1, id + 1) : Math.min(lastProjectId, id - 1)
+      for (let next = first; next >= 1 && next <= lastProjectId; next += ascending ? 1 : -1) {
+        const project = projectsById.get(next)
+        if (project) yield project
+      }
+    },
+    removeProject(fullPath: string): void {
+      const project = projects.get(fullPath.toLowerCase())
+      if (!project) throw new Error(`there is no project ${fullPath}`)
+      projects.delete(fullPath.toLowerCase())
+      projectsById.delete(project.id)
+    },
     findGroup: (idOrPath: string) => find(groups, groupsById, idOrPath),
     findProject: (idOrPath: string) => find(projects, projectsById, idOrPath),
   }

@@ -8,6 +8,7 @@ export type Jobs = {
   rotateDue(): Promise<void>
   completeGrants(): Promise<void>
   deleteOld(): Promise<void>
+  syncProjects(): Promise<void>
   noteLeaseSlots(): Promise<void>
   sealAudit(): Promise<void>
   renewDataKey(): Promise<void>
@@ -22,6 +23,7 @@ const EVERY_HOUR = '17 * * * *'
 export const TIMETABLE: { queue: string; cron: string; job: Exclude<keyof Jobs, 'stop'> }[] = [
   { queue: 'mend-connections', cron: EVERY_MINUTE, job: 'mendConnections' },
   { queue: 'complete-grants', cron: EVERY_MINUTE, job: 'completeGrants' },
+  { queue: 'sync-projects', cron: EVERY_MINUTE, job: 'syncProjects' },
   { queue: 'rotate-due', cron: EVERY_HOUR, job: 'rotateDue' },
   { queue: 'delete-old', cron: EVERY_HOUR, job: 'deleteOld' },
   { queue: 'note-lease-slots', cron: EVERY_MINUTE, job: 'noteLeaseSlots' },
@@ -38,6 +40,8 @@ export type JobDeps = {
   rotateDue(lanes: Lanes): Promise<void>
   /** oauth-flow/complete-due.ts */
   completeDue(lanes: Lanes): Promise<void>
+  /** projects/sync/syncs.ts */
+  syncs: { runDue(): Promise<void>; stop(): Promise<void> }
   /** leases/record/slots.ts */
   noteLeaseSlots(): Promise<void>
   /** audit/seals/seal-audit.ts */
@@ -68,9 +72,12 @@ export const createJobs = (deps: JobDeps): Jobs => {
       if (deleted > 0) logger.info({ deleted }, 'old rows deleted')
       if (failures.length > 0) throw failures[0]
     },
+    syncProjects: () => deps.syncs.runDue(),
     noteLeaseSlots: () => deps.noteLeaseSlots(),
     sealAudit: () => deps.sealAudit(),
     renewDataKey: () => deps.renewDataKey(),
-    stop: () => lanes.stop(),
+    async stop() {
+      await Promise.all([lanes.stop(), deps.syncs.stop()])
+    },
   }
 }

@@ -1,6 +1,6 @@
-import { sql } from 'kysely'
+import { type Insertable, sql } from 'kysely'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
-import type { LeaseTableRow } from '../db/tables.ts'
+import type { LeaseTableRow, Tables } from '../db/tables.ts'
 import {
   type ConnectionWithInstance,
   END_OF_EARLY_PAUSE,
@@ -253,6 +253,14 @@ export const shareConnection = (
   id: string,
 ): Promise<ConnectionWithInstance | undefined> =>
   withInstance(transaction).where('connections.id', '=', id).forShare('connections').executeTakeFirst()
+
+/** Whoever calls holds the row of the connection: no refresh is claimed meanwhile. */
+export const insertLease = async (
+  transaction: Database,
+  lease: Insertable<Tables['leases']>,
+): Promise<void> => {
+  await transaction.insertInto('leases').values(lease).execute()
+}
 
 /** Prolongs a lease that is not released. Whoever calls holds the row of the connection: no refresh is claimed meanwhile. */
 export const prolongLease = async (

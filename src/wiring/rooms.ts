@@ -14,6 +14,7 @@ import type { GitLabClientOptions } from '../gitlab/http-client.ts'
 import type { ProcessState } from '../http/readiness.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { createInstanceClients } from '../instances/instance-clients.ts'
+import { createBorrower } from '../leases/borrow.ts'
 import { createOpenedTokens } from '../leases/opened-tokens.ts'
 import { createRejections } from '../leases/reject-lease.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
@@ -24,6 +25,7 @@ import { createLocator } from '../lookup/locate.ts'
 import { type CandidateQuery, findBest } from '../lookup/queries.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
+import { createSyncs } from '../projects/sync/syncs.ts'
 import { shareCalls } from '../share.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
 import { createDatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
@@ -180,10 +182,13 @@ export const createRooms = (deps: AppDeps) => {
   const finding = { ...leasing, ...createFinding(deps) }
   const rejections = createRejections({ ...leasing, db })
   const sendCredential = createCredentialSender({ db, clock })
+  const borrower = createBorrower({ ...leasing, db })
+  const syncs = createSyncs({ ...access, borrower, forecast, logger })
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {
     stopFollowing()
+    await syncs.stop()
     await deviceTimers.close()
     await attempts.idle()
     await tokenSaver.close()
@@ -211,6 +216,7 @@ export const createRooms = (deps: AppDeps) => {
     rejections,
     sendCredential,
     spoolFolder,
+    syncs,
     tokenSaver,
     vault,
     visitors,

@@ -33,6 +33,7 @@ const createRecord = () => {
     rotateDue: record('rotateDue'),
     completeGrants: record('completeGrants'),
     deleteOld: record('deleteOld'),
+    syncProjects: async () => undefined,
     noteLeaseSlots: record('noteLeaseSlots'),
     sealAudit: record('sealAudit'),
     renewDataKey: record('renewDataKey'),

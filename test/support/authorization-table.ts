@@ -191,6 +191,23 @@ export const TABLE: Record<string, Row> = {
     within: 'thing',
     ...on('/v1/connections/:id', 'connection'),
   }),
+  'GET /v1/projects': row('manager', 200, { within: 'list' }),
+  'GET /v1/connections/:id/projects': row('manager', 200, {
+    within: 'thing',
+    ...on('/v1/connections/:id/projects', 'connection'),
+  }),
+  'GET /v1/connections/:id/groups': row('manager', 200, {
+    within: 'thing',
+    ...on('/v1/connections/:id/groups', 'connection'),
+  }),
+  'GET /v1/connections/:id/sync': row('manager', 200, {
+    within: 'thing',
+    ...on('/v1/connections/:id/sync', 'connection'),
+  }),
+  'POST /v1/connections/:id/sync': row('manager', 202, {
+    within: 'thing',
+    ...on('/v1/connections/:id/sync', 'connection'),
+  }),
   'PATCH /v1/connections/:id': row('manager', 200, {
     within: 'thing',
     ...on('/v1/connections/:id', 'connection', { body: { name: 'renamed' } }),
