@@ -25,6 +25,8 @@ URLs, 6 % lie on the GitLab under a path, and 1 % are for connections whose toke
 the bench's own process, that answers at once.
 
 **What is on**: durability (fsync, synchronous_commit), the log of each request of the broker, into a file. Bare Fastify logs nothing.
+**What went before**: each server answers each kind of request for two seconds, and the mix for twelve. The first seconds after a start cost
+twice as much a lookup: the compiler is at work, and the places of each organization are read once.
 **What is not measured**: the network, TLS, a disk of PostgreSQL's own, a GitLab that takes its time.
 
 - **p99** is that of the load generator, under a load that asks for the next as soon as it has an answer. With 128 and 512 connections it tells how long the

@@ -45,6 +45,7 @@ export const measureRefreshes = async (
     },
   }
   const refreshed = () => simulator.world.events.filter(({ kind }) => kind === 'refreshed').length
+  await measure(target, CONNECTIONS, seconds)
   for (let round = 0; round < rounds; round += 1) {
     await target.prepare()
     const before = refreshed()

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'kysely'
 import { v7 as uuidv7 } from 'uuid'
 import { SEEDED_APP } from '../simulator/seed.ts'
@@ -170,6 +171,20 @@ export const seedSimulator = async (
 
 export type Ended = { ids: string[]; connections: EndedConnection[]; endAgain(): Promise<void> }
 
+/** Longer than from the end of a claim to the end of its lookup. */
+const SETTLING_MS = 200
+
+const isRefreshing = async (db: Database, instanceId: string): Promise<boolean> => {
+  await sleep(SETTLING_MS)
+  const claimed = await db
+    .selectFrom('connections')
+    .select('id')
+    .where('instance_id', '=', instanceId)
+    .where('attempt_id', 'is not', null)
+    .executeTakeFirst()
+  return claimed !== undefined
+}
+
 /** Connections at the simulated GitLab whose tokens are out. */
 export const seedEnded = async (
   db: Database,
@@ -217,8 +232,9 @@ export const seedEnded = async (
       url: `${simulator.url}/${group}/project`,
       organization,
     })),
-    /** Those refreshed since are out again, and nobody holds a lease on them. */
+    /** Those refreshed since are out again, and nobody holds a lease on them. What was still asked for is done before. */
     async endAgain() {
+      while (await isRefreshing(db, instanceId)) await sleep(SETTLING_MS)
       await sql`
         with ended as (
           update connections set token_issued_at = now() - interval '3 hours',

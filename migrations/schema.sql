@@ -189,11 +189,13 @@ create table connection_places (
   path text not null,
   match_path text collate "C" not null,
   is_former boolean not null default false,
+  looked_at timestamp with time zone,
   constraint connection_places_pkey PRIMARY KEY (connection_id, match_path),
   constraint connection_places_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES connections(id) ON DELETE CASCADE,
   constraint connection_places_kind_check CHECK ((kind = ANY (ARRAY['instance'::text, 'group'::text, 'project'::text])))
 );
 CREATE INDEX connection_places_by_path ON public.connection_places USING btree (instance_id, organization, match_path);
+CREATE INDEX connection_places_to_look_at ON public.connection_places USING btree (looked_at NULLS FIRST) WHERE ((NOT is_former) AND (kind <> 'instance'::text));
 CREATE OR REPLACE FUNCTION public.renew_directories_of_added()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -352,9 +354,13 @@ CREATE INDEX connections_by_label ON public.connections USING gin (labels) WHERE
 CREATE INDEX connections_by_organization ON public.connections USING btree (organization, id);
 CREATE INDEX connections_by_place ON public.connections USING btree (instance_id, group_path, organization);
 CREATE INDEX connections_by_top_group ON public.connections USING btree (instance_id, split_part(group_path, '/'::text, 1), organization);
+CREATE INDEX connections_ended ON public.connections USING btree (status, id) WHERE (status <> 'active'::text);
 CREATE INDEX connections_oauth_app_id ON public.connections USING btree (oauth_app_id) WHERE (oauth_app_id IS NOT NULL);
+CREATE INDEX connections_of_instance ON public.connections USING btree (instance_id, id);
 CREATE INDEX connections_to_expire ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND ((refresh_token IS NULL) OR (oauth_app_id IS NULL)));
 CREATE INDEX connections_to_mend ON public.connections USING btree (retry_after) WHERE ((status = 'active'::text) AND ((attempt_id IS NOT NULL) OR (failing_since IS NOT NULL)));
+CREATE INDEX connections_to_rotate ON public.connections USING btree (token_expires_at) WHERE ((status = 'active'::text) AND auto_rotate AND (method = 'token'::text));
+CREATE INDEX connections_verified ON public.connections USING btree (instance_id, last_verified_at DESC NULLS LAST) WHERE (status = 'active'::text);
 CREATE INDEX connections_waiting_for_owner ON public.connections USING btree (retry_after) WHERE (status = 'needs_reauthorization'::text);
 CREATE UNIQUE INDEX connections_identity ON public.connections USING btree (gitlab_user_id, instance_id, organization, method, group_path);
 CREATE OR REPLACE FUNCTION public.add_places_of_added()

@@ -36,11 +36,13 @@ const movedTo = (request: FastifyRequest, { kind, id }: Group | Project): Refusa
 }
 
 // What a person may not see is answered as if it did not exist.
-const groupOf = ({ people }: World, request: FastifyRequest, caller: Caller): Group => {
+const groupOf = ({ people, groupRules }: World, request: FastifyRequest, caller: Caller): Group => {
   const group = people.findGroup((request.params as { id: string }).id)
   const moved = group ? undefined : people.findMoved('group', (request.params as { id: string }).id)
   if (moved && people.canSee(caller.user, moved)) throw movedTo(request, moved)
   if (!group || !people.canSee(caller.user, group)) throw apiRefusal(404, '404 Group Not Found')
+  const ruled = groupRules.refusedByApi(group)
+  if (ruled) throw ruled
   return group
 }
 
@@ -146,6 +148,8 @@ const projectRoutes = (app: FastifyInstance, context: ApiContext): void => {
     const moved = project ? undefined : people.findMoved('project', (request.params as { id: string }).id)
     if (moved && people.canSee(caller.user, moved)) throw movedTo(request, moved)
     if (!project || !people.canSee(caller.user, project)) throw apiRefusal(404, '404 Project Not Found')
+    const ruled = world.groupRules.refusedByApi(project)
+    if (ruled) throw ruled
     requirePermission(world, caller, 'read_project', project)
     const direct = project.members.get(caller.user.id)
     const highest = people.accessLevel(caller.user, project)

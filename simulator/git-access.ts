@@ -59,6 +59,8 @@ export const checkAccess = (
   const visible = project !== undefined && canSee(identity.user, project)
   if (!visible && project && identity.user.bot) throw accessDenied(baseUrl)
   if (!visible) throw notFound()
+  const ruled = world.groupRules.refusedByGit(project, identity.user, baseUrl)
+  if (ruled && project.visibility !== 'public') throw plain(ruled.status, ruled.text)
   const token = 'granular' in identity ? (identity as AccessToken) : undefined
   const denied =
     token &&

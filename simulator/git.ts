@@ -75,6 +75,20 @@ const emptyAdvertisement = (service: Service): string => {
   return `${line(`# service=${service}\n`)}0000${line(`${'0'.repeat(40)} capabilities^{}\0agent=git/simulator\n`)}0000`
 }
 
+/** What has moved leads to where it is now; for whoever does not sign in, to the page for that. */
+const redirectMoved = (
+  { world, baseUrl }: { world: World; baseUrl: () => string },
+  request: FastifyRequest,
+  reply: FastifyReply,
+  path: string,
+  action: string,
+) => {
+  if (request.headers.authorization === undefined && world.people.findProject(path)?.visibility !== 'public')
+    return reply.redirect(`${baseUrl()}/users/sign_in`, 302)
+  const query = request.url.split('?')[1]
+  return reply.redirect(`${baseUrl()}/${path}.git/${action}${query ? `?${query}` : ''}`, 302)
+}
+
 export const gitRoutes = (
   app: FastifyInstance,
   world: World,
@@ -105,6 +119,8 @@ export const gitRoutes = (
       return reply.redirect(`${baseUrl()}/${url.replace(/\/(info\/refs|git-)/, '.git/$1')}`, 301)
     }
     const project = world.people.findProject(projectPath)
+    const moved = project ? undefined : world.people.findMoved('project', projectPath)
+    if (moved) return redirectMoved({ world, baseUrl }, request, reply, moved.fullPath, action)
     const user = checkAccess(world, request, project, service, baseUrl())
     if (!project) throw notFound()
     if (repositories) {

@@ -84,6 +84,7 @@ export const createGranularRules = (people: People) => {
     },
     /** The group and everything below it takes fine-grained tokens only; '' = the whole instance. */
     demand: (path: string): void => void enforcing.add(path),
+    release: (path: string): void => void enforcing.delete(path),
     /** As `/self` tells it: numbers in place of paths. */
     tell: (scopes: GranularScope[]) =>
       scopes.map(({ access, permissions, path = '' }) => ({

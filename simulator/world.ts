@@ -4,6 +4,7 @@ import { createDevices } from './device.ts'
 import { createEventLog, type TokenKind, type WorldEvent } from './events.ts'
 import { createGrants, type NewApp, type TokenPair } from './grants.ts'
 import { createGranularRules } from './granular.ts'
+import { createGroupRules } from './group-rules.ts'
 import { createPeople, type Project, type Visibility } from './people.ts'
 import { createThrottles } from './throttles.ts'
 import type { UserState } from './user-states.ts'
@@ -82,6 +83,7 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     throttles,
     rules: {} as { maximumLifetimeInDays?: number; fineGrainedOnly?: boolean },
     granular,
+    groupRules: createGroupRules(),
     addGroup: (group: NewPlace): { id: number } => ({ id: people.addGroup(group).id }),
     addProject: (project: NewPlace): { id: number } => ({ id: people.addProject(project).id }),
     /** As many projects in a group: `<group>/project-1` and so on. */

@@ -1,10 +1,11 @@
 import type { TokenKind } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { findAssociation, findHomes } from '../gitlab/associations.ts'
-import { tryClone } from '../gitlab/clone-proof.ts'
+import { proveClone } from '../gitlab/clone-proof.ts'
+import { askGit } from '../gitlab/git-endpoint.ts'
 import type { GitLabHttpClient } from '../gitlab/http-client.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
-import { type FoundPlace, findGitAccess, findPlaceById, findPlaceByPath } from '../gitlab/reach.ts'
+import { type FoundPlace, findPlaceById, findPlaceByPath } from '../gitlab/reach.ts'
 import { type Refusal, refusalProblem, toLegacyToken } from '../gitlab/refusal.ts'
 import { hasScope, missingScopesProblem } from '../gitlab/scopes.ts'
 import { matchPathOf, type Place, WHOLE_INSTANCE } from '../places/place.ts'
@@ -48,6 +49,8 @@ type Asked = { client: GitLabHttpClient; token: string; facts: TokenFacts }
  *
  * - A group or project access token: its group or project, or what is named below its group.
  * - A token of a person: what is named, or else the whole instance.
+ * - Nobody can tell whose it is, and it reaches one group or one project alone: that, as the token of an account. GitLab
+ *   tells nobody without a token who an account is, and the bot of a group reaches no more than a person may.
  * - What is named must be reached: by the API, else among what GitLab lists for the token, else over Git.
  *
  * @param named the group or project that is named; undefined = nobody named one.
@@ -63,6 +66,7 @@ export const findPlaces = async (
   if ('refusal' in home) return { refused: refusalProblem(home.refusal) }
   const { kind, place } = home
   if (named === undefined) {
+    if ('only' in home) return coverOnly(asked, home.only)
     if (place) return { found: [toPlace(place)], kind }
     return { found: kind === 'unknown' ? undefined : [WHOLE_INSTANCE], kind: facts.kind }
   }
@@ -75,6 +79,12 @@ export const findPlaces = async (
   if ('problem' in proof) return { refused: proof.problem }
   if (isAnotherProject(facts, proof.place)) return { refused: outOfReach() }
   return { found: [toPlace(proof.place)], kind: tokenKind }
+}
+
+/** All that the token reaches now, once Git agrees. */
+const coverOnly = async ({ client, token, facts }: Asked, { place, project }: Only): Promise<FoundPlaces> => {
+  const problem = await refusedByGit(client, token, project)
+  return problem ? { refused: problem } : { found: [toPlace(place)], kind: facts.kind }
 }
 
 const isNamed = ({ kind, id, path }: FoundPlace, named: NamedPlace): boolean =>
@@ -96,7 +106,12 @@ const isBelow = (path: string, { kind, path: home }: FoundPlace): boolean =>
 type Home =
   | { kind: TokenKind; place: FoundPlace }
   | { kind: TokenKind | 'unknown'; place: undefined }
+  /** Of a person, or of the bot of that place. */
+  | { kind: TokenKind; place: undefined; only: Only }
   | { refusal: Refusal }
+
+/** All that a token reaches. @property project a project in it; undefined = GitLab lists none */
+type Only = { place: FoundPlace; project: string | undefined }
 
 const isOutage = (refusal: Refusal | undefined): refusal is Refusal => refusal?.code === 'gitlab_unavailable'
 
@@ -115,13 +130,13 @@ const findHome = async ({ client, token, facts }: Asked): Promise<Home> => {
     return listed?.place ? { kind, place: listed.place } : { kind: 'unknown', place: undefined }
   }
   if (user.username !== null) return { kind, place: undefined }
-  // The scopes do not let GitLab say whose the token is. A bot reaches its one group or its one project.
+  // The scopes do not let GitLab say whose the token is. A bot reaches its one group or its one project, a person may too.
   const listed = await findHomes(client, token)
   if (!listed) return { kind: 'unknown', place: undefined }
   if ('refusal' in listed) return listed
-  const [place, ...others] = listed.homes
-  if (!place || others.length > 0) return { kind, place: undefined }
-  return { kind: `${place.kind}_access_token`, place }
+  const [only, ...others] = listed.homes
+  if (!only || others.length > 0) return { kind, place: undefined }
+  return { kind, place: undefined, only: { place: only, project: listed.projects[0] } }
 }
 
 /** Whether the token reaches what was named. */
@@ -143,26 +158,41 @@ const prove = async (
       ? undefined
       : await findAssociation(client, token, (place) => isNamed(place, named))
   if (listed && 'refusal' in listed) return { problem: refusalProblem(listed.refusal) }
-  if (listed?.place) return (await refusedByGit(client, token, listed.place)) ?? { place: listed.place }
-  const access = await findGitAccess(client, token, named.path)
-  if ('refusal' in access) return { problem: refusalProblem(access.refusal) }
-  if (access.opens) return { place: { kind: 'project', id: null, path: named.path } }
-  return {
-    problem: listed ? outOfReach() : missingScopesProblem(['read_api'], 'so that its reach can be checked'),
+  if (listed?.place) {
+    const problem = await refusedByGit(client, token, listed.project)
+    return problem ? { problem } : { place: listed.place }
+  }
+  const proof = await proveClone(client, token, named.path)
+  switch (proof.kind) {
+    case 'proven':
+      return { place: { kind: 'project', id: null, path: proof.path } }
+    case 'public':
+      return { problem: listed ? outOfReach() : provesNothing() }
+    case 'refused':
+    case 'unavailable':
+      return { problem: refusalProblem(toLegacyToken(proof.refusal)) }
+    default:
+      return {
+        problem: listed
+          ? outOfReach()
+          : missingScopesProblem(['read_api'], 'so that its reach can be checked'),
+      }
   }
 }
 
-/** GitLab lists what a token reaches also where the group takes fine-grained tokens only: Git tells that. */
+/**
+ * GitLab lists what a token reaches also where a rule of the group keeps it from Git: single sign-on, addresses,
+ * fine-grained tokens only. Git tells that.
+ */
 const refusedByGit = async (
   client: GitLabHttpClient,
   token: string,
-  { kind, path }: FoundPlace,
-): Promise<{ problem: Problem } | undefined> => {
-  if (kind === 'group') return undefined
-  const attempt = await tryClone(client, token, path)
-  if (attempt.kind === 'unavailable') return { problem: refusalProblem(attempt.refusal) }
-  return attempt.kind === 'no_permission'
-    ? { problem: refusalProblem(toLegacyToken({ ...attempt.refusal })) }
+  project: string | undefined,
+): Promise<Problem | undefined> => {
+  if (project === undefined) return undefined
+  const { reply } = await askGit(client, project, token)
+  return reply.kind === 'unavailable' || reply.kind === 'refused'
+    ? refusalProblem(toLegacyToken(reply.refusal))
     : undefined
 }
 
@@ -170,6 +200,13 @@ const outOfReach = (): Problem =>
   new Problem(
     'group_out_of_reach',
     'The token does not reach this group: it is misspelt, or the owner of the token is not a member.',
+  )
+
+const provesNothing = (): Problem =>
+  new Problem(
+    'clone_right_unproven',
+    'This project is public: cloning it proves nothing about the token. Name a private project or group, or give the token the scope read_api.',
+    { errors: [{ field: 'group', message: 'has to name a private project or group' }] },
   )
 
 const notTheHome = ({ kind, path }: FoundPlace): Problem =>

@@ -62,14 +62,15 @@ const proveNamed = async (asked: Asked, named: string): Promise<Found> => {
   const proof = await proveClone(client, token, named)
   switch (proof.kind) {
     case 'proven':
-      return covering(await describe(asked, 'project', named))
+      return covering(await describe(asked, 'project', proof.path))
     case 'public':
       return { refused: unproven('This project is public: cloning it proves nothing about the token.') }
-    case 'no_permission':
-      return { refused: lacksDownload() }
+    case 'refused':
     case 'unavailable':
-      return { refused: refusalProblem(proof.refusal) }
+      return { refused: toProblem(proof.refusal) }
     case 'closed':
+    case 'moved':
+    case 'sign_in':
       return proveGroup(asked, named)
   }
 }
@@ -93,8 +94,7 @@ const proveGroup = async (asked: Asked, named: string): Promise<Found> => {
   for (const { path } of secret) {
     const proof = await proveClone(client, token, path)
     if (proof.kind === 'proven') return covering(await describe(asked, 'group', named))
-    if (proof.kind === 'no_permission') return { refused: lacksDownload() }
-    if (proof.kind === 'unavailable') return { refused: refusalProblem(proof.refusal) }
+    if (proof.kind === 'refused' || proof.kind === 'unavailable') return { refused: toProblem(proof.refusal) }
   }
   return { refused: unproven('There is no private project in this group that the token opens.') }
 }
@@ -118,6 +118,10 @@ const describe = async (
 
 const outage = (refusal: Refusal | undefined): Refusal | undefined =>
   refusal?.code === 'gitlab_unavailable' ? refusal : undefined
+
+/** What Git refuses. */
+const toProblem = (refusal: Refusal): Problem =>
+  refusal.code === 'missing_scopes' ? lacksDownload() : refusalProblem(refusal)
 
 const lacksDownload = (): Problem =>
   new Problem(

@@ -8,22 +8,29 @@ export type Holder = {
   kind: TokenKind
   userId: string
   places: readonly Place[]
+  /** A token whose scopes do not let GitLab say whose it is. */
+  isNameless: boolean
 }
 
 /**
  * - `same`: the same account.
  * - `successor`: a new group or project access token of the same group or project. GitLab gives each a bot of its own.
+ *   Tokens that may be such ones count when both reach the same one group or project, and nothing else.
  * - `other`: somebody else, whom a person has to accept.
  */
 export type Succession = 'same' | 'successor' | 'other'
 
 export const judgeSuccession = (held: Holder, given: Holder): Succession => {
   if (held.userId === given.userId) return 'same'
-  const isBot = given.kind === 'group_access_token' || given.kind === 'project_access_token'
   const [home, ...others] = given.places
-  if (!isBot || held.kind !== given.kind || !home || others.length > 0) return 'other'
+  const areNameless = given.isNameless && held.isNameless && typeof home?.gitlabId === 'string'
+  if (!areNameless && !(isOfBot(given) && held.kind === given.kind)) return 'other'
+  if (!home || others.length > 0) return 'other'
   return held.places.length === 1 && isSamePlace(home, held.places[0]) ? 'successor' : 'other'
 }
+
+const isOfBot = ({ kind }: Holder): boolean =>
+  kind === 'group_access_token' || kind === 'project_access_token'
 
 /** By the id where both are known: another group may have the path of one that was renamed. */
 const isSamePlace = (one: Place, other: Place | undefined): boolean => {
@@ -52,4 +59,9 @@ export const holderOf = (row: ConnectionRow, places: readonly Place[]): Holder =
   kind: row.token_kind,
   userId: row.gitlab_user_id,
   places,
+  isNameless: isNameless(row.token_kind, row.gitlab_username, row.scopes),
 })
+
+/** Fine-grained tokens are never those of a bot. */
+export const isNameless = (kind: TokenKind, username: string | null, scopes: readonly string[]): boolean =>
+  username === null && kind !== 'oauth_access_token' && !scopes.includes('granular')

@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, ConnectionStatus, NewConnectionRow } from '../db/tables.ts'
-import { type ConnectionWithInstance, IS_REFRESHABLE, withInstance } from '../token-lifecycle/queries.ts'
+import { type ConnectionWithInstance, withInstance } from '../token-lifecycle/queries.ts'
 
 export type ConnectionFilter = {
   organizations: string[] | undefined
@@ -20,8 +20,8 @@ export const listConnections = (
 ): Promise<ConnectionWithInstance[]> => {
   let query = withInstance(db).orderBy('connections.id').limit(filter.limit)
   if (filter.organizations) query = query.where('connections.organization', 'in', filter.organizations)
-  if (filter.status) query = query.where(effectiveStatus(filter.now), '=', filter.status)
-  if (filter.baseUrl) query = query.where('instances.base_url', '=', filter.baseUrl)
+  if (filter.status) query = query.where(hasStatus(filter.status, filter.now))
+  if (filter.baseUrl) query = query.where('connections.instance_id', '=', instanceAt(filter.baseUrl))
   if (filter.label) query = query.where(hasLabel(filter.label))
   if (filter.after) query = query.where('connections.id', '>', filter.after)
   return query.execute()
@@ -33,11 +33,26 @@ const hasLabel = ({ name, value }: { name: string; value: string | undefined }) 
     ? sql<boolean>`connections.labels <> '{}' and connections.labels ? ${name}`
     : sql<boolean>`connections.labels <> '{}' and connections.labels @> ${JSON.stringify({ [name]: value })}::jsonb`
 
-/** The same rule as statusAt in connection.ts: a token that cannot be refreshed is expired past its end. */
-const effectiveStatus = (now: Date) => sql<ConnectionStatus>`case
-  when connections.status = 'active' and connections.token_expires_at <= ${now}
-    and not ${sql.raw(IS_REFRESHABLE('connections'))}
-  then 'expired' else connections.status end`
+/** A value, not a join: the connections of an instance are then read in the order of the page. */
+const instanceAt = (baseUrl: string) => sql<string>`(select id from instances where base_url = ${baseUrl})`
+
+/**
+ * The same rule as statusAt in connection.ts: a token that cannot be refreshed is expired past its end. In words that
+ * the partial indexes connections_ended and connections_to_expire have.
+ */
+const hasStatus = (status: ConnectionStatus, now: Date) => {
+  const isPastItsEnd = sql`(connections.status = 'active'
+    and (connections.refresh_token is null or connections.oauth_app_id is null)
+    and connections.token_expires_at <= ${now}::timestamptz)`
+  switch (status) {
+    case 'active':
+      return sql<boolean>`connections.status = 'active' and ${isPastItsEnd} is not true`
+    case 'expired':
+      return sql<boolean>`(connections.status = 'expired' or ${isPastItsEnd})`
+    default:
+      return sql<boolean>`connections.status = ${sql.lit(status)}`
+  }
+}
 
 /** An account of GitLab, as an organization has connected it. */
 export type Account = Pick<ConnectionRow, 'organization' | 'instance_id' | 'method' | 'gitlab_user_id'>

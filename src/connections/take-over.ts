@@ -16,6 +16,7 @@ import {
   type Holder,
   holderOf,
   identityPathOf,
+  isNameless,
   judgeSuccession,
   type Succession,
 } from './identity.ts'
@@ -112,11 +113,12 @@ export const takeOver = async (
   })
 }
 
-const givenBy = ({ method, kind, user, places }: ConnectedToken): Holder => ({
+const givenBy = ({ method, kind, user, places, scopes }: ConnectedToken): Holder => ({
   method,
   kind,
   userId: user.id,
   places,
+  isNameless: isNameless(kind, user.username, scopes),
 })
 
 const requireAccepted = (

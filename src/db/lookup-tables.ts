@@ -18,6 +18,8 @@ export type ConnectionPlaces = {
   /** The path in lower case, by which URLs find it. */
   match_path: string
   is_former: Generated<boolean>
+  /** When GitLab was last asked what the place is called; null = never since that is noted. */
+  looked_at: Generated<Date | null>
 }
 
 /** Kept by triggers (migrations/0014_directories.ts). */

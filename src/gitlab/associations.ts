@@ -26,7 +26,7 @@ const readPage = async (client: GitLabHttpClient, token: string, page: number): 
 const isFull = (list: readonly unknown[]): boolean => list.length >= PER_PAGE
 
 /** A refusal: GitLab could not be asked now. undefined: GitLab does not tell. */
-export type Homes = { homes: FoundPlace[] } | { refusal: Refusal } | undefined
+export type Homes = { homes: FoundPlace[]; projects: string[] } | { refusal: Refusal } | undefined
 
 /**
  * The places of which a token reaches all there is: the groups whose parent it does not reach, and the projects outside
@@ -41,7 +41,8 @@ export const findHomes = async (client: GitLabHttpClient, token: string): Promis
     found.projects.push(...answer.projects)
     if (isFull(answer.groups)) continue
     const homes = homesIn(found)
-    if (homes.length > 1 || found.groups.length > 0 || !isFull(answer.projects)) return { homes }
+    if (homes.length > 1 || found.groups.length > 0 || !isFull(answer.projects))
+      return { homes, projects: found.projects.map(({ path }) => path) }
   }
   return undefined
 }
@@ -49,33 +50,45 @@ export const findHomes = async (client: GitLabHttpClient, token: string): Promis
 const homesIn = ({ groups, projects }: AssociationsAnswer): FoundPlace[] => {
   const ids = new Set(groups.map(({ id }) => id))
   const tops = groups.filter(({ parentId }) => parentId === null || !ids.has(parentId))
-  const outside = projects.filter(
-    ({ path }) => !tops.some((top) => path.toLowerCase().startsWith(`${top.path.toLowerCase()}/`)),
-  )
+  const outside = projects.filter(({ path }) => !tops.some((top) => isIn(path, top)))
   return [
     ...tops.map(({ id, path }): FoundPlace => ({ kind: 'group', id, path })),
     ...outside.map(({ id, path }): FoundPlace => ({ kind: 'project', id, path })),
   ]
 }
 
-export type Association = { place: FoundPlace } | { refusal: Refusal } | { place: undefined } | undefined
+/** @property project a project in the place; undefined = none was seen on the way to it */
+export type Association =
+  | { place: FoundPlace; project: string | undefined }
+  | { refusal: Refusal }
+  | { place: undefined }
+  | undefined
 
-/** One group or project among those that a token reaches. place undefined: not among them; undefined: GitLab does not tell. */
+/**
+ * One group or project among those that a token reaches. place undefined: not among them; undefined: GitLab does not tell.
+ * @param mostPages where nobody waits for the answer, and many are asked about
+ */
 export const findAssociation = async (
   client: GitLabHttpClient,
   token: string,
   isWanted: (place: FoundPlace) => boolean,
+  mostPages = MOST_PAGES,
 ): Promise<Association> => {
-  for (let page = 1; page <= MOST_PAGES; page += 1) {
+  const projects: string[] = []
+  for (let page = 1; page <= mostPages; page += 1) {
     const answer = await readPage(client, token, page)
     if (!answer || 'refusal' in answer) return answer
+    projects.push(...answer.projects.map(({ path }) => path))
     const places = [
       ...answer.groups.map(({ id, path }): FoundPlace => ({ kind: 'group', id, path })),
       ...answer.projects.map(({ id, path }): FoundPlace => ({ kind: 'project', id, path })),
     ]
     const place = places.find(isWanted)
-    if (place) return { place }
+    if (place) return { place, project: projects.find((path) => isIn(path, place)) }
     if (!isFull(answer.groups) && !isFull(answer.projects)) return { place: undefined }
   }
   return undefined
 }
+
+const isIn = (project: string, { path }: Pick<FoundPlace, 'path'>): boolean =>
+  `${project}/`.toLowerCase().startsWith(`${path}/`.toLowerCase())

@@ -42,7 +42,7 @@ const POLICIES: [PolicyCode, RegExp][] = [
   ['sso_required', /\bSSO\b|single sign.?on|\bSAML\b/i],
   [
     'ip_not_allowed',
-    /\bIP( address(es)?)?\b.*(not |n't )(allowed|permitted|authorized)|\bIP\b.*restrict|allowed IP/i,
+    /\bIP( address(es)?)?\b.*(not |n't )(allowed|permitted|authorized)|\bIP\b.*restrict|restricted\b.{0,60}\bIP\b|allowed IP/i,
   ],
   ['fine_grained_required', /fine.grained/i],
 ]

@@ -1,5 +1,5 @@
-import { isPath, type PlaceAnswer, readPlace } from './answers.ts'
-import type { GitLabHttpClient, GitLabResult } from './http-client.ts'
+import { type PlaceAnswer, readPlace } from './answers.ts'
+import type { GitLabHttpClient } from './http-client.ts'
 import { sendFollowing } from './redirects.ts'
 import { type Refusal, refusalOf } from './refusal.ts'
 
@@ -42,38 +42,3 @@ const askFor = async (
   if (place) return { reached: true, place: { ...place, kind } }
   return { reached: false, refusal: refusalOf(answer, client.baseUrl) }
 }
-
-/** A refusal: GitLab could not be asked now. */
-export type GitAccess = { opens: boolean } | { refusal: Refusal }
-
-/**
- * Whether a token opens a repository over Git, for which read_repository is enough. A public repository opens for
- * whoever asks.
- */
-export const findGitAccess = async (
-  client: GitLabHttpClient,
-  token: string,
-  path: string,
-): Promise<GitAccess> => {
-  // Of a text that is no path the server would make another address.
-  if (!isPath(path)) return { opens: false }
-  const answer = await client.send({
-    path: `/${path}.git/info/refs?service=git-upload-pack`,
-    basicAuth: { username: 'oauth2', password: token },
-    // Version 2 lists no refs: the answer is short, however large the repository is.
-    headers: { 'git-protocol': 'version=2', accept: '*/*' },
-  })
-  const refusal = unavailable(answer, client.baseUrl)
-  return refusal ? { refusal } : { opens: isAdvertisement(answer) }
-}
-
-const unavailable = (answer: GitLabResult, baseUrl: string): Refusal | undefined => {
-  if (answer.kind === 'answer' && answer.status < 500 && answer.status !== 429) return undefined
-  return refusalOf(answer, baseUrl)
-}
-
-/** Whatever else answers 200, a page to sign in for example, is no repository. */
-const isAdvertisement = (answer: GitLabResult): boolean =>
-  answer.kind === 'answer' &&
-  answer.status === 200 &&
-  (answer.headers['content-type'] ?? '').startsWith('application/x-git-upload-pack-advertisement')

@@ -7,8 +7,8 @@ export type Reading = PlacePath & { baseUrl: string }
 
 /** A repository or group, as a scanner names it by URL. */
 export type ResourceUrl = SplitUrl & {
-  /** Each way to read the URL as base URL and path, longest base URL first: a GitLab may live under a path. */
-  readings: Reading[]
+  /** Where an instance may end, longest first, since a GitLab may live under a path; readingsOf tells what follows. */
+  bases: { baseUrl: string; depth: number }[]
   /** true: the base URLs stand for an instance on any port of their host, since SSH has another port than HTTP. */
   anyPort: boolean
 }
@@ -44,16 +44,20 @@ export const parseResourceUrl = (text: string): ResourceUrl | undefined => {
   const depths = Array.from({ length: deepest + 1 }, (_, index) => deepest - index)
   // SSH and HTTP of one instance have one path each: below a deeper base URL, a repository at least has to be left.
   const anyPort = split.transport === 'ssh'
-  const readings = split.protocols.flatMap((protocol) =>
+  const bases = split.protocols.flatMap((protocol) =>
     depths
       .filter((depth) => !anyPort || depth === 0 || depth < split.segments.length)
       .map((depth) => ({
         baseUrl: [originOf(split, protocol), ...split.segments.slice(0, depth)].join('/'),
-        ...placeBelow(split, depth),
+        depth,
       })),
   )
-  return { ...split, readings, anyPort }
+  return { ...split, bases, anyPort }
 }
+
+/** Each way to read the URL as base URL and path, longest base URL first. */
+export const readingsOf = (resource: ResourceUrl): Reading[] =>
+  resource.bases.map(({ baseUrl, depth }) => ({ baseUrl, ...placeBelow(resource, depth) }))
 
 const originOf = ({ transport, hostname, port }: SplitUrl, protocol: string): string =>
   transport === 'ssh' || port === undefined || port === DEFAULT_PORTS[protocol]
@@ -87,8 +91,8 @@ const placeOn = (split: SplitUrl, { base_url }: NamedInstance): Reading | undefi
 export const readingsAt = (resource: ResourceUrl, instances: readonly NamedInstance[]): Reading[] => {
   if (resource.transport === 'ssh') return sshReadingsAt(resource, instances)
   const registered = new Set(instances.map(({ base_url }) => base_url))
-  const reading = resource.readings.find(({ baseUrl }) => registered.has(baseUrl))
-  return reading ? [reading] : []
+  const base = resource.bases.find(({ baseUrl }) => registered.has(baseUrl))
+  return base ? [{ baseUrl: base.baseUrl, ...placeBelow(resource, base.depth) }] : []
 }
 
 /** The names by which an instance may claim the host of an SSH URL; none for http(s). */
@@ -147,7 +151,8 @@ export const canonicalUrlPrefix = (text: string): string | undefined => {
   const url = URL.parse(text.trim())
   if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password || url.search || url.hash)
     return undefined
-  const whole = parseResourceUrl(text)?.readings.at(-1)
+  const resource = parseResourceUrl(text)
+  const whole = resource && readingsOf(resource).at(-1)
   if (whole === undefined || /[*?]/.test(whole.path)) return undefined
   return whole.path === '' && url.pathname !== '/' ? undefined : joined(whole)
 }
@@ -163,7 +168,7 @@ const isBelow = (url: string, prefix: string): boolean => url === prefix || url.
  * and a page of an instance under a path looks like a group. isWithinPrefixAt decides.
  */
 export const isWithinPrefix = (resource: ResourceUrl, prefix: string): boolean =>
-  resource.anyPort || resource.readings.some((reading) => isWithinPrefixAt(reading, prefix))
+  resource.anyPort || readingsOf(resource).some((reading) => isWithinPrefixAt(reading, prefix))
 
 /** Whether a place on a known instance lies at or below a canonical prefix, whichever way its path is read. */
 export const isWithinPrefixAt = (reading: Reading, prefix: string): boolean => {

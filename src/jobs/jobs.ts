@@ -6,6 +6,7 @@ import type { Lanes } from '../lanes.ts'
 export type Jobs = {
   mendConnections(): Promise<void>
   rotateDue(): Promise<void>
+  lookAtNames(): Promise<void>
   completeGrants(): Promise<void>
   deleteOld(): Promise<void>
   syncProjects(): Promise<void>
@@ -24,6 +25,7 @@ export const TIMETABLE: { queue: string; cron: string; job: Exclude<keyof Jobs, 
   { queue: 'mend-connections', cron: EVERY_MINUTE, job: 'mendConnections' },
   { queue: 'complete-grants', cron: EVERY_MINUTE, job: 'completeGrants' },
   { queue: 'sync-projects', cron: EVERY_MINUTE, job: 'syncProjects' },
+  { queue: 'look-at-names', cron: EVERY_MINUTE, job: 'lookAtNames' },
   { queue: 'rotate-due', cron: EVERY_HOUR, job: 'rotateDue' },
   { queue: 'delete-old', cron: EVERY_HOUR, job: 'deleteOld' },
   { queue: 'note-lease-slots', cron: EVERY_MINUTE, job: 'noteLeaseSlots' },
@@ -38,6 +40,8 @@ export type JobDeps = {
   /** token-lifecycle/upkeep/upkeep.ts */
   mendDue(lanes: Lanes): Promise<void>
   rotateDue(lanes: Lanes): Promise<void>
+  /** token-lifecycle/upkeep/look-at-names.ts */
+  lookAtNamesDue(lanes: Lanes): Promise<void>
   /** oauth-flow/complete-due.ts */
   completeDue(lanes: Lanes): Promise<void>
   /** projects/sync/syncs.ts */
@@ -57,6 +61,7 @@ export const createJobs = (deps: JobDeps): Jobs => {
   return {
     mendConnections: () => deps.mendDue(lanes),
     rotateDue: () => deps.rotateDue(lanes),
+    lookAtNames: () => deps.lookAtNamesDue(lanes),
     completeGrants: () => deps.completeDue(lanes),
     async deleteOld() {
       const now = new Date(clock())

@@ -71,3 +71,19 @@ export const savePlaces = async (
     )
     .execute()
 }
+
+/** Notes that GitLab is asked what the places are called. @returns whether nobody has asked since `since`. */
+export const noteLook = async (
+  db: Database,
+  connectionId: string,
+  { now, since }: { now: Date; since: Date },
+): Promise<boolean> => {
+  const { numUpdatedRows } = await db
+    .updateTable('connection_places')
+    .set({ looked_at: now })
+    .where('connection_id', '=', connectionId)
+    .where('is_former', '=', false)
+    .where((where) => where.or([where('looked_at', 'is', null), where('looked_at', '<=', since)]))
+    .executeTakeFirstOrThrow()
+  return numUpdatedRows > 0n
+}

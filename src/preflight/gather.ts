@@ -1,5 +1,6 @@
 import type { Principal } from '../callers/principal.ts'
 import { Problem } from '../errors/problem.ts'
+import { askGit, askGitOnce } from '../gitlab/git-endpoint.ts'
 import type { GitLabHttpClient } from '../gitlab/http-client.ts'
 import type { Reading } from '../gitlab/repository-url.ts'
 import { hasScope } from '../gitlab/scopes.ts'
@@ -10,16 +11,17 @@ import { type LeasedToken, leaseTokenOf } from '../leases/lease-token.ts'
 import { releaseLeases } from '../leases/queries.ts'
 import { type FindByUrlDeps, rankByUrl } from '../lookup/find-by-url.ts'
 import { readUrl } from '../lookup/locate.ts'
-import type { RankedCandidate } from '../lookup/url-match.ts'
+import { followRenames } from '../places/follow-renames.ts'
 import { findLeaseEnds } from '../token-lifecycle/batches/queries.ts'
 import { type ConnectionWithInstance, findConnection } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
-import { type ConnectionFacts, type Facts, type Reply, readReply } from './facts.ts'
+import { type ConnectionFacts, type Facts, type Reply, readGit, readReply } from './facts.ts'
 
 export type GatherDeps = FindByUrlDeps & GitLabAccess
 export type Asked = { url: string; organization: string | undefined; scanSeconds: number | undefined }
 
-const GIT_USERNAME = 'oauth2'
+/** A thousand URLs of a group that was renamed lead to one look at its name. */
+const BETWEEN_LOOKS_SECONDS = 60
 
 /**
  * Finds out what the checks need. Borrows the token of the connection through a lease, as any scanner does, and gives
@@ -107,15 +109,9 @@ const connectionFacts = async (
       )
     )[0] ?? null,
 })
-const encodePath = (path: string): string =>
-  path
-    .split('/')
-    .map((segment) => encodeURIComponent(segment))
-    .join('/')
-
 const askGitLab = async (
-  { db, instanceClients }: GatherDeps,
-  row: Pick<RankedCandidate & ConnectionWithInstance, 'instance_id' | 'base_url'>,
+  { db, clock, instanceClients }: GatherDeps,
+  row: Pick<ConnectionWithInstance, 'id' | 'token_kind' | 'organization' | 'instance_id' | 'base_url'>,
   readings: Reading[],
   { row: { scopes }, token }: LeasedToken,
 ): Promise<Pick<Facts, 'git' | 'project' | 'isPublic'>> => {
@@ -123,28 +119,29 @@ const askGitLab = async (
   if (!instance) return { git: undefined, project: undefined, isPublic: undefined }
   const client = instanceClients.for(instance)
   const path = readings.find(({ baseUrl }) => baseUrl === row.base_url)?.path ?? ''
-  const git = await askGit(client, path, token)
+  const answer = await askGit(client, path, token)
+  const { reply, movedTo } = answer
+  const git = readGit(answer, { baseUrl: client.baseUrl, scopes })
+  // The connection goes on under the new path without anybody's doing.
+  if (reply.kind === 'moved' || movedTo !== undefined)
+    await followRenames(db, client, {
+      row,
+      token,
+      scopes,
+      now: new Date(clock()),
+      notWithinSeconds: BETWEEN_LOOKS_SECONDS,
+    }).catch(() => undefined)
   const mayAskApi = scopes.includes('granular') || hasScope(scopes, 'read_api')
   const { project, visibility } = mayAskApi
-    ? await askApi(client, path, token)
+    ? await askApi(client, movedTo ?? path, token)
     : { project: undefined, visibility: undefined }
   if (visibility !== undefined) return { git, project, isPublic: visibility === 'public' }
-  if (git.kind !== 'ok') return { git, project, isPublic: undefined }
+  if (reply.kind !== 'opens') return { git, project, isPublic: undefined }
   // Without credentials: no failed sign-in, which GitLab would count against this address.
-  const anonymous = await askGit(client, path, undefined)
+  const anonymous = await askGitOnce(client, movedTo ?? path, undefined)
   const isPublic =
-    anonymous.kind === 'ok' ? true : anonymous.kind === 'unavailable' ? undefined : (false as const)
+    anonymous.kind === 'opens' ? true : anonymous.kind === 'unavailable' ? undefined : (false as const)
   return { git, project, isPublic }
-}
-
-const askGit = async (client: GitLabHttpClient, path: string, token: string | undefined): Promise<Reply> => {
-  const result = await client.send({
-    path: `/${encodePath(path)}.git/info/refs?service=git-upload-pack`,
-    // The answer names no branches, and stays short.
-    headers: { 'git-protocol': 'version=2' },
-    ...(token === undefined ? {} : { basicAuth: { username: GIT_USERNAME, password: token } }),
-  })
-  return readReply(result, client.baseUrl)
 }
 
 const askApi = async (

@@ -4,11 +4,18 @@ import type { Facts, Reply } from './facts.ts'
 
 /** What GitLab's answers about the repository mean. Pure. */
 
-type Refused = Exclude<Reply, { kind: 'ok' }>
+type Refused = Exclude<Reply, { kind: 'ok' | 'ok_moved' }>
 
 const NOT_VISIBLE = 'The repository is gone, or the account of the token does not see it.'
 const INVITE =
   'Check the URL. Otherwise add the account to the project as Reporter or higher, or connect an account that reaches it.'
+
+const RULE_CURES: Record<string, string> = {
+  address_banned: 'Ask an admin of the GitLab whether the address of the service is allowed there.',
+  ip_not_allowed: 'Ask an owner of the group to allow the address of the service.',
+  fine_grained_required:
+    'Connect a fine-grained token with "Code: Download", a group token, a project token or a service account.',
+}
 
 const explain = (reply: Refused, account: string): { detail: string; cure: string } => {
   switch (reply.kind) {
@@ -39,6 +46,13 @@ const explain = (reply: Refused, account: string): { detail: string; cure: strin
         detail: 'GitLab forbids this: a rule for addresses, a blocked address, or a rule of the group.',
         cure: 'Ask an admin of the GitLab whether the address of the service is allowed there.',
       }
+    case 'rule':
+      return {
+        detail: `${reply.detail} (${reply.code})`,
+        cure:
+          RULE_CURES[reply.code] ??
+          `Ask ${account} to put this right at GitLab: the connection goes on by itself.`,
+      }
     case 'not_found':
       return { detail: NOT_VISIBLE, cure: INVITE }
     case 'unavailable':
@@ -59,6 +73,11 @@ const accountOf = ({ connection }: Facts): string => connection?.account ?? 'the
 export const checkGit = (facts: Facts): CheckResult => {
   const { git, isPublic } = facts
   if (!git) return skipped('There is no token with which to ask.')
+  if (git.kind === 'ok_moved')
+    return warned(
+      `GitLab serves the repository to this token under its new path: ${git.to}.`,
+      `Scan ${git.to}: the old path ends when somebody else takes it.`,
+    )
   if (git.kind !== 'ok') {
     const { detail, cure } = explain(git, accountOf(facts))
     return failed(detail, cure)
@@ -80,8 +99,10 @@ export const checkProject = (facts: Facts): CheckResult => {
   if (token?.kind === 'leased' && !project && !hasScope(token.scopes, 'read_api'))
     return skipped('The token is for Git alone: without read_api it cannot ask the API.')
   if (!project) return skipped('There is no token with which to ask.')
-  if (project.kind === 'ok') return passed('The API shows the project.')
+  if (project.kind === 'ok' || project.kind === 'ok_moved') return passed('The API shows the project.')
   const { detail, cure } = explain(project, accountOf(facts))
   // Where Git works the code can be scanned; what takes the API cannot.
-  return git?.kind === 'ok' ? warned(`In the API: ${detail}`, cure) : failed(`In the API: ${detail}`, cure)
+  return git?.kind === 'ok' || git?.kind === 'ok_moved'
+    ? warned(`In the API: ${detail}`, cure)
+    : failed(`In the API: ${detail}`, cure)
 }

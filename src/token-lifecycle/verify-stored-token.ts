@@ -111,7 +111,7 @@ const verifyStoredToken = async (
   }
   const isOurs = changes === undefined || (await saveVerification(db, found, changes, now))
   if (isOurs && verdict.kind === 'works' && inspection.valid)
-    await followRenames(db, instanceClients.for(instance), { row, token, scopes: inspection.facts.scopes })
+    await followRenames(db, client, { row, token, scopes: inspection.facts.scopes, now })
   return {
     tokenVersion: row.token_version,
     ...(isOurs ? verdict : { kind: 'unknown', refusal: undefined }),

@@ -14,6 +14,7 @@ import { completeDue } from '../oauth-flow/complete-due.ts'
 import { sealedTables } from '../sealed-tables.ts'
 import { deleteHeartbeatsBefore } from '../token-lifecycle/history/queries.ts'
 import { HEARTBEAT_RETENTION_SECONDS } from '../token-lifecycle/history/watch-history.ts'
+import { lookAtNamesDue } from '../token-lifecycle/upkeep/look-at-names.ts'
 import { mendDue, rotateDue } from '../token-lifecycle/upkeep/upkeep.ts'
 import { renewDataKey } from '../vault/follow.ts'
 import { deleteOld as deleteOldWeather } from '../weather/forecast.ts'
@@ -34,6 +35,7 @@ export const createRoomJobs = (
     lanes: createLanes({ atOnce: JOB_LANES, logger }),
     mendDue: (lanes) => mendDue(lifecycle, lanes),
     rotateDue: (lanes) => rotateDue(lifecycle, lanes),
+    lookAtNamesDue: (lanes) => lookAtNamesDue(lifecycle, lanes),
     completeDue: async (lanes) => {
       await deviceTimers.pollDue(lanes)
       await completeDue(flow, lanes)

@@ -41,8 +41,14 @@ t.test('a group or project token covers its home, whatever its scopes are', asyn
   t.match([people.findGroup('acme/platform')?.id, people.findProject('acme/web-shop')?.id], [2, 1])
   for (const scopes of [CLONE_ONLY, WITH_NAMES, ['read_api', 'read_repository'], ['api']]) {
     for (const oldBotName of [false, true]) {
-      await covers(t, stage, { kind: 'group', path: 'acme/platform', scopes, oldBotName }, group)
-      await covers(t, stage, { kind: 'project', path: 'acme/web-shop', scopes, oldBotName }, project)
+      // Whose a token for Git alone is, GitLab tells nobody.
+      const kind = scopes === CLONE_ONLY ? { token_kind: 'personal_access_token' } : {}
+      const places = [
+        { kind: 'group', path: 'acme/platform', expected: { ...group, ...kind } },
+        { kind: 'project', path: 'acme/web-shop', expected: { ...project, ...kind } },
+      ] as const
+      for (const { expected, ...place } of places)
+        await covers(t, stage, { ...place, scopes, oldBotName }, expected)
     }
   }
 
@@ -60,7 +66,7 @@ t.test('a group or project token covers its home, whatever its scopes are', asyn
     const { token } = stage.simulator.world.createAccessToken({
       kind: 'project',
       path: 'acme/web-shop',
-      scopes: CLONE_ONLY,
+      scopes: WITH_NAMES,
     })
     const { body } = await stage.broker.post('/v1/tokens/verify', { base_url: stage.simulator.url, token })
     t.match(body, { valid: true, token_kind: 'project_access_token' })
@@ -81,8 +87,9 @@ t.test('a group token with many subgroups covers its group', async (t) => {
   }
   const zeta = { ...deep, group: 'zeta', gitlab_id: world.people.findGroup('zeta')?.id ?? 0 }
   for (const scopes of [CLONE_ONLY, ['read_api', 'read_repository']]) {
-    await covers(t, stage, { kind: 'group', path: 'zeta', scopes }, zeta)
-    await covers(t, stage, { kind: 'group', path: 'zeta/sub', scopes }, deep)
+    const kind = scopes === CLONE_ONLY ? { token_kind: 'personal_access_token' } : {}
+    await covers(t, stage, { kind: 'group', path: 'zeta', scopes }, { ...zeta, ...kind })
+    await covers(t, stage, { kind: 'group', path: 'zeta/sub', scopes }, { ...deep, ...kind })
   }
   for (const group of ['zeta/a249', 'Zeta/A100/P7']) {
     const { answer } = await connectToken(stage, { kind: 'group', path: 'zeta', scopes: CLONE_ONLY, group })
@@ -104,6 +111,63 @@ t.test('a token of a person covers the whole instance, or what is named', async 
     { ...whole, group: 'acme/platform', gitlab_id: 2 },
   )
 })
+
+t.test('a person who reaches one group alone is no bot of the group', async (t) => {
+  const stage = await setStage(t)
+  const { world } = stage.simulator
+  world.addUser({ username: 'rita' })
+  world.addUser({ username: 'paul' })
+  world.addGroup({ fullPath: 'initech', members: ['rita'] })
+  world.addProject({ fullPath: 'initech/app' })
+  world.addProject({ fullPath: 'hooli/app', members: ['paul'] })
+  const person = { token_kind: 'personal_access_token' }
+  const group = { ...person, group: 'initech', gitlab_id: world.people.findGroup('initech')?.id ?? 0 }
+  const id = await covers(t, stage, { username: 'rita', scopes: CLONE_ONLY }, group)
+  await covers(
+    t,
+    stage,
+    { username: 'paul', scopes: CLONE_ONLY },
+    { ...person, group: 'hooli/app', gitlab_id: world.people.findProject('hooli/app')?.id ?? 0 },
+  )
+
+  await t.test('nor is a token whose owner GitLab names its successor', async (t) => {
+    const { token } = world.createAccessToken({ kind: 'personal', username: 'rita', scopes: WITH_NAMES })
+    const other = world.createAccessToken({ kind: 'group', path: 'initech', scopes: WITH_NAMES })
+    const put = (given: string) =>
+      stage.broker.request('PUT', `/v1/connections/${id}/token`, { body: { token: given } })
+    t.match(await put(other.token), { status: 409, body: { code: 'different_identity' } })
+    t.match(await put(token), { status: 200, body: { id, user: { username: 'rita' } } }, 'the same account')
+  })
+})
+
+t.test(
+  'rules of a group that keep a token from Git are named, also where the API says nothing',
+  async (t) => {
+    const stage = await setStage(t)
+    const { world } = stage.simulator
+    world.addUser({ username: 'rita' })
+    world.addGroup({ fullPath: 'initech', members: ['rita'] })
+    world.addProject({ fullPath: 'initech/app' })
+    const rules: [code: string, set: () => void][] = [
+      ['sso_required', () => world.groupRules.requireSso('initech')],
+      ['ip_not_allowed', () => world.groupRules.restrictAddresses('initech')],
+      ['fine_grained_required', () => world.granular.demand('initech')],
+    ]
+    for (const [code, set] of rules) {
+      world.groupRules.clear()
+      set()
+      for (const group of [undefined, 'initech', 'initech/app']) {
+        const wanted = { username: 'rita', scopes: CLONE_ONLY, ...(group ? { group } : {}) }
+        const { answer } = await connectToken(stage, wanted)
+        t.match(answer, { status: 422, body: { code } }, `${code} ${group} ${answer.text}`)
+        t.notMatch(answer.text, /discovery/)
+      }
+      if (code === 'ip_not_allowed') continue
+      const bot = await connectToken(stage, { organization: code, kind: 'group', path: 'initech' })
+      t.match(bot.answer, { status: 201 }, `${code}: bots are exempt`)
+    }
+  },
+)
 
 t.test('a token is not stored for a place that it does not reach', async (t) => {
   const stage = await setStage(t)

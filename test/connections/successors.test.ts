@@ -116,7 +116,7 @@ t.test('who a connection is', async (t) => {
           const successor = make({ ...home, scopes })
           t.match(await replace(id, successor), {
             status: 200,
-            body: { id, status: 'active', group: home.path, token_kind: `${home.kind}_access_token` },
+            body: { id, status: 'active', group: home.path },
           })
           t.match((await lookUp(stage, id)).body, { token: successor })
           t.match(await lastEvent(id), {

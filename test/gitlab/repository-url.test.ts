@@ -1,10 +1,10 @@
 import t from 'tap'
-import { coveringPaths, parseResourceUrl } from '../../src/gitlab/repository-url.ts'
+import { coveringPaths, parseResourceUrl, readingsOf } from '../../src/gitlab/repository-url.ts'
 
 /** The path that each candidate for the base URL leaves, longest base URL first. */
 const read = (url: string): Record<string, string> | undefined => {
   const resource = parseResourceUrl(url)
-  return resource && Object.fromEntries(resource.readings.map(({ baseUrl, path }) => [baseUrl, path]))
+  return resource && Object.fromEntries(readingsOf(resource).map(({ baseUrl, path }) => [baseUrl, path]))
 }
 
 t.test('a URL has one reading for each place where the path of an instance could end', async (t) => {
@@ -52,7 +52,7 @@ t.test('refuses what names no repository', async (t) => {
 
 t.test('a long URL does not stand for a million places', async (t) => {
   const resource = parseResourceUrl(`ssh://gitlab.com/${'a/'.repeat(1000)}`)!
-  const places = resource.readings.flatMap((reading) => coveringPaths(reading))
+  const places = readingsOf(resource).flatMap((reading) => coveringPaths(reading))
   t.ok(places.length < 300, `${places.length} places`)
 })
 

@@ -18,6 +18,7 @@ const QUEUES: Record<string, Job> = {
   'mend-connections': 'mendConnections',
   'complete-grants': 'completeGrants',
   'rotate-due': 'rotateDue',
+  'look-at-names': 'lookAtNames',
   'delete-old': 'deleteOld',
   'note-lease-slots': 'noteLeaseSlots',
   'seal-audit': 'sealAudit',
@@ -31,6 +32,7 @@ const createRecord = () => {
   const jobs: Jobs = {
     mendConnections: record('mendConnections'),
     rotateDue: record('rotateDue'),
+    lookAtNames: record('lookAtNames'),
     completeGrants: record('completeGrants'),
     deleteOld: record('deleteOld'),
     syncProjects: async () => undefined,
@@ -65,6 +67,7 @@ const runsEverything = async (t: Test, database: OpenDatabase): Promise<void> =>
     'mend-connections': '* * * * *',
     'complete-grants': '* * * * *',
     'rotate-due': '17 * * * *',
+    'look-at-names': '* * * * *',
     'delete-old': '17 * * * *',
     'note-lease-slots': '* * * * *',
     'seal-audit': '* * * * *',

@@ -64,3 +64,57 @@ t.test('a renamed or moved place keeps its connection, under both paths', async 
     t.match(place, { kind: 'group', gitlab_id: String(people.findGroup('acme-corp')?.id) })
   })
 })
+
+t.test('a renamed group is found under its new path within a day, without a person', async (t) => {
+  const stage = await setStage(t)
+  const { broker, simulator, clock } = stage
+  const { people } = simulator.world
+  const scanner = await broker.createKey('scanner', ['*'])
+  const lookUp = (organization: string, path: string) =>
+    broker.get(`/v1/credentials?organization=${organization}&url=${simulator.url}/${path}`, { key: scanner })
+  await connectToken(stage, { organization: 'api', group: 'acme' })
+  await connectToken(stage, {
+    organization: 'git',
+    kind: 'group',
+    path: 'acme',
+    scopes: ['read_repository'],
+  })
+  const organizations = ['api', 'git']
+  people.move('acme', 'acme-corp')
+  for (const organization of organizations)
+    t.match(await lookUp(organization, 'acme-corp/web-shop'), { status: 404 })
+  await broker.jobs.lookAtNames()
+  for (const organization of organizations)
+    for (const path of ['acme-corp/web-shop', 'acme/web-shop', 'acme-corp/platform/api'])
+      t.match(await lookUp(organization, path), { status: 200 }, `${organization} ${path}`)
+
+  await t.test('each connection is looked at once a day', async (t) => {
+    simulator.requests.clear()
+    await broker.jobs.lookAtNames()
+    t.same(simulator.requests.all(), [])
+    clock.advance(86_401)
+    await broker.jobs.lookAtNames()
+    t.equal(simulator.requests.all().length, 2, 'one call for each')
+  })
+
+  await t.test('a preflight of the old path learns the new one, and many ask once', async (t) => {
+    people.move('acme-corp', 'acme-inc')
+    clock.advance(61)
+    simulator.requests.clear()
+    const urls = ['web-shop', 'platform/api', 'web-shop.git'].map(
+      (path) => `${simulator.url}/acme-corp/${path}`,
+    )
+    for (const organization of organizations) {
+      const { body } = await broker.post('/v1/credentials/preflight', { organization, urls })
+      for (const { checks, ready } of body.results) {
+        const git = checks.find(({ name }: { name: string }) => name === 'git')
+        t.match(git, { outcome: 'warn', detail: /under its new path.*acme-inc/ })
+        t.equal(ready, true)
+      }
+    }
+    const looks = simulator.requests.all().filter(({ path }) => /groups\/\d|associations/.test(path))
+    t.equal(looks.length, 2)
+    for (const organization of organizations)
+      t.match(await lookUp(organization, 'acme-inc/web-shop'), { status: 200 }, organization)
+  })
+})

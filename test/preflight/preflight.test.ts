@@ -112,7 +112,7 @@ t.test('whether a repository can be scanned', async (t) => {
         [{ status: 418 }, { detail: /answers 418/, cure: /proxy/ }],
         [
           { status: 403, body: 'Forbidden' },
-          { detail: /addresses/, cure: /admin of the GitLab/ },
+          { detail: /banned the address/, cure: /admin of the GitLab/ },
         ],
       ] as const
       for (const [answer, expected] of cases) {
@@ -139,6 +139,28 @@ t.test('whether a repository can be scanned', async (t) => {
       t.equal(moved.ready, true, 'Git can read the code')
     },
   )
+
+  t.test('rules of the group are told apart, as GitLab answers them', async (t) => {
+    const { groupRules, granular } = simulator.world
+    const rules: [set: () => void, detail: RegExp, cure: RegExp][] = [
+      [() => groupRules.requireSso('acme'), /single sign-on session/, /exempt/],
+      [() => groupRules.restrictAddresses('acme'), /ip_not_allowed/, /allow the address/],
+      [() => groupRules.restrictAddresses('acme', 404), /does not see it/, /Reporter/],
+      [() => granular.demand('acme'), /fine_grained_required/, /fine-grained token/],
+    ]
+    for (const [set, detail, cure] of rules) {
+      groupRules.clear()
+      set()
+      for (const organization of ['acme', 'git-only']) {
+        const result = await preflight(organization, 'acme/web-shop')
+        t.match(check(result, 'git'), { outcome: 'fail', detail, cure }, `${detail} ${organization}`)
+        t.notMatch(JSON.stringify(result), /discovery/)
+      }
+    }
+    groupRules.clear()
+    granular.release('acme')
+    t.match(await preflight('acme', 'acme/web-shop'), { ready: true })
+  })
 
   t.test('an unknown host, no connection, a dead one: each names the cure', async (t) => {
     const { body: unknown } = await ask({ url: 'https://gitlab.nowhere.example/a/b', organization: 'acme' })

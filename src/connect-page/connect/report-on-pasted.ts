@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { checkToken, type TokenFinding } from '../../connections/check-token.ts'
-import { holderOf, judgeSuccession } from '../../connections/identity.ts'
+import { holderOf, isNameless, judgeSuccession } from '../../connections/identity.ts'
 import { findTarget, type Target } from '../../connections/take-over.ts'
 import { Problem } from '../../errors/problem.ts'
 import type { TokenFacts } from '../../gitlab/inspect-token.ts'
@@ -92,7 +92,13 @@ const strangerIn = (
   if (!finding.accepted) return undefined
   const { kind, user } = finding.facts
   const method = kind === 'oauth_access_token' ? 'oauth' : 'token'
-  const given = { method, kind, userId: user.id, places: finding.places ?? [] } as const
+  const given = {
+    method,
+    kind,
+    userId: user.id,
+    places: finding.places ?? [],
+    isNameless: isNameless(kind, user.username, finding.facts.scopes),
+  } as const
   if (judgeSuccession(holderOf(row, places), given) !== 'other') return undefined
   const held = { userId: row.gitlab_user_id, username: row.gitlab_username }
   return describeStranger({ held, given: { ...given, username: user.username } }, row.organization, texts)

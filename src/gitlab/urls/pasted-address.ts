@@ -75,10 +75,10 @@ const isOfProject = (segment: string, index: number): boolean =>
   segment === '-' || /\.git$/i.test(segment) || (index >= 2 && PROJECT_PAGES.has(segment))
 
 const likelyBaseUrl = (resource: ResourceUrl, text: string): string | undefined => {
-  const { transport, hostname, segments, readings } = resource
+  const { transport, hostname, segments, bases } = resource
   if (transport === 'ssh') return `https://${hostname}`
   // The longest one, of https where the scheme is left out.
-  const origin = new URL(readings[0]?.baseUrl ?? '').origin
+  const origin = new URL(bases[0]?.baseUrl ?? '').origin
   const lower = segments.map((segment) => segment.toLowerCase())
   const own = lower.findIndex((segment, index) => isOwnPage(segment, lower[index + 1]))
   if (own !== -1) return [origin, ...segments.slice(0, own)].join('/')

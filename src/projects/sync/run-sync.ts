@@ -115,12 +115,12 @@ const prepare = async (
 
 /** A run begins with the places as GitLab calls them now. */
 const lookAround = async (
-  { db }: SyncDeps,
+  { db, clock }: SyncDeps,
   reading: Reading,
   { row: { scopes }, token }: LeasedToken,
 ): Promise<void> => {
   const { connection, client, row, cursor } = reading
-  await followRenames(db, client, { row: connection, token, scopes })
+  await followRenames(db, client, { row: connection, token, scopes, now: new Date(clock()) })
   const places = (await findPlaces(db, [connection.id])).get(connection.id) ?? []
   const steps = stepsOf({ tokenKind: connection.token_kind, places }, row.kind)
   Object.assign(reading, { places, steps })

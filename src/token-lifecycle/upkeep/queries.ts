@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import { recordAuditEvents } from '../../audit/queries.ts'
+import { addSeconds } from '../../clock/clock.ts'
 import type { Database } from '../../db/database.ts'
 import type { ConnectionRow } from '../../db/tables.ts'
 import { WAITING_CODES } from '../../gitlab/owner-refusal.ts'
@@ -140,12 +141,35 @@ export const findConnectionsToRotate = (
     .where('method', '=', 'token')
     .where('unanswered_since', 'is', null)
     .where((where) => where.or([where('rotate_after', 'is', null), where('rotate_after', '<=', now)]))
-    .where(
-      sql<boolean>`token_expires_at - ${now}::timestamptz <=
-        least(make_interval(secs => ${withinSeconds}), (token_expires_at - token_issued_at) / 2)`,
-    )
+    .where('token_expires_at', '<=', addSeconds(now, withinSeconds))
+    .where(sql<boolean>`token_expires_at - ${now}::timestamptz <= (token_expires_at - token_issued_at) / 2`)
     // Who was never refused comes first: those that GitLab refuses again and again starve nobody.
     .orderBy('rotation_failures')
     .orderBy('token_expires_at')
     .limit(limit)
     .execute()
+
+/**
+ * Connections that cover groups or projects whose names nobody has looked at since `before`, and whose token works now:
+ * none is refreshed for that.
+ */
+export const findConnectionsToLookAt = async (
+  db: Database,
+  { now, before, limit }: { now: Date; before: Date; limit: number },
+): Promise<string[]> => {
+  const rows = await db
+    .selectFrom('connections')
+    .innerJoin('connection_places as place', 'place.connection_id', 'connections.id')
+    .select('connections.id')
+    .where('place.is_former', '=', false)
+    .where('place.kind', '<>', 'instance')
+    .where((where) => where.or([where('place.looked_at', 'is', null), where('place.looked_at', '<', before)]))
+    .where('connections.status', '=', 'active')
+    .where('failing_since', 'is', null)
+    .where('attempt_id', 'is', null)
+    .where((where) => where.or([where('token_expires_at', 'is', null), where('token_expires_at', '>', now)]))
+    .orderBy('place.looked_at', (order) => order.asc().nullsFirst())
+    .limit(limit)
+    .execute()
+  return [...new Set(rows.map(({ id }) => id))]
+}
