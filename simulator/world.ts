@@ -5,7 +5,7 @@ import { createEventLog, type TokenKind, type WorldEvent } from './events.ts'
 import { createGrants, type NewApp, type TokenPair } from './grants.ts'
 import { createGranularRules } from './granular.ts'
 import { createGroupRules } from './group-rules.ts'
-import { createPeople, type Project, type Visibility } from './people.ts'
+import { createPeople, type Visibility } from './people.ts'
 import { createThrottles } from './throttles.ts'
 import type { UserState } from './user-states.ts'
 
@@ -86,21 +86,6 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     groupRules: createGroupRules(),
     addGroup: (group: NewPlace): { id: number } => ({ id: people.addGroup(group).id }),
     addProject: (project: NewPlace): { id: number } => ({ id: people.addProject(project).id }),
-    /** As many projects in a group: `<group>/project-1` and so on. */
-    addProjects(group: string, count: number): void {
-      for (let number = 1; number <= count; number += 1)
-        people.addProject({ fullPath: `${group}/project-${number}` })
-    },
-    /** As when somebody pushes, archives, or GitLab counts anew; what moved or was renamed: people.move. */
-    changeProject(
-      fullPath: string,
-      changes: Partial<Pick<Project, 'archived' | 'defaultBranch' | 'lastActivityAt' | 'repositorySize'>>,
-    ): void {
-      const project = people.findProject(fullPath)
-      if (!project) throw new Error(`there is no project ${fullPath}`)
-      Object.assign(project, changes)
-    },
-    removeProject: (fullPath: string): void => people.removeProject(fullPath),
     createAccessToken(wanted: NewAccessToken): { token: string; id: number } {
       const { token, id } = accessTokens.create(wanted)
       return { token, id }

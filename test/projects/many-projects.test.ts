@@ -9,6 +9,9 @@ import { createTestDatabase } from '../support/database.ts'
 import { freePort } from '../support/postgres.ts'
 import { type MainProcess, startMain } from '../support/process.ts'
 
+/** Half a minute where nothing else runs. */
+t.setTimeout(900_000)
+
 const PROJECTS = 100_000
 const PER_PAGE = 100
 /** The page under way when a broker is killed is read again. */
@@ -33,7 +36,7 @@ t.test('100,000 projects are read by brokers that are killed on the way', async 
   const simulator = await startSimulator({ repositories: false })
   t.teardown(() => simulator.close())
   simulator.world.addGroup({ fullPath: 'huge', members: ['tom'] })
-  simulator.world.addProjects('huge', PROJECTS)
+  simulator.world.people.addProjects('huge', PROJECTS)
   const { token } = simulator.world.createAccessToken({
     kind: 'personal',
     username: 'tom',

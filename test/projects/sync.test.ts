@@ -46,7 +46,7 @@ const knownPaths = async ({ broker }: Stage, id: string) => {
 
 const setUp = async (t: Test) => {
   const stage = await setStage(t)
-  stage.simulator.world.addProjects('acme/many', 250)
+  stage.simulator.world.people.addProjects('acme/many', 250)
   const { id } = await connectToken(stage)
   stage.simulator.requests.clear()
   return { ...stage, id }
@@ -91,8 +91,8 @@ t.test('what a connection reaches is read page by page, and listed', async (t) =
 t.test('lists are searched and filtered', async (t) => {
   const stage = await setUp(t)
   const { simulator, clock, id } = stage
-  simulator.world.changeProject('acme/platform/api', { archived: true })
-  simulator.world.changeProject('acme/web-shop', { lastActivityAt: clock() - 86_400_000 })
+  simulator.world.people.changeProject('acme/platform/api', { archived: true })
+  simulator.world.people.changeProject('acme/web-shop', { lastActivityAt: clock() - 86_400_000 })
   await sync(stage, id)
   const pushedAfter = encodeURIComponent(new Date(clock() - 3_600_000).toISOString())
   for (const base of [`/v1/connections/${id}/projects?limit=100`, '/v1/projects?limit=100']) {
@@ -118,7 +118,7 @@ t.test('what moved is found under both paths, and what vanished is marked', asyn
     ({ id }) => id,
   )
   simulator.world.people.move('acme/many/project-2', 'acme/platform/renamed')
-  simulator.world.removeProject('acme/many/project-20')
+  simulator.world.people.removeProject('acme/many/project-20')
   const done = await sync(stage, id)
   t.match(done, { state: 'done', kind: 'full', projects: 251 })
 
@@ -152,9 +152,9 @@ t.test('an hour later only what changed is read', async (t) => {
   clock.advance(5 * 3_600)
   await sync(stage, id)
   clock.advance(5 * 3_600)
-  simulator.world.changeProject('acme/many/project-7', { lastActivityAt: clock(), archived: true })
+  simulator.world.people.changeProject('acme/many/project-7', { lastActivityAt: clock(), archived: true })
   simulator.world.addProject({ fullPath: 'acme/many/newest' })
-  simulator.world.removeProject('acme/many/project-8')
+  simulator.world.people.removeProject('acme/many/project-8')
   simulator.requests.clear()
   await broker.jobs.syncProjects()
   const { body } = await broker.get(`/v1/connections/${id}/sync`)
@@ -172,7 +172,7 @@ t.test('a GitLab that fails half-way is asked again where it failed, and nothing
   const stage = await setUp(t)
   const { broker, simulator, clock, id } = stage
   await sync(stage, id)
-  simulator.world.removeProject('acme/many/project-1')
+  simulator.world.people.removeProject('acme/many/project-1')
   simulator.requests.clear()
   let pages = 0
   const failLater = simulator.faults
@@ -214,7 +214,7 @@ t.test('a token that may not list is not tried again before there is another', a
 t.test('groups, projects and their tokens are read as what they cover', async (t) => {
   const stage = await setStage(t)
   const { simulator } = stage
-  simulator.world.addProjects('acme/platform/deep', 120)
+  simulator.world.people.addProjects('acme/platform/deep', 120)
   const cases = [
     { wanted: { group: 'acme/platform' }, projects: 121 },
     { wanted: { group: 'acme/web-shop' }, projects: 1 },
@@ -235,7 +235,7 @@ t.test('groups, projects and their tokens are read as what they cover', async (t
 t.test('a token that GitLab refuses on the way is rejected, and its successor reads on', async (t) => {
   const stage = await setStage(t)
   const { simulator } = stage
-  simulator.world.addProjects('acme/many', 150)
+  simulator.world.people.addProjects('acme/many', 150)
   const id = await connectByOAuth(stage)
   // The clock of GitLab is ahead: the token has ended there, and the broker does not know.
   simulator.clock.advance(7_300)
