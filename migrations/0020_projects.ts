@@ -5,6 +5,8 @@ import { type Kysely, sql } from 'kysely'
  * none of them.
  */
 const STATEMENTS = [
+  // No connection comes in between the trigger and the rows of those that are there.
+  'lock table connections in share row exclusive mode',
   // One row for each project that a connection reaches; organization and instance_id repeat the connection's row.
   `create table connection_projects (
     connection_id uuid not null references connections (id) on delete cascade,
@@ -24,6 +26,9 @@ const STATEMENTS = [
     primary key (connection_id, project_id)
   ) with (fillfactor = 80)`,
   'create index connection_projects_by_organization on connection_projects (organization, instance_id, project_id)',
+  // Words of the path, each found by its beginning. Not pg_trgm: not every database has that extension.
+  `create index connection_projects_by_words on connection_projects using gin
+    (array_to_tsvector(array_remove(string_to_array(translate(match_path, '/-_.', '    '), ' '), '')))`,
   'create index connection_projects_by_activity on connection_projects (organization, last_activity_at)',
   // The current and the former paths of the projects that are not missing.
   `create table connection_project_paths (
@@ -74,6 +79,17 @@ const STATEMENTS = [
     due_at timestamptz not null
   )`,
   'create index connection_syncs_due on connection_syncs (due_at)',
+  // Each connection has a row from its beginning on, also one that a broker of an earlier version makes.
+  `create function add_syncs_of_added() returns trigger language plpgsql set search_path from current as $$
+  begin
+    insert into connection_syncs (connection_id, state, kind, due_at) select id, 'waiting', 'full', now() from added
+    on conflict do nothing;
+    return null;
+  end $$`,
+  `create trigger add_syncs_of_added after insert on connections
+    referencing new table as added for each statement execute function add_syncs_of_added()`,
+  `insert into connection_syncs (connection_id, state, kind, due_at) select id, 'waiting', 'full', now() from connections
+    on conflict do nothing`,
 ]
 
 export const up = async (db: Kysely<unknown>): Promise<void> => {

@@ -265,6 +265,7 @@ create table connection_projects (
 );
 CREATE INDEX connection_projects_by_activity ON public.connection_projects USING btree (organization, last_activity_at);
 CREATE INDEX connection_projects_by_organization ON public.connection_projects USING btree (organization, instance_id, project_id);
+CREATE INDEX connection_projects_by_words ON public.connection_projects USING gin (array_to_tsvector(array_remove(string_to_array(translate(match_path, '/-_.'::text, '    '::text), ' '::text), ''::text)));
 
 create table connection_syncs (
   connection_id uuid not null,
@@ -379,6 +380,17 @@ AS $function$
     return null;
   end $function$;
 CREATE TRIGGER add_places_of_added AFTER INSERT ON public.connections REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION add_places_of_added();
+CREATE OR REPLACE FUNCTION public.add_syncs_of_added()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into connection_syncs (connection_id, state, kind, due_at) select id, 'waiting', 'full', now() from added
+    on conflict do nothing;
+    return null;
+  end $function$;
+CREATE TRIGGER add_syncs_of_added AFTER INSERT ON public.connections REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION add_syncs_of_added();
 CREATE OR REPLACE FUNCTION public.move_places_of_moved()
  RETURNS trigger
  LANGUAGE plpgsql

@@ -4,7 +4,7 @@ import type { Database } from '../db/database.ts'
 /** What connections reach, as callers list it. */
 
 export type ProjectFilter = {
-  /** A part of the path, in any case. */
+  /** A part of the path that begins with a word of it, in any case. */
   search: string | undefined
   archived: boolean | undefined
   /** Active at GitLab after this time. */
@@ -37,8 +37,18 @@ const patternOf = (search: string): string => `%${search.toLowerCase().replace(/
 const matching = (search: string | undefined): RawBuilder<unknown>[] =>
   search === undefined ? [] : [sql`match_path like ${patternOf(search)}`]
 
+/** As the index connection_projects_by_words has it. */
+const WORDS = sql`array_to_tsvector(array_remove(string_to_array(translate(match_path, '/-_.', '    '), ' '), ''))`
+
+/** The index finds paths with words that begin so; of these the pattern leaves those in which they stand together. */
+const matchingProjects = (search: string | undefined): RawBuilder<unknown>[] => {
+  const words = search?.toLowerCase().match(/[a-z0-9]+/g) ?? []
+  const query = words.map((word) => `${word}:*`).join(' & ')
+  return [...(query === '' ? [] : [sql`${WORDS} @@ ${query}::tsquery`]), ...matching(search)]
+}
+
 const conditionsOf = ({ search, archived, pushedAfter }: ProjectFilter): RawBuilder<unknown>[] => [
-  ...matching(search),
+  ...matchingProjects(search),
   ...(archived === undefined ? [] : [sql`archived = ${archived}`]),
   ...(pushedAfter === undefined ? [] : [sql`last_activity_at > ${pushedAfter}::timestamptz`]),
 ]

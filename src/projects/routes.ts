@@ -27,7 +27,8 @@ const DEFAULT_LIMIT = 20
 const Search = Type.String({
   minLength: 1,
   maxLength: 200,
-  description: 'A part of the full path, in upper or lower case.',
+  description:
+    'A part of the full path, in upper or lower case. It begins with a word of the path: `shop` and `web-sh` find `acme/web-shop`, `hop` does not.',
   examples: ['platform/api'],
 })
 const missing = Type.Optional(

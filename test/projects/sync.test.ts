@@ -98,7 +98,9 @@ t.test('lists are searched and filtered', async (t) => {
   for (const base of [`/v1/connections/${id}/projects?limit=100`, '/v1/projects?limit=100']) {
     const found = async (query: string) => pathsOf(await list(stage, `${base}&${query}`))
     t.same(await found('search=WEB-sh'), ['acme/web-shop'])
-    t.same(await found('search=form/api'), ['acme/platform/api'])
+    t.same(await found('search=platform/api'), ['acme/platform/api'])
+    t.same(await found('search=api/platform'), [], 'words stand in the order of the path')
+    t.same(await found('search=plat'), ['acme/platform/api'])
     t.same(await found('search=project-25'), ['acme/many/project-25', 'acme/many/project-250'])
     t.same(await found('search=project_25'), [], '_ stands for itself')
     t.same(await found('search=%25'), [], '% stands for itself')

@@ -206,7 +206,12 @@ export const TABLE: Record<string, Row> = {
   }),
   'POST /v1/connections/:id/sync': row('manager', 202, {
     within: 'thing',
-    ...on('/v1/connections/:id/sync', 'connection'),
+    call: async (make, _caller, { broker }) => {
+      const { id } = await make.connection()
+      // What the call before began goes on in the background.
+      await broker.jobs.syncProjects()
+      return at(`/v1/connections/${id}/sync`)
+    },
   }),
   'PATCH /v1/connections/:id': row('manager', 200, {
     within: 'thing',

@@ -29,41 +29,35 @@ export const requestSync = async (db: Database, connectionId: string, now: Date)
 const isFree = (now: Date) =>
   sql<SqlBool>`(connection_syncs.attempt_id is null or connection_syncs.attempt_deadline <= ${now})`
 
-/** Active connections whose reading is due and which nobody reads, the longest due first; then those never read. */
+const ONLY_ACTIVE = "connections.status = 'active'"
+/** A token without the scope is not tried again before there is another. */
+const MAY_LIST = `(connection_syncs.state <> 'not_permitted'
+  or connection_syncs.token_version is distinct from connections.token_version)`
+
+/** Active connections whose reading is due and which nobody reads, the longest due first. */
 export const findDueSyncs = async (db: Database, now: Date, limit: number): Promise<string[]> => {
-  const due = await db
+  const rows = await db
     .selectFrom('connection_syncs')
     .innerJoin('connections', 'connections.id', 'connection_syncs.connection_id')
     .select('connections.id')
     .where('connection_syncs.due_at', '<=', now)
-    .where('connections.status', '=', 'active')
+    .where(sql.raw<SqlBool>(ONLY_ACTIVE))
+    .where(sql.raw<SqlBool>(MAY_LIST))
     .where(isFree(now))
-    // A token without the scope is not tried again before there is another.
-    .where(
-      sql<SqlBool>`(connection_syncs.state <> 'not_permitted' or connection_syncs.token_version <> connections.token_version)`,
-    )
     .orderBy('connection_syncs.due_at')
     .limit(limit)
     .execute()
-  const unread =
-    due.length >= limit
-      ? []
-      : await db
-          .selectFrom('connections')
-          .select('id')
-          .where('status', '=', 'active')
-          .where(({ not, exists, selectFrom }) =>
-            not(
-              exists(
-                selectFrom('connection_syncs')
-                  .select('connection_id')
-                  .whereRef('connection_syncs.connection_id', '=', 'connections.id'),
-              ),
-            ),
-          )
-          .limit(limit - due.length)
-          .execute()
-  return [...due, ...unread].map(({ id }) => id)
+  return rows.map(({ id }) => id)
+}
+
+/** What cannot be read now stands in the way of nothing that is due: looked at again after an hour, or a day. */
+export const putOffHopeless = async (db: Database, now: Date): Promise<void> => {
+  await sql`
+    update connection_syncs set due_at = ${now}::timestamptz
+      + case when ${sql.raw(ONLY_ACTIVE)} then interval '1 day' else interval '1 hour' end
+    from connections
+    where connections.id = connection_syncs.connection_id and connection_syncs.due_at <= ${now}::timestamptz
+      and not (${sql.raw(ONLY_ACTIVE)} and ${sql.raw(MAY_LIST)})`.execute(db)
 }
 
 export type SyncChanges = UpdateObject<Tables, 'connection_syncs'>

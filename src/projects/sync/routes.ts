@@ -29,7 +29,7 @@ export const Sync = Type.Object(
     state: Type.String({
       enum: ['never', 'waiting', 'running', 'done', 'not_permitted'],
       description:
-        '`never`: not read yet. `waiting`: the next run begins, or an interrupted one goes on, at next_run_at. `running`: GitLab is being asked. `done`: the last run ended. `not_permitted`: the token may not list projects; another token begins anew.',
+        '`never`: not read yet. `waiting`: the next run begins, or an interrupted one goes on, at next_run_at. `running`: GitLab is being asked. `done`: the last run ended. `not_permitted`: the token may not list projects; another token is tried within a day, or when you begin a run.',
     }),
     kind: Type.Unsafe<'full' | 'incremental' | null>({
       type: ['string', 'null'],
@@ -94,8 +94,11 @@ const NEVER: Static<typeof Sync> = {
   error: null,
 }
 
+const isUntouched = ({ state, started_at, error_code }: ConnectionSyncRow): boolean =>
+  state === 'waiting' && started_at === null && error_code === null
+
 export const toSync = (row: ConnectionSyncRow | undefined): Static<typeof Sync> =>
-  row === undefined
+  row === undefined || isUntouched(row)
     ? NEVER
     : {
         state: row.state,

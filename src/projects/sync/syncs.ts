@@ -1,7 +1,7 @@
 import { startPatience } from '../../clock/patience.ts'
 import { isDatabaseUnavailable } from '../../db/availability.ts'
 import { beginSync } from './begin-sync.ts'
-import { findDueSyncs } from './queries.ts'
+import { findDueSyncs, putOffHopeless } from './queries.ts'
 import { runSync, type SyncDeps } from './run-sync.ts'
 
 /** The reading of projects in this process. */
@@ -46,7 +46,9 @@ export const createSyncs = (deps: SyncDeps): Syncs => {
   return {
     async runDue() {
       const patience = startPatience(LONGEST_RUN_MS)
-      for (const id of await findDueSyncs(db, new Date(clock()), MOST_PER_RUN)) {
+      const now = new Date(clock())
+      await putOffHopeless(db, now)
+      for (const id of await findDueSyncs(db, now, MOST_PER_RUN)) {
         while (running.size >= AT_ONCE && !patience.isOver() && !signal.aborted)
           await patience.waitFor(Promise.race(running.values()))
         if (mayBegin(id, AT_ONCE)) begin(id).catch(() => undefined)
