@@ -391,6 +391,16 @@ AS $function$
     return null;
   end $function$;
 CREATE TRIGGER add_syncs_of_added AFTER INSERT ON public.connections REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION add_syncs_of_added();
+CREATE OR REPLACE FUNCTION public.forget_reach()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    delete from reach_proofs where connection_id = new.id;
+    return null;
+  end $function$;
+CREATE TRIGGER forget_reach AFTER UPDATE OF scopes, grant_id, gitlab_user_id ON public.connections FOR EACH ROW WHEN (((old.scopes IS DISTINCT FROM new.scopes) OR (old.gitlab_user_id IS DISTINCT FROM new.gitlab_user_id) OR (COALESCE(old.grant_id, old.id) IS DISTINCT FROM COALESCE(new.grant_id, new.id)))) EXECUTE FUNCTION forget_reach();
 CREATE OR REPLACE FUNCTION public.move_places_of_moved()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -620,6 +630,65 @@ create table oauth_apps (
   constraint oauth_apps_slug_key UNIQUE (slug)
 );
 CREATE INDEX oauth_apps_instance_id ON public.oauth_apps USING btree (instance_id);
+
+create table reach_proofs (
+  connection_id uuid not null,
+  match_path text collate "C" not null,
+  reaches boolean not null,
+  proven_at timestamp with time zone not null,
+  constraint reach_proofs_pkey PRIMARY KEY (connection_id, match_path),
+  constraint reach_proofs_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES connections(id) ON DELETE CASCADE
+);
+CREATE INDEX reach_proofs_by_time ON public.reach_proofs USING btree (proven_at);
+CREATE INDEX reach_proofs_refused ON public.reach_proofs USING btree (connection_id, match_path) WHERE (NOT reaches);
+CREATE OR REPLACE FUNCTION public.renew_directories_of_refused()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into directory_versions (organization, instance_id, version)
+    select organization, instance_id, floor(random() * 281474976710656)::bigint from (
+      select distinct connections.organization, connections.instance_id
+      from (select connection_id from changed where not reaches) as changed join connections on connections.id = changed.connection_id
+    ) as directory
+    order by organization, instance_id
+    on conflict (organization, instance_id) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_directories_of_forgotten AFTER DELETE ON public.reach_proofs REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION renew_directories_of_refused();
+CREATE OR REPLACE FUNCTION public.renew_directories_of_proven()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into directory_versions (organization, instance_id, version)
+    select organization, instance_id, floor(random() * 281474976710656)::bigint from (
+      select distinct connections.organization, connections.instance_id
+      from (select new.connection_id) as changed join connections on connections.id = changed.connection_id
+    ) as directory
+    order by organization, instance_id
+    on conflict (organization, instance_id) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_directories_of_proven AFTER UPDATE ON public.reach_proofs FOR EACH ROW WHEN ((old.reaches IS DISTINCT FROM new.reaches)) EXECUTE FUNCTION renew_directories_of_proven();
+CREATE OR REPLACE FUNCTION public.renew_directories_of_refused()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into directory_versions (organization, instance_id, version)
+    select organization, instance_id, floor(random() * 281474976710656)::bigint from (
+      select distinct connections.organization, connections.instance_id
+      from (select connection_id from changed where not reaches) as changed join connections on connections.id = changed.connection_id
+    ) as directory
+    order by organization, instance_id
+    on conflict (organization, instance_id) do update set version = excluded.version;
+    return null;
+  end $function$;
+CREATE TRIGGER renew_directories_of_refused AFTER INSERT ON public.reach_proofs REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION renew_directories_of_refused();
 
 create table signing_keys (
   id uuid not null,

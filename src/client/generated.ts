@@ -197,7 +197,7 @@ export type PreflightCheck = {
     cure: string | null;
 };
 export type Preflight = {
-    /** As you sent it. */
+    /** As you sent it, without credentials. */
     url: string;
     /** No check fails. */
     ready: boolean;

@@ -229,6 +229,12 @@ export const texts = {
     unnamed: (id: string) => `GitLab user ${id}`,
     organization: 'Organization',
     group: 'Limited to',
+    certificate: {
+      ending: (instance: string, date: string) =>
+        `The certificate that was given for ${instance} ends ${date}: nothing works there after that. Ask an admin of this service to give the next one.`,
+      expired: (instance: string, date: string) =>
+        `The certificate that was given for ${instance} ended ${date}: nothing works there until an admin of this service gives the next one.`,
+    },
     expiry: 'Token ends',
     renewed: (when: string) => `${when}, renewed automatically`,
     rotated: (when: string) => `${when}, rotated automatically`,

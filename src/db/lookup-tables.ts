@@ -29,3 +29,12 @@ export type DirectoryVersions = {
   instance_id: string
   version: string
 }
+
+/** What GitLab said of a connection at a project. */
+export type ReachProofs = {
+  connection_id: string
+  /** Path of the project in lower case. */
+  match_path: string
+  reaches: boolean
+  proven_at: Date
+}

@@ -2,7 +2,7 @@ import type { ColumnType, Generated, Insertable, Selectable } from 'kysely'
 import type { Guesses } from './counter-tables.ts'
 import type { DatabaseHistory, Heartbeats } from './history-tables.ts'
 import type { LeaseBatches, WrappedLeases } from './lease-tables.ts'
-import type { ConnectionPlaces, DirectoryVersions } from './lookup-tables.ts'
+import type { ConnectionPlaces, DirectoryVersions, ReachProofs } from './lookup-tables.ts'
 import type {
   ConnectionGroups,
   ConnectionProjectPaths,
@@ -243,6 +243,7 @@ export type Tables = {
   leases: Leases
   wrapped_leases: WrappedLeases
   lease_batches: LeaseBatches
+  reach_proofs: ReachProofs
   lease_slots: LeaseSlots
   audit_events: AuditEvents
   audit_unsealed: AuditUnsealed

@@ -83,6 +83,26 @@ export const needsNoRoot = (pem: string): boolean =>
     return certificate !== undefined && certificate.subject !== certificate.issuer
   })
 
+/** The companies of the certificates (O of their subjects). */
+export const organizationsOf = (pem: string): string[] =>
+  [...pem.matchAll(ARMOURED)].flatMap(([, , body = '']) => {
+    const { O } = parse(body)?.toLegacyObject().subject ?? {}
+    return typeof O === 'string' ? [O] : []
+  })
+
+/** As long as it takes to get a new certificate of an authority made, signed and entered. */
+const ENDS_SOON_MS = 30 * 86_400_000
+
+export type CertificateEnd = { expiresAt: Date; state: 'valid' | 'ending' | 'expired' }
+
+/** The same, and whether somebody has to care now. */
+export const certificateEnd = (pem: string | null, now: Date): CertificateEnd | null => {
+  const expiresAt = certificatesExpireAt(pem)
+  if (expiresAt === null) return null
+  const left = expiresAt.getTime() - now.getTime()
+  return { expiresAt, state: left <= 0 ? 'expired' : left <= ENDS_SOON_MS ? 'ending' : 'valid' }
+}
+
 /** When the first of the certificates ends; null when there are none that can be read. */
 export const certificatesExpireAt = (pem: string | null): Date | null => {
   const read = pem === null ? undefined : readCertificates(pem)

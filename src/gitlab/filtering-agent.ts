@@ -4,6 +4,7 @@ import { Agent as HttpsAgent, type AgentOptions as HttpsAgentOptions } from 'nod
 import { isIP, type LookupFunction, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { isAddressAllowed } from './addresses.ts'
+import { noteChain } from './peer-chain.ts'
 import type { ForwardProxy } from './proxy.ts'
 import { openTunnel, ProxyError } from './tunnel.ts'
 
@@ -26,6 +27,8 @@ export type AddressPolicy = {
   proxy?: ForwardProxy | undefined
   /** How long the proxy may take. */
   proxyTimeoutMs?: number
+  /** PEM of the certificates that somebody gave for this server, to name what is wrong with its own. */
+  authorities?: string | undefined
 }
 
 const PROXY_TIMEOUT_MS = 5_000
@@ -69,20 +72,26 @@ class FilteringHttpAgent extends HttpAgent {
 
 class FilteringHttpsAgent extends HttpsAgent {
   readonly policy: AddressPolicy
+  readonly authorities: string
   readonly filteredLookup: LookupFunction
   constructor(policy: AddressPolicy, options: HttpsAgentOptions) {
     super(options)
     this.policy = policy
+    this.authorities = policy.authorities ?? ''
     this.filteredLookup = filterLookup(policy)
   }
   override createConnection(...[options, callback]: Parameters<HttpsAgent['createConnection']>) {
     if (isRefused(options.host, this.policy)) return refuse(callback)
     const { proxy } = this.policy
-    if (!proxy) return super.createConnection({ ...options, lookup: this.filteredLookup }, callback)
+    if (!proxy)
+      return noteChain(
+        super.createConnection({ ...options, lookup: this.filteredLookup }, callback),
+        this.authorities,
+      )
     const connected = this.#tunnelTo(proxy, options).then((tunnel) => {
       // TLS to the server itself, with its name and its authorities: the proxy sees no more than where to.
       const socket = super.createConnection({ ...options, socket: tunnel } as ClientRequestArgs) as Socket
-      return socket.setTimeout(options.timeout ?? 0)
+      return noteChain(socket, this.authorities).setTimeout(options.timeout ?? 0)
     })
     connected.then(
       (socket) => callback?.(null, socket),

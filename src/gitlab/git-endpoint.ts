@@ -1,27 +1,50 @@
 import { isPath } from './answers.ts'
-import type { GitLabHttpClient, GitLabRequest, GitLabResult } from './http-client.ts'
-import { isWaitingCode, shownSentence } from './owner-refusal.ts'
+import {
+  GIT_USERNAME,
+  type GitLabAnswer,
+  type GitLabHttpClient,
+  type GitLabRequest,
+  type GitLabResult,
+} from './http-client.ts'
+import { isGitSentence, isWaitingCode, shownSentence } from './owner-refusal.ts'
 import { type Refusal, refusalOf } from './refusal.ts'
 
 /** What the Git endpoint of GitLab answers to whoever wants to clone. The one reader of its answers. */
 export type GitReply =
   | { kind: 'opens' }
   /** A rule of the group or the instance, the owner of the token, or what the token may do. */
-  | { kind: 'refused'; refusal: Refusal }
+  | { kind: 'refused'; refusal: Refusal; words?: OwnWords | undefined }
   /** @property path where the repository is now; undefined = GitLab names no repository of its own */
   | { kind: 'moved'; path: string | undefined }
   | { kind: 'sign_in' }
   /** There is none, or the token does not see it. Other statuses come from what stands in front of GitLab. */
-  | { kind: 'closed'; status: number }
+  | { kind: 'closed'; status: number; words?: OwnWords | undefined }
   /** GitLab could not be asked now. */
   | { kind: 'unavailable'; refusal: Refusal }
+
+/**
+ * What GitLab itself says of a token at a repository, word by word: what stands in front of GitLab answers with the same
+ * statuses. `not_found`: there is none, or the token does not see it. `denied`: the same for the bot of a group or
+ * project, and what a dead token gets. `forbidden`: there is one, and the token may not read it.
+ */
+export type OwnWords = 'not_found' | 'denied' | 'forbidden'
+const OWN_WORDS: [OwnWords, number, RegExp][] = [
+  ['not_found', 404, /^The project you were looking for could not be found or you don't have permission/],
+  ['denied', 401, /^HTTP Basic: Access denied/],
+  ['forbidden', 403, /^You are not allowed to download code/],
+  ['forbidden', 403, /^Access denied: .*fine-grained personal access token/],
+]
+
+const ownWords = (result: GitLabAnswer): OwnWords | undefined => {
+  const text = result.text.trim()
+  if (result.body !== undefined || !isGitSentence(text)) return undefined
+  return OWN_WORDS.find(([, status, sentence]) => result.status === status && sentence.test(text))?.[0]
+}
 
 const FINE_GRAINED = /fine.grained/i
 const NOT_ALLOWED = /not allowed to (download|pull|read)/i
 const SIGN_IN = /\/users\/(sign_in|auth)\b/
 const LONGEST_SENTENCE = 300
-/** Any name that is not blank will do. */
-const USERNAME = 'oauth2'
 const INFO_REFS = /^\/(.+?)(?:\.git)?\/info\/refs$/
 
 /** @param path of the project, without `.git` @param token undefined = as anybody */
@@ -36,7 +59,7 @@ export const askGitOnce = async (
     path: `/${path}.git/info/refs?service=git-upload-pack`,
     // Version 2 lists no refs: the answer is short, however large the repository is.
     headers: { 'git-protocol': 'version=2', accept: '*/*' },
-    ...(token === undefined ? {} : { basicAuth: { username: USERNAME, password: token } }),
+    ...(token === undefined ? {} : { basicAuth: { username: GIT_USERNAME, password: token } }),
   }
   return readGitReply(await client.send(request), client.baseUrl)
 }
@@ -72,17 +95,18 @@ export const readGitReply = (result: GitLabResult, baseUrl: string): GitReply =>
     return SIGN_IN.test(headers.location ?? '')
       ? { kind: 'sign_in' }
       : { kind: 'moved', path: repositoryAt(baseUrl, headers.location) }
+  const words = ownWords(result)
   if (status === 403 && FINE_GRAINED.test(text)) {
     const detail = shownSentence(text.slice(0, LONGEST_SENTENCE))
-    return { kind: 'refused', refusal: { code: 'missing_scopes', detail, lacksPermission: true } }
+    return { kind: 'refused', refusal: { code: 'missing_scopes', detail, lacksPermission: true }, words }
   }
   const refusal = refusalOf(result, baseUrl, 'git')
   if (refusal?.code === 'gitlab_unavailable' || refusal?.code === 'address_banned')
     return { kind: 'unavailable', refusal }
   if (refusal && (isWaitingCode(refusal.code) || refusal.code === 'missing_scopes'))
     return { kind: 'refused', refusal }
-  if (status === 403 && NOT_ALLOWED.test(text)) return { kind: 'refused', refusal: MAY_NOT_DOWNLOAD }
-  return { kind: 'closed', status }
+  if (status === 403 && NOT_ALLOWED.test(text)) return { kind: 'refused', refusal: MAY_NOT_DOWNLOAD, words }
+  return { kind: 'closed', status, words }
 }
 
 const NO_ANSWER: Refusal = { code: 'gitlab_unavailable', detail: 'GitLab did not answer.' }

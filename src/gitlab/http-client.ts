@@ -86,6 +86,8 @@ export const MAX_ANSWER_BYTES = 1_048_576
 /** Of the time for an answer. */
 const PART_OF_PROXY = 0.6
 const USER_AGENT = 'gitlab-token-broker'
+/** With which tokens are shown to the Git endpoint: any name that is not blank will do. */
+export const GIT_USERNAME = 'oauth2'
 
 /** The base URL may not be called at all: plain http to a public host would show the token to the network. */
 export const isSchemeAllowed = ({ baseUrl, allowPrivateNetwork }: TrustProfile): boolean =>
@@ -103,6 +105,7 @@ const createAgent = (
       proxy: proxyFor(baseUrl, { proxyUrl, environment: environmentProxy }),
       // Sooner than the answer: a proxy that says nothing is not taken for a GitLab that says nothing.
       proxyTimeoutMs: timeoutMs * PART_OF_PROXY,
+      authorities: caCertificate ?? undefined,
     },
     {
       keepAlive: true,
@@ -155,7 +158,8 @@ export const createHttpClient = (profile: TrustProfile, options: GitLabClientOpt
         : json === undefined
           ? undefined
           : JSON.stringify(json)
-      const about = { account: token && accountName(token), turnAway }
+      const shown = token ?? (basicAuth?.username === GIT_USERNAME ? basicAuth.password : undefined)
+      const about = { account: shown && accountName(shown), turnAway }
       return guard<GitLabResult>(async () => {
         let received = 0
         const end = performance.now() + timeout
@@ -189,7 +193,7 @@ export const createHttpClient = (profile: TrustProfile, options: GitLabClientOpt
 }
 
 /** A token by a name that tells nothing of it. */
-const accountName = (token: string): string => hash('sha256', token, 'base64url').slice(0, 22)
+export const accountName = (token: string): string => hash('sha256', token, 'base64url').slice(0, 22)
 
 const toAnswer = (response: IncomingMessage, text: string, now: number): GitLabAnswer => ({
   kind: 'answer',

@@ -24,6 +24,27 @@ export const throttleScope = (headers: IncomingHttpHeaders | undefined, body: un
   return typeof body === 'object' && body !== null && 'message' in body ? 'account' : 'address'
 }
 
+/** What is left of a rate limit is told in quarters, so that the order of accounts does not change with every request. */
+export const WHOLE_RATE = 4
+const LONGEST_RATE_SECONDS = 3_600
+
+export type RateLeft = { left: number; until: number }
+
+/**
+ * What GitLab says is left of the limit of an account; undefined = nothing, or of another limit.
+ * @property until in ms
+ */
+export const rateLeft = (headers: IncomingHttpHeaders | undefined, now: number): RateLeft | undefined => {
+  if (headers === undefined || !throttleName(headers)?.startsWith('throttle_authenticated')) return undefined
+  const numberOf = (name: string) => Number.parseInt(String(headers[name]), 10)
+  const limit = numberOf('ratelimit-limit')
+  const remaining = numberOf('ratelimit-remaining')
+  const reset = numberOf('ratelimit-reset') * 1000
+  if (!(limit > 0) || !(remaining >= 0) || !(reset > now)) return undefined
+  const left = Math.min(WHOLE_RATE, Math.ceil((WHOLE_RATE * remaining) / limit))
+  return { left, until: Math.min(reset, now + LONGEST_RATE_SECONDS * 1000) }
+}
+
 export const SHORTEST_BAN_SECONDS = 900
 export const LONGEST_BAN_SECONDS = 3_600
 

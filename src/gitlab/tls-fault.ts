@@ -5,7 +5,7 @@ import type { TlsFault } from '../errors/tls-faults.ts'
 /** Codes of Node and OpenSSL, the first that matches. */
 const BY_CODE: [RegExp, TlsFault][] = [
   // One certificate alone was sent, and nobody knows who signed it.
-  [/^UNABLE_TO_VERIFY_LEAF_SIGNATURE$/, 'intermediate_missing'],
+  [/^(UNABLE_TO_VERIFY_LEAF_SIGNATURE|INTERMEDIATE_LEFT_OUT)$/, 'intermediate_missing'],
   [/^DEPTH_ZERO_SELF_SIGNED_CERT$/, 'self_signed'],
   [/^(SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_GET_ISSUER_CERT(_LOCALLY)?|CERT_UNTRUSTED)$/, 'unknown_authority'],
   [/^CERT_HAS_EXPIRED$/, 'certificate_expired'],
@@ -44,7 +44,7 @@ const SENTENCES: Record<TlsFault, (baseUrl: string) => string> = {
   unknown_authority: (baseUrl) =>
     `The TLS certificate of ${baseUrl} is signed by an authority that is not known here. ${GIVE_AUTHORITY}`,
   intermediate_missing: (baseUrl) =>
-    `${baseUrl} sends its TLS certificate alone, without the intermediate certificate of the authority that signed it. The administrator of that server adds the intermediate to what the server sends; or an admin here adds the intermediate or the authority to the instance (ca_certificate).`,
+    `${baseUrl} sends its TLS certificate without the intermediate certificate of the authority that signed it, or without one of several. The administrator of that server adds every intermediate to what the server sends; or an admin here adds the intermediate or the authority to the instance (ca_certificate).`,
   self_signed: (baseUrl) =>
     `The TLS certificate of ${baseUrl} is signed by itself. An admin can add that certificate to the instance (ca_certificate).`,
   certificate_expired: (baseUrl) =>

@@ -1,7 +1,15 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock/clock.ts'
-import { banSeconds, isAddressBan, throttleName, throttleScope } from './throttle.ts'
+import {
+  banSeconds,
+  isAddressBan,
+  type RateLeft,
+  rateLeft,
+  throttleName,
+  throttleScope,
+  WHOLE_RATE,
+} from './throttle.ts'
 import type { TransportFailure } from './transport-failure.ts'
 
 /** Anything that tells how a call to GitLab went. */
@@ -24,6 +32,8 @@ export type Weather = {
   turnAway(account: string | undefined): TransportFailure | undefined
   /** @param account as before */
   note(result: CallResult, account: string | undefined): void
+  /** What is left of the rate limit of an account, in quarters; all of it where GitLab said nothing. */
+  leftOf(account: string): number
   isOpen(): boolean
   setOpen(open: boolean): void
   /** As another process was told. */
@@ -75,8 +85,23 @@ const createErrorLog = (clock: Clock) => {
   }
 }
 
+const createRates = (clock: Clock) => {
+  const rates = new LRUCache<string, RateLeft>({ max: KEPT_ACCOUNTS })
+  return {
+    note({ headers }: CallResult, account: string | undefined): void {
+      const rate = account === undefined ? undefined : rateLeft(headers, clock())
+      if (rate && account !== undefined) rates.set(account, rate)
+    },
+    leftOf(account: string): number {
+      const rate = rates.get(account)
+      return rate && rate.until > clock() ? rate.left : WHOLE_RATE
+    },
+  }
+}
+
 export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weather => {
   const accounts = new LRUCache<string, Throttle>({ max: KEPT_ACCOUNTS })
+  const rates = createRates(clock)
   const errors = createErrorLog(clock)
   let paused: Throttle | undefined
   let banEnd = 0
@@ -120,6 +145,7 @@ export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weat
       isTrying = false
       errors.note(result)
       if (result.kind === 'failure') return
+      rates.note(result, account)
       const isBan =
         result.kind === 'banned' ||
         isAddressBan({ status: result.status ?? 0, body: result.body, text: result.text ?? '' })
@@ -128,6 +154,8 @@ export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weat
       if (result.kind === 'rate_limited' || result.status === 429) noteThrottle(result, account)
       if (isRefusal(result) || isBan) onRefusal?.()
     },
+    leftOf: (account) =>
+      (accounts.get(account)?.until.getTime() ?? 0) > clock() ? 0 : rates.leftOf(account),
     isOpen: () => open,
     setOpen(isOpen) {
       open = isOpen

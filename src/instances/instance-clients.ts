@@ -1,9 +1,8 @@
 import { LRUCache } from 'lru-cache'
 import type { Logger } from 'pino'
-import { addSeconds } from '../clock/clock.ts'
 import type { InstanceRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
-import { certificatesExpireAt } from '../gitlab/certificates.ts'
+import { certificateEnd } from '../gitlab/certificates.ts'
 import { createHttpClient, type GitLabClientOptions, type GitLabHttpClient } from '../gitlab/http-client.ts'
 import { createWeather, type Weather } from '../gitlab/weather.ts'
 
@@ -32,9 +31,6 @@ const KEPT_CLIENTS = 1_000
 /** Addresses that nobody has registered, as somebody verifies a token there. */
 const KEPT_STRANGERS = 100
 
-/** As long as it takes to get a new certificate of an authority made, signed and entered. */
-const WARNED_BEFORE_SECONDS = 30 * 86_400
-
 /** @param unregistered whether there are clients for servers that nobody has registered; `allow` when left out. */
 export const createInstanceClients = ({
   unregistered = 'allow',
@@ -50,9 +46,12 @@ export const createInstanceClients = ({
   onBan?: (instanceId: string, until: Date) => void
 }): InstanceClients => {
   const warnOfEnd = (instance: string, caCertificate: string | null): void => {
-    const end = certificatesExpireAt(caCertificate)
-    if (end && end < addSeconds(new Date(options.clock()), WARNED_BEFORE_SECONDS))
-      logger?.warn({ instance, expires_at: end }, 'the ca_certificate of an instance ends soon, or has ended')
+    const end = certificateEnd(caCertificate, new Date(options.clock()))
+    if (end && end.state !== 'valid')
+      logger?.warn(
+        { instance, expires_at: end.expiresAt },
+        'the ca_certificate of an instance ends soon, or has ended',
+      )
   }
   // Never closed before the end: a refresh may be in flight, and its answer the only copy of a token. Nor strangers:
   // whoever asks many of them would cut the calls of others.

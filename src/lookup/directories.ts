@@ -7,16 +7,19 @@ import { type Best, type DirectoryRow, findDirectory } from './queries.ts'
 
 /**
  * A directory: the places of one organization on one instance, with the connections that cover each, of any status. It
- * is a text with a line for each place: the path, a tab, the ids of the connections with commas between. All access keys
- * share it. It may be out of date: the statement that leases checks its version (leasing/queries.ts).
+ * is a text with a line for each place: the path, a tab, the ids of the connections with commas between. Lines that begin
+ * with `!` name whom GitLab refused, and for which project. All access keys share it. It may be out of date: the statement that leases checks its version (leasing/queries.ts).
  */
-type Directory = DirectoryRow
+type Directory = DirectoryRow & { hasRefusals: boolean }
 
 /** Which connection a URL gets, for as long as the version stays. */
 export type Match = { connectionId: string; organization: string; instanceId: string; version: number }
 
 export type Directories = {
-  /** The only connection of the longest path; undefined = none, more than one, or an organization that is too large. */
+  /**
+   * The only connection of the longest path; undefined = none, more than one, one that GitLab refused for the project, or
+   * an organization that is too large.
+   */
   find(principal: Principal, organization: string, located: Located): Promise<Match | undefined>
   /** Forgets what is out of date, by what the database has found; undefined = nothing, on the instance of the match. */
   compare(organization: string, instanceId: string | undefined, best: Best | undefined): void
@@ -41,6 +44,10 @@ const idsAt = (text: string, path: string): string[] => {
   return text.slice(from, text.indexOf('\n', from)).split(',')
 }
 
+/** A line without a project: of connections that are refused too often to be listed. */
+const isRefused = (text: string, project: string, id: string): boolean =>
+  [`!${project}`, '!'].some((line) => idsAt(text, line).includes(id))
+
 type Deps = { runPrepared: RunPrepared; directoryBytes?: number }
 
 export const createDirectories = ({ runPrepared, directoryBytes = DIRECTORY_BYTES }: Deps): Directories => {
@@ -52,7 +59,8 @@ export const createDirectories = ({ runPrepared, directoryBytes = DIRECTORY_BYTE
 
   const load = coalesce(
     async ({ organization, instanceId }: { organization: string; instanceId: string }) => {
-      const directory = await findDirectory(runPrepared, { organization, instanceId, most: MOST_PLACES })
+      const row = await findDirectory(runPrepared, { organization, instanceId, most: MOST_PLACES })
+      const directory = { ...row, hasRefusals: row.text?.includes('\n!') ?? false }
       kept.set(nameOf(organization, instanceId), directory)
       return directory
     },
@@ -64,10 +72,10 @@ export const createDirectories = ({ runPrepared, directoryBytes = DIRECTORY_BYTE
       const mayUse = (id: string) => restrictions.connections?.includes(id) ?? true
       let longest = -1
       let matches: Match[] = []
-      for (const { instanceId, paths } of places) {
+      for (const { instanceId, paths, project } of places) {
         const directory =
           kept.get(nameOf(organization, instanceId)) ?? (await load({ organization, instanceId }))
-        const { text } = directory
+        const { text, hasRefusals } = directory
         if (text === null) return undefined
         for (const path of paths) {
           if (path.length < longest) break
@@ -75,6 +83,7 @@ export const createDirectories = ({ runPrepared, directoryBytes = DIRECTORY_BYTE
           if (ids.length === 0) continue
           if (path.length > longest) matches = []
           longest = path.length
+          if (hasRefusals && ids.some((id) => isRefused(text, project, id))) return undefined
           for (const connectionId of ids)
             matches.push({ connectionId, organization, instanceId, version: version + directory.version })
         }

@@ -11,6 +11,7 @@ import type { LeaseByMatch } from './leasing/lease-by-match.ts'
 import type { MatchLeaseRow } from './leasing/queries.ts'
 import { type Located, type Locator, readUrl, withinPrefixes } from './locate.ts'
 import { type Best, type CandidateQuery, findCandidates } from './queries.ts'
+import type { ReachLearner } from './reach/learn-reach.ts'
 import { type Choice, chooseConnection, isServable, type RankedCandidate } from './url-match.ts'
 
 /** How a caller names a repository or group. A caller of one organization may leave the organization out. */
@@ -23,7 +24,9 @@ export type FindByUrlDeps = LeaseDeps & {
   leaseByMatch: LeaseByMatch
   /** findBest, shared with other lookups. */
   findBest(query: CandidateQuery): Promise<Best | undefined>
+  reach: ReachLearner
 }
+type RankDeps = Pick<FindByUrlDeps, 'runPrepared' | 'clock' | 'locator' | 'reach'>
 
 /**
  * Leases a token for a URL: of the connection that the directory names, if it is the only one of the longest path and
@@ -55,6 +58,11 @@ export const leaseTokenByUrl = async (
     best = await deps.findBest(query)
   }
   deps.directories.compare(organization, match?.instanceId, best)
+  // Of rivals the one that reaches the project is right; and before nobody is, those refused before are tried again.
+  if (!best || (best.has_rivals && !best.reaches)) {
+    const { ranked } = await rank(deps, query)
+    if (await deps.reach.learn(principal, ranked)) best = await deps.findBest(query)
+  }
   if (best) return leaseTokenOf(deps, best.id, principal, options)
   throw await noneFor(deps, principal, resource, query)
 }
@@ -84,37 +92,50 @@ const queryOf = (
 ): Omit<CandidateQuery, 'minTtl'> => ({
   accessKeyId: id,
   organization,
-  covering: places.flatMap(({ instanceId, paths }) => paths.map((path) => ({ instanceId, path }))),
+  covering: places.flatMap(({ instanceId, paths, project }) =>
+    paths.map((path) => ({ instanceId, path, project })),
+  ),
 })
 
-/** Every connection that covers the URL and exists for the caller, ranked, and which one wins. */
+const rank = async (
+  { runPrepared, clock, reach }: Pick<FindByUrlDeps, 'runPrepared' | 'clock' | 'reach'>,
+  query: CandidateQuery,
+): Promise<Choice> => {
+  const now = new Date(clock())
+  const rows = await findCandidates(runPrepared, query, { now, budgets: reach.budgets.low() })
+  return chooseConnection(rows, query.minTtl, now)
+}
+
+/**
+ * Every connection that covers the URL and exists for the caller, ranked, and which one wins.
+ * @param options `learns`: as a lookup does, GitLab is asked who reaches the project, where that is open.
+ */
 export const rankByUrl = async (
-  { runPrepared, clock, locator }: Pick<FindByUrlDeps, 'runPrepared' | 'clock' | 'locator'>,
+  deps: RankDeps,
   principal: Principal,
   byUrl: ByUrl,
-  { minTtl = DEFAULT_MIN_TTL_SECONDS }: Pick<LeaseOptions, 'minTtl'>,
+  { minTtl = DEFAULT_MIN_TTL_SECONDS, learns = false }: Pick<LeaseOptions, 'minTtl'> & { learns?: boolean },
 ): Promise<Choice> => {
   const { resource, organization } = read(principal, byUrl)
-  const located = withinPrefixes(principal, await locator.locateNow(resource))
+  const located = withinPrefixes(principal, await deps.locator.locateNow(resource))
   const query = { ...queryOf(principal, organization, located), minTtl }
-  const now = new Date(clock())
-  return chooseConnection(await findCandidates(runPrepared, query, now), minTtl, now)
+  const choice = await rank(deps, query)
+  return learns && (await deps.reach.learn(principal, choice.ranked)) ? rank(deps, query) : choice
 }
 
 const noneFor = async (
-  { runPrepared, clock, locator }: FindByUrlDeps,
+  deps: RankDeps,
   principal: Principal,
   resource: ResourceUrl,
   query: CandidateQuery,
 ): Promise<Problem> => {
-  const now = new Date(clock())
-  const { ranked } = chooseConnection(await findCandidates(runPrepared, query, now), query.minTtl, now)
+  const { ranked } = await rank(deps, query)
   if (ranked.length > 0) return noConnection(ranked)
   // A connection that would cover the URL if its scheme or port were another; told only to who may use it.
-  const near = withinPrefixes(principal, await locator.locateNear(resource))
+  const near = withinPrefixes(principal, await deps.locator.locateNear(resource))
   if (near.places.length === 0) return noConnection([])
   const { covering } = queryOf(principal, query.organization, near)
-  const [found] = await findCandidates(runPrepared, { ...query, covering }, now)
+  const [found] = (await rank(deps, { ...query, covering })).ranked
   return noConnection([], found && hintFor(resource, found.base_url))
 }
 

@@ -16,7 +16,13 @@ import { findInstancesOfHost } from './queries.ts'
 export type Located = {
   /** Of the instances, when they were read. */
   version: number
-  places: { instanceId: string; reading: Reading; paths: string[] }[]
+  places: {
+    instanceId: string
+    reading: Reading
+    paths: string[]
+    /** Path of the project that the URL may name, in lower case; '' = it names none. One for each instance. */
+    project: string
+  }[]
 }
 
 export type Locator = {
@@ -56,9 +62,18 @@ const placesOf = (
     instanceId: idOf.get(reading.baseUrl)!,
     reading,
     paths: coveringPaths(reading),
+    project: '',
   }))
+  for (const place of places) {
+    // SSH may lead to one instance under two paths: the first is the one without the instance's own.
+    const { reading } = places.find(({ instanceId }) => instanceId === place.instanceId) ?? place
+    place.project = projectOf(reading)
+  }
   return { version, places }
 }
+
+/** A project lies below a group. */
+const projectOf = ({ path }: Reading): string => (path.includes('/') ? path.toLowerCase() : '')
 
 /** What lies outside a key's URL prefixes does not exist for it. */
 export const withinPrefixes = (principal: Principal, { version, places }: Located): Located =>

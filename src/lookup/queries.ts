@@ -4,6 +4,7 @@ import { type NamedInstance, type ResourceUrl, sshNamesOf } from '../gitlab/repo
 import { arrayOf, IS_LEASED, KEY_IS_VALID, MAY_USE } from '../leases/queries.ts'
 import { OUTAGE_MINIMUM_SECONDS } from '../leases/serving-decision.ts'
 import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
+import { RATE_LEFT, type RateBudgets, REACHES, REFUSED_AT, REFUSED_LINES } from './reach/queries.ts'
 
 /** What says that a directory is out of date (migrations/0014_directories.ts). */
 export const DIRECTORY_VERSION = (organization: string, instance: string) => `coalesce((
@@ -59,7 +60,7 @@ const FIND_DIRECTORY: PreparedStatement = {
       where instance_id = $2::uuid and organization = $1::text and match_path !~ '[[:cntrl:]]'
       group by match_path
     ) as place
-  ) end as text
+  ) || coalesce(${REFUSED_LINES} || E'\\n', '') end as text
   from (
     select count(*) as places from (
       select from connection_places where instance_id = $2::uuid and organization = $1::text limit $3::int + 1
@@ -75,8 +76,8 @@ export const findDirectory = async (
   { organization, instanceId, most }: { organization: string; instanceId: string; most: number },
 ): Promise<DirectoryRow> => (await run<DirectoryRow>(FIND_DIRECTORY, [organization, instanceId, most]))[0]!
 
-/** A path that covers a URL, on an instance on which the URL lies. */
-export type CoveringPath = { instanceId: string; path: string }
+/** A path that covers a URL, on an instance on which the URL lies, and the project that the URL names there. */
+export type CoveringPath = { instanceId: string; path: string; project: string }
 
 export type CandidateQuery = {
   accessKeyId: string
@@ -84,6 +85,7 @@ export type CandidateQuery = {
   covering: CoveringPath[]
   minTtl: number
 }
+type Known = { now: Date; budgets: RateBudgets }
 
 /**
  * The connections that cover a path. PostgreSQL plans by average sizes, and would read all connections where a place has
@@ -108,6 +110,9 @@ const IS_SERVABLE = `(connections.status = 'active' and (
   or connections.token_expires_at is null or connections.token_expires_at > $1::timestamptz
 ))`
 
+/** Servable, and not refused by GitLab at the project. */
+const IS_ELIGIBLE = (project: string) => `(${IS_SERVABLE} and ${REFUSED_AT(project)} is null)`
+
 /** Whether it can live min_ttl without disturbing a lease. */
 const IS_UNDISTURBED = (minTtl: string) => `(
   (connections.attempt_id is null and connections.unanswered_since is null and (
@@ -117,18 +122,20 @@ const IS_UNDISTURBED = (minTtl: string) => `(
   or (${IS_REFRESHABLE('connections')} and not ${IS_LEASED('connections')})
 )`
 
-/**
- * The order among the connections of the longest path, as in url-match.ts. What is known of whether a connection
- * reaches the project belongs at the head.
- */
-const RANK = (minTtl: string) =>
-  `${IS_UNDISTURBED(minTtl)} desc, connections.last_verified_at desc nulls last, connections.id`
+type Ranking = { minTtl: string; reaches: string; budgets: [string, string] }
 
-/** The paths of one request, from two texts with a line for each; a slash before each path, since one may be empty. */
+/** The order among the connections of the longest path, as in url-match.ts. */
+const RANK = ({ minTtl, reaches, budgets }: Ranking) =>
+  `${reaches} desc, ${IS_UNDISTURBED(minTtl)} desc, ${RATE_LEFT(budgets)} desc,
+    connections.last_verified_at desc nulls last, connections.id`
+
+/** The paths of one request, from texts with a line for each; a slash before each path, since one may be empty. */
 const COVERING = `(
-      select line.instance_id::uuid as instance_id, substr(line.path, 2) as path
-      from unnest(string_to_array(access_keys.instance_ids, E'\\n'), string_to_array(access_keys.paths, E'\\n'))
-        as line (instance_id, path)
+      select line.instance_id::uuid as instance_id, substr(line.path, 2) as path, substr(line.project, 2) as project
+      from unnest(
+        string_to_array(access_keys.instance_ids, E'\\n'), string_to_array(access_keys.paths, E'\\n'),
+        string_to_array(access_keys.projects, E'\\n')
+      ) as line (instance_id, path, project)
     ) as covering`
 
 /**
@@ -140,35 +147,46 @@ const FIND_BEST: PreparedStatement = {
   text: `
   with asked as materialized (
     select asked.*, access_keys.organizations, access_keys.restricted_connections
-    from unnest($2::int[], $3::uuid[], $4::text[], $5::float8[], $6::text[], $7::text[])
-      as asked (number, access_key_id, organization, min_ttl, instance_ids, paths)
+    from unnest($2::int[], $3::uuid[], $4::text[], $5::float8[], $6::text[], $7::text[], $8::text[])
+      as asked (number, access_key_id, organization, min_ttl, instance_ids, paths, projects)
     join access_keys on access_keys.id = asked.access_key_id and access_keys.id = any ($3::uuid[]) and ${KEY_IS_VALID}
   )
-  select access_keys.number, best.id, best.instance_id, (select ${INSTANCES_VERSION}) as instances_version,
+  select access_keys.number, best.id, best.instance_id, best.reaches, best.has_rivals, (select ${INSTANCES_VERSION}) as instances_version,
     ${DIRECTORY_VERSION('access_keys.organization', 'best.instance_id')} as directory_version
   from asked as access_keys
   cross join lateral (
     select max(length(covering.path)) as length
-    from ${COVERING} cross join lateral (${ONE_AT_PLACE('access_keys.organization', IS_SERVABLE)}) as servable
+    from ${COVERING} cross join lateral (
+      ${ONE_AT_PLACE('access_keys.organization', IS_ELIGIBLE('covering.project'))}
+    ) as eligible
   ) as longest
   cross join lateral (
-    select connections.id, connections.instance_id
+    select connections.id, connections.instance_id, connections.reaches, count(*) over () > 1 as has_rivals
     from ${COVERING} cross join lateral (
-      select connections.* from ${AT_PLACE('access_keys.organization')}
+      select connections.*, ${REACHES('covering.project')} as reaches from ${AT_PLACE('access_keys.organization')}
+        and length(covering.path) = longest.length and ${IS_ELIGIBLE('covering.project')}
     ) as connections
-    where length(covering.path) = longest.length and ${IS_SERVABLE}
-    order by ${RANK('access_keys.min_ttl')} limit 1
+    order by ${RANK({ minTtl: 'access_keys.min_ttl', reaches: 'connections.reaches', budgets: ['$9', '$10'] })} limit 1
   ) as best`,
 }
 
 /** With what is known to the database now of instances and directory: memory that has other versions is out of date. */
-export type Best = { id: string; instance_id: string; instances_version: number; directory_version: number }
+export type Best = {
+  id: string
+  instance_id: string
+  /** Known to reach the project. */
+  reaches: boolean
+  /** There are others of the same path. */
+  has_rivals: boolean
+  instances_version: number
+  directory_version: number
+}
 
 /** For each query the connection that wins; undefined = none can be served. */
 export const findBest = async (
   run: RunPrepared,
   queries: CandidateQuery[],
-  now: Date,
+  { now, budgets }: Known,
 ): Promise<(Best | undefined)[]> => {
   const lines = (read: (path: CoveringPath) => string) =>
     queries.map(({ covering }) => covering.map(read).join('\n'))
@@ -180,6 +198,9 @@ export const findBest = async (
     arrayOf(queries.map(({ minTtl }) => minTtl)),
     lines(({ instanceId }) => instanceId),
     lines(({ path }) => `/${path}`),
+    lines(({ project }) => `/${project}`),
+    arrayOf(budgets.ids),
+    arrayOf(budgets.left),
   ])
   const best = new Map(rows.map((row) => [row.number, row]))
   return queries.map((_, number) => best.get(number))
@@ -188,6 +209,7 @@ export const findBest = async (
 export type CandidateRow = {
   id: string
   organization: string
+  instance_id: string
   base_url: string
   /** The place by which it covers the URL, as GitLab writes it, and as URLs are matched. */
   path: string
@@ -201,31 +223,47 @@ export type CandidateRow = {
   token_expires_at: Date | null
   leased: boolean
   last_verified_at: Date | null
+  /** The project that the URL names, in lower case; '' = none. */
+  project: string
+  /** Known to reach it. */
+  reaches: boolean
+  /** When GitLab refused it there. */
+  refused_at: Date | null
+  /** What is left of its rate budget, in quarters. */
+  rate_left: number
 }
 
 const MOST_CANDIDATES = 100
+const CANDIDATES: Ranking = { minTtl: '$6::float8', reaches: 'connections.reaches', budgets: ['$8', '$9'] }
+const IS_FOUND_ELIGIBLE = `(${IS_SERVABLE} and connections.refused_at is null)`
+const CANDIDATE_ORDER = `${IS_FOUND_ELIGIBLE} desc, ${RANK(CANDIDATES)}`
 
 const FIND_CANDIDATES: PreparedStatement = {
   name: 'find-candidates',
   text: `
-  select connections.id, connections.organization, instances.base_url, connections.path, connections.match_path,
-    connections.name, connections.status, connections.status_detail,
+  select connections.id, connections.organization, connections.instance_id, instances.base_url, connections.path,
+    connections.match_path, connections.name, connections.status, connections.status_detail,
     ${IS_REFRESHABLE('connections')} as refreshable,
     connections.attempt_id, connections.unanswered_since, connections.token_expires_at, connections.last_verified_at,
-    ${IS_LEASED('connections')} as leased
+    ${IS_LEASED('connections')} as leased, connections.project, connections.reaches, connections.refused_at,
+    ${RATE_LEFT(CANDIDATES.budgets)} as rate_left
   from (
     select distinct on (connections.id) connections.*
     from access_keys
-    cross join unnest($4::uuid[], $5::text[]) as covering (instance_id, path)
+    cross join unnest($4::uuid[], $5::text[], $7::text[]) as covering (instance_id, path, project)
     cross join lateral (
-      select connections.*, place.path, place.match_path from ${AT_PLACE('$3::text')}
-      order by ${IS_SERVABLE} desc, ${RANK('$6::float8')} limit ${MOST_CANDIDATES}
+      select connections.* from (
+        select connections.*, place.path, place.match_path, covering.project,
+          ${REACHES('covering.project')} as reaches, ${REFUSED_AT('covering.project')} as refused_at
+        from ${AT_PLACE('$3::text')}
+      ) as connections
+      order by ${CANDIDATE_ORDER} limit ${MOST_CANDIDATES}
     ) as connections
     where access_keys.id = $2::uuid and ${KEY_IS_VALID}
     order by connections.id, length(connections.match_path) desc
   ) as connections
   join instances on instances.id = connections.instance_id
-  order by ${IS_SERVABLE} desc, length(connections.match_path) desc, ${RANK('$6::float8')}
+  order by ${IS_FOUND_ELIGIBLE} desc, length(connections.match_path) desc, ${RANK(CANDIDATES)}
   limit ${MOST_CANDIDATES}`,
 }
 
@@ -233,7 +271,7 @@ const FIND_CANDIDATES: PreparedStatement = {
 export const findCandidates = (
   run: RunPrepared,
   { accessKeyId, organization, covering, minTtl }: CandidateQuery,
-  now: Date,
+  { now, budgets }: Known,
 ): Promise<CandidateRow[]> =>
   run<CandidateRow>(FIND_CANDIDATES, [
     now,
@@ -242,4 +280,7 @@ export const findCandidates = (
     arrayOf(covering.map(({ instanceId }) => instanceId)),
     covering.map(({ path }) => path),
     minTtl,
+    covering.map(({ project }) => project),
+    arrayOf(budgets.ids),
+    arrayOf(budgets.left),
   ])

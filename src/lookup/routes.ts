@@ -62,7 +62,7 @@ const find = {
   tags,
   summary: 'Get a working token for a repository or group',
   description:
-    'Gives the token of the connection that matches best: the one with the longest group, then one whose token can live min_ttl without disturbing a lease, then the one that GitLab confirmed last. A key of more than one organization names the organization.',
+    'Gives the token of the connection that matches best: the one with the longest group, then one that is known to reach the project, then one whose token can live min_ttl without disturbing a lease, then the one with most left of its rate limit at GitLab, then the one that GitLab confirmed last. One that GitLab refused for the project is out. Where it is open which of several reaches a project, the first lookup asks GitLab. A key of more than one organization names the organization.',
   querystring: Type.Object(
     { url: Url, organization: Type.Optional(Organization), ...credentialQuery, ...wrapQuery },
     { additionalProperties: false },

@@ -7,9 +7,10 @@ import type { CandidateRow } from './queries.ts'
  */
 
 export type RankedCandidate = CandidateRow & {
+  /** Servable, and not refused by GitLab at the project. */
+  eligible: boolean
   /** Whether the connection can be served for min_ttl without breaking a lease. */
   undisturbed: boolean
-  eligible: boolean
   won: boolean
   reason: string
 }
@@ -36,8 +37,9 @@ const depth = ({ match_path }: CandidateRow): number => match_path.length
 const byRank = (a: RankedCandidate, b: RankedCandidate): number =>
   Number(b.eligible) - Number(a.eligible) ||
   depth(b) - depth(a) ||
-  // Here belongs whether a connection is known to reach the project; in queries.ts at the head of RANK.
+  Number(b.reaches) - Number(a.reaches) ||
   Number(b.undisturbed) - Number(a.undisturbed) ||
+  b.rate_left - a.rate_left ||
   (b.last_verified_at?.getTime() ?? 0) - (a.last_verified_at?.getTime() ?? 0) ||
   (a.id < b.id ? -1 : 1)
 
@@ -48,27 +50,39 @@ const INELIGIBLE: Record<CandidateRow['status'], string> = {
   expired: 'its token has reached its end',
 }
 
+const whyOut = ({ status, refused_at, project }: CandidateRow, isDead: boolean): string =>
+  refused_at === null || isDead
+    ? INELIGIBLE[status]
+    : `GitLab refused it for ${project} on ${refused_at.toISOString()}`
+
 /**
- * Ranks the connections of an organization that cover a URL by: longest path, can live min_ttl without disturbing a
- * lease, latest verified, id.
+ * Ranks the connections of an organization that cover a URL by: longest path, is known to reach the project, can live
+ * min_ttl without disturbing a lease, what is left of the rate budget, latest verified, id. One that GitLab refused for
+ * the project is out.
  */
 export const chooseConnection = (rows: CandidateRow[], minTtl: number, now: Date): Choice => {
   const ranked: RankedCandidate[] = rows
     .map((row) => {
-      const eligible = isServable(row, now)
+      const servable = isServable(row, now)
+      const eligible = servable && row.refused_at === null
       const undisturbed = eligible && canLiveUndisturbed(row, minTtl, now)
-      return { ...row, eligible, undisturbed, won: false, reason: eligible ? '' : INELIGIBLE[row.status] }
+      return { ...row, eligible, undisturbed, won: false, reason: eligible ? '' : whyOut(row, !servable) }
     })
     .sort(byRank)
   const [first] = ranked
   if (!first?.eligible) return { kind: 'none', ranked }
   for (const row of ranked) if (row.eligible) row.reason = whyLost(row, first)
-  Object.assign(first, { won: true, reason: 'best match' })
+  Object.assign(first, { won: true, reason: whyWon(first) })
   return { kind: 'winner', winner: first, ranked }
 }
 
+const whyWon = ({ reaches, project }: RankedCandidate): string =>
+  reaches ? `best match: is known to reach ${project}` : 'best match'
+
 const whyLost = (row: RankedCandidate, winner: RankedCandidate): string => {
   if (depth(row) < depth(winner)) return 'another covers a longer part of the path'
+  if (row.reaches !== winner.reaches) return `another is known to reach ${row.project}`
   if (row.undisturbed !== winner.undisturbed) return 'serving it would disturb a lease'
+  if (row.rate_left !== winner.rate_left) return 'another has more left of its rate limit at GitLab'
   return 'another was verified later'
 }

@@ -41,7 +41,7 @@ const Check = Type.Object(
 
 const Preflight = Type.Object(
   {
-    url: Type.String({ description: 'As you sent it.' }),
+    url: Type.String({ description: 'As you sent it, without credentials.' }),
     ready: Type.Boolean({ description: 'No check fails.' }),
     checks: Type.Array(refTo(Check), { description: 'In the order in which a person would look.' }),
   },
@@ -102,6 +102,10 @@ const preflight = {
 type Result = Static<typeof Preflight>
 type Wanted = { organization: string | undefined; scanSeconds: number | undefined }
 
+/** A URL may have been copied with the token in it; so may a token instead of the URL. */
+const withoutCredentials = (url: string): string =>
+  url.replace(/\/\/[^/?#\s]*@/g, '//').replace(/\bgl[a-z]{2,10}-[\w.-]{8,}/gi, '[removed]')
+
 /** What is wrong with one URL is said there, and keeps the others from nothing. */
 const preflightOf = async (
   deps: GatherDeps,
@@ -111,7 +115,10 @@ const preflightOf = async (
   wanted: Wanted,
 ): Promise<Result> => {
   try {
-    return { url, ...runChecks(await gatherFacts(deps, principal, { url, ...wanted })) }
+    return {
+      url: withoutCredentials(url),
+      ...runChecks(await gatherFacts(deps, principal, { url, ...wanted })),
+    }
   } catch (error) {
     let problem = toProblem(error as FastifyError)
     if (!problem) {
@@ -119,7 +126,11 @@ const preflightOf = async (
       problem = new Problem('internal_error', 'Something went wrong here.')
     }
     const cure = problem.code === 'invalid_request' ? 'Correct the URL.' : 'Ask again later.'
-    return { url, ready: false, checks: [{ name: 'url', ...failed(problem.message, cure) }] }
+    return {
+      url: withoutCredentials(url),
+      ready: false,
+      checks: [{ name: 'url', ...failed(problem.message, cure) }],
+    }
   }
 }
 

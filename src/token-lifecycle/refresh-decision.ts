@@ -10,6 +10,9 @@ export const CLAIM_SECONDS = 30
 export const REFUSAL_GRACE_SECONDS = 300
 const FIRST_BACKOFF_SECONDS = 5
 const LONGEST_BACKOFF_SECONDS = 60
+const LONGEST_NAMED_SECONDS = 3600
+/** So many tries at times that GitLab named may fail before the pause grows. */
+const NAMED_IN_VAIN = 5
 
 /** After a failed refresh, an early one waits for this share of the life that the token has left. */
 export const EARLY_PAUSE_SHARE = 6
@@ -124,11 +127,20 @@ export const decideRefresh = (
   return { action: 'claim', reason: state.attempt_id === null ? 'due' : 'abandoned_attempt' }
 }
 
-/** Doubles from 5 s to a minute, unless GitLab names a time. */
-export const backoffSeconds = (failureCount: number, retryAfterSeconds?: number): number => {
-  const own = Math.min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** Math.min(failureCount, 10))
-  return Math.max(own, Math.min(retryAfterSeconds ?? 0, 3600))
-}
+const doubled = (firstSeconds: number, times: number): number =>
+  Math.min(LONGEST_BACKOFF_SECONDS, firstSeconds * 2 ** Math.min(times, 10))
+
+/**
+ * Doubles from 5 s to a minute. The time that GitLab names counts instead: who waits longer sleeps for nothing. Where the
+ * named time was too short again and again, the pause grows from a second on.
+ */
+export const backoffSeconds = (failureCount: number, namedSeconds?: number): number =>
+  namedSeconds === undefined
+    ? doubled(FIRST_BACKOFF_SECONDS, failureCount)
+    : Math.max(
+        Math.min(namedSeconds, LONGEST_NAMED_SECONDS),
+        doubled(1, Math.max(0, failureCount - NAMED_IN_VAIN)),
+      )
 
 export type FailureCode =
   | 'gitlab_unavailable'

@@ -112,7 +112,10 @@ export const createTrustedIssuer = async (
     })
     .catch((error: unknown) => {
       if (isUniqueViolation(error))
-        throw new Problem('trusted_issuer_exists', 'This issuer is already trusted for this audience.')
+        throw new Problem(
+          'trusted_issuer_exists',
+          'This issuer is already trusted for this audience, perhaps by another organization. Choose an audience of your own, such as the URL of this service with the name of the organization behind it.',
+        )
       throw error
     })
 }

@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow, InstanceRow } from '../db/tables.ts'
+import { certificateEnd } from '../gitlab/certificates.ts'
 import { isIamToken } from '../gitlab/iam-token.ts'
 import { hasScope } from '../gitlab/scopes.ts'
 import {
@@ -86,6 +87,16 @@ export const InstanceConditions = Type.Object(
       description: 'Which service issues OAuth tokens. null: no OAuth connection tells.',
     }),
     token_life_seconds: NullableInteger('How long an OAuth token lives. null: no OAuth connection tells.'),
+    ca_certificate_expires_at: NullableTime(
+      'When the first of the certificates in `ca_certificate` of the instance ends; null: there is none',
+    ),
+    ca_certificate_state: Type.Union(
+      [Type.Literal('valid'), Type.Literal('ending'), Type.Literal('expired'), Type.Null()],
+      {
+        description:
+          'ending: it ends within 30 days, and nothing can be asked of the instance after that. Give the next one before: `PATCH /v1/instances/{id}`. null: there is none.',
+      },
+    ),
     circuit: Type.Union([Type.Literal('closed'), Type.Literal('open')], {
       description: 'open: GitLab failed too often in a row, and calls are turned away for a while.',
     }),
@@ -197,6 +208,7 @@ export const readConditions = async (deps: Deps, instance: InstanceRow): Promise
   const oauth = rows.find(({ method }) => method === 'oauth')
   const token = oauth && (await openToken(vault, oauth))
   const version = await readVersion(deps, instance, rows)
+  const end = certificateEnd(instance.ca_certificate, new Date(clock()))
   return {
     instance_id: instance.id,
     base_url: instance.base_url,
@@ -205,6 +217,8 @@ export const readConditions = async (deps: Deps, instance: InstanceRow): Promise
     token_life_seconds: oauth?.token_expires_at
       ? Math.round((oauth.token_expires_at.getTime() - oauth.token_issued_at.getTime()) / 1000)
       : null,
+    ca_certificate_expires_at: isoTimeOrNull(end?.expiresAt ?? null),
+    ca_certificate_state: end?.state ?? null,
     ...(await readWeather(deps, instance.id)),
   }
 }
@@ -226,17 +240,25 @@ const SENTENCES: Record<Conditions['state'], string | null> = {
   banned: 'GitLab has banned the address of this service for a while.',
 }
 
+const sentenceOfEnd = (caCertificate: string | null, now: Date): string | null => {
+  const end = certificateEnd(caCertificate, now)
+  if (!end || end.state === 'valid') return null
+  const verb = end.state === 'expired' ? 'ended' : 'ends'
+  return `The ca_certificate of the instance ${verb} ${isoTime(end.expiresAt)}: an admin gives the next one.`
+}
+
 /** @param baseUrls of instances that the caller may see. */
 export const readShortConditions = async (
-  deps: { db: Database } & Pick<Deps, 'instanceClients' | 'forecast'>,
+  deps: { db: Database } & Pick<Deps, 'instanceClients' | 'forecast' | 'clock'>,
   baseUrls: string[],
 ): Promise<Static<typeof ShortConditions>[]> => {
+  const now = new Date(deps.clock())
   if (baseUrls.length === 0) return []
   const instances = await findInstanceByBaseUrls(deps.db, baseUrls)
   return Promise.all(
-    instances.map(async ({ id, base_url }) => {
+    instances.map(async ({ id, base_url, ca_certificate }) => {
       const { state } = await readWeather(deps, id)
-      return { base_url, state, detail: SENTENCES[state] }
+      return { base_url, state, detail: SENTENCES[state] ?? sentenceOfEnd(ca_certificate, now) }
     }),
   )
 }

@@ -110,8 +110,12 @@ export const listIncidents = (db: Database, instanceId: string, limit: number): 
 export const findInstanceByBaseUrls = (
   db: Database,
   baseUrls: string[],
-): Promise<Pick<InstanceRow, 'id' | 'base_url'>[]> =>
-  db.selectFrom('instances').select(['id', 'base_url']).where('base_url', 'in', baseUrls).execute()
+): Promise<Pick<InstanceRow, 'id' | 'base_url' | 'ca_certificate'>[]> =>
+  db
+    .selectFrom('instances')
+    .select(['id', 'base_url', 'ca_certificate'])
+    .where('base_url', 'in', baseUrls)
+    .execute()
 
 /** Tokens with which an instance can be asked about itself, or that tell how it issues them; the latest first. */
 export const findTellingConnections = (

@@ -10,6 +10,7 @@ import { noteLeaseSlots } from '../leases/record/slots.ts'
 import { deleteOld as deleteOldGuesses } from '../limits/delete-old.ts'
 import { createAuditLog } from '../log.ts'
 import { deleteOld as deleteOldBatches } from '../lookup/batch/delete-old.ts'
+import { deleteOld as deleteOldProofs } from '../lookup/reach/delete-old.ts'
 import { completeDue } from '../oauth-flow/complete-due.ts'
 import { sealedTables } from '../sealed-tables.ts'
 import { deleteHeartbeatsBefore } from '../token-lifecycle/history/queries.ts'
@@ -68,6 +69,7 @@ export const createRoomJobs = (
       (now) => deleteHeartbeatsBefore(db, addSeconds(now, -HEARTBEAT_RETENTION_SECONDS)),
       (now) => deleteOldGuesses(db, now),
       (now) => deleteOldBatches(db, now),
+      (now) => deleteOldProofs(db, now),
       (now) => deleteOldWeather(db, now),
     ],
   })

@@ -15,6 +15,7 @@ import type { ProcessState } from '../http/readiness.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { createInstanceClients } from '../instances/instance-clients.ts'
 import { createBorrower } from '../leases/borrow.ts'
+import type { LeaseDeps } from '../leases/lease-token.ts'
 import { createOpenedTokens } from '../leases/opened-tokens.ts'
 import { createRejections } from '../leases/reject-lease.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
@@ -23,6 +24,8 @@ import { createDirectories } from '../lookup/directories.ts'
 import { createLeaseByMatch } from '../lookup/leasing/lease-by-match.ts'
 import { createLocator } from '../lookup/locate.ts'
 import { type CandidateQuery, findBest } from '../lookup/queries.ts'
+import { createReachLearner } from '../lookup/reach/learn-reach.ts'
+import { createRateBudgets } from '../lookup/reach/rate-budgets.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
 import { createSyncs } from '../projects/sync/syncs.ts'
@@ -136,13 +139,22 @@ const createTokenKeeping = (
 }
 
 /** How URLs find their connections. */
-const createFinding = ({ runPrepared, clock }: AppDeps) => ({
-  runPrepared,
-  locator: createLocator({ runPrepared }),
-  directories: createDirectories({ runPrepared }),
-  leaseByMatch: createLeaseByMatch({ runPrepared, clock }),
-  findBest: shareCalls((queries: CandidateQuery[]) => findBest(runPrepared, queries, new Date(clock()))),
-})
+const createFinding = (
+  { runPrepared, clock, logger }: AppDeps,
+  { access, leasing, forecast }: { access: GitLabAccess; leasing: LeaseDeps; forecast: Forecast },
+) => {
+  const budgets = createRateBudgets(access.instanceClients)
+  return {
+    runPrepared,
+    locator: createLocator({ runPrepared }),
+    directories: createDirectories({ runPrepared }),
+    leaseByMatch: createLeaseByMatch({ runPrepared, clock }),
+    findBest: shareCalls((queries: CandidateQuery[]) =>
+      findBest(runPrepared, queries, { now: new Date(clock()), budgets: budgets.low() }),
+    ),
+    reach: createReachLearner({ ...access, ...leasing, budget: forecast.budget, budgets, logger }),
+  }
+}
 
 /** Every room once, each dependency an argument that can be followed from here. */
 export const createRooms = (deps: AppDeps) => {
@@ -179,7 +191,7 @@ export const createRooms = (deps: AppDeps) => {
     leasesById: createLeasesById({ runPrepared, clock }),
     openedTokens: createOpenedTokens(vault),
   }
-  const finding = { ...leasing, ...createFinding(deps) }
+  const finding = { ...leasing, ...createFinding(deps, { access, leasing, forecast }) }
   const rejections = createRejections({ ...leasing, db })
   const sendCredential = createCredentialSender({ db, clock })
   const borrower = createBorrower({ ...leasing, db })

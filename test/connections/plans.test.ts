@@ -7,6 +7,7 @@ import type { Database } from '../../src/db/database.ts'
 import type { Tables } from '../../src/db/tables.ts'
 import {
   findConnectionsToCheck,
+  findConnectionsToLookAt,
   findConnectionsToMend,
   findConnectionsToRotate,
   markExpired,
@@ -54,6 +55,13 @@ const seed = async (db: Database) => {
         when number % 20000 = 6 then interval '1 day' else interval '200 days' end,
       case when number % 20000 = 5 then ${NOW}::timestamptz end, now(), now()
     from generate_series(${from}::int, ${from + AT_ONCE - 1}::int) as number`.execute(db)
+  await sql`
+    insert into connection_places (
+      connection_id, instance_id, organization, kind, gitlab_id, path, match_path, looked_at
+    )
+    select id, instance_id, organization, 'group', gitlab_user_id::bigint, group_path, group_path,
+      ${NOW}::timestamptz - case when gitlab_user_id::int % 10000 = 7 then interval '2 days' else interval '1 hour' end
+    from connections on conflict do nothing`.execute(db)
   await sql`vacuum analyze`.execute(db)
 }
 
@@ -102,6 +110,15 @@ t.test('no page of connections and no job reads the table, whatever it looks for
     [
       'job: to rotate',
       () => findConnectionsToRotate(watched, { now: NOW, withinSeconds: 7 * 86_400, limit: 100 }),
+    ],
+    [
+      'job: names to look at',
+      () =>
+        findConnectionsToLookAt(watched, {
+          now: NOW,
+          before: new Date(NOW.getTime() - 86_400_000),
+          limit: 100,
+        }),
     ],
     ['job: conditions of an instance', () => findTellingConnections(watched, GITLAB_COM, NOW)],
     ['job: reached their end', () => markExpired(watched, new Date(NOW.getTime() - 86_400_000))],

@@ -25,6 +25,13 @@ const portOf = async ({ db }: OpenDatabase): Promise<string> => {
   return rows[0]!.port
 }
 
+/** Whether the standby has all that the primary has: it follows when it can. */
+const hasFollowed = async ({ db }: OpenDatabase): Promise<boolean> => {
+  const { rows } = await sql<{ followed: boolean | null }>`
+    select bool_and(replay_lsn >= pg_current_wal_lsn()) as followed from pg_stat_replication`.execute(db)
+  return rows[0]?.followed === true
+}
+
 t.test('a primary and its standby', async (t) => {
   const cluster = await startCluster()
   t.teardown(() => cluster.stop())
@@ -66,6 +73,7 @@ t.test('a primary and its standby', async (t) => {
     const database = open(t, joinHosts(cluster.url, standby.url))
     const broker = await startTestBroker(t, { database })
     t.equal((await broker.get('/v1/instances')).status, 200)
+    await until(() => hasFollowed(database))
     await cluster.halt('crash')
     t.match(await broker.get('/v1/instances'), { status: 503, body: { code: 'database_unavailable' } })
     const readiness = await broker.get('/readyz', { key: null })

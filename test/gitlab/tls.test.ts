@@ -134,3 +134,32 @@ t.test('a private authority', async (t) => {
     for (const [what, asked, fault, detail] of cases) t.match(await asked, { fault, detail }, what)
   })
 })
+
+t.test('a server that leaves out one of several intermediates, or all of them, is told so', async (t) => {
+  const company = 'FAKE company'
+  const root = makeCertificate({ name: 'FAKE root', company })
+  const upper = makeCertificate({ name: 'FAKE upper', company, signedBy: root, isAuthority: true })
+  const lower = makeCertificate({ name: 'FAKE lower', company, signedBy: upper, isAuthority: true })
+  const leaf = makeCertificate({ name: 'FAKE server', signedBy: lower })
+  const sends = (...more: { certificate: string }[]) => ({
+    key: leaf.key,
+    cert: [leaf, ...more].map(({ certificate }) => certificate).join(''),
+  })
+  const other = makeCertificate({ name: 'FAKE other', company: 'FAKE others' }).certificate
+  const table: [what: string, options: ServerOptions, ca: string | null, fault: string | undefined][] = [
+    ['all of them', sends(lower, upper), root.certificate, undefined],
+    ['both are missing', sends(), root.certificate, 'intermediate_missing'],
+    ['both are missing, nothing given', sends(), null, 'intermediate_missing'],
+    ['both are missing, the upper one given', sends(), upper.certificate, 'intermediate_missing'],
+    ['the upper one is missing', sends(lower), root.certificate, 'intermediate_missing'],
+    ['the lower one is missing', sends(upper), root.certificate, 'intermediate_missing'],
+    ['the upper one is given', sends(lower), upper.certificate, undefined],
+    ['the authority of somebody else is given', sends(lower, upper), other, 'unknown_authority'],
+    ['nothing is given', sends(lower, upper), null, 'unknown_authority'],
+  ]
+  for (const [what, options, ca, fault] of table) {
+    const answer = await ask(t, options, { ca })
+    t.equal(answer.fault, fault, what)
+    t.equal(answer.status, fault === undefined ? 200 : undefined, what)
+  }
+})

@@ -53,6 +53,7 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
       return []
     }
     const now = new Date()
+    const known = { now, budgets: { ids: [], left: [] } }
     const request = {
       leaseId: uuidv7(),
       accessKeyId: uuidv7(),
@@ -67,7 +68,7 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
     const candidates = {
       accessKeyId: request.accessKeyId,
       organization: 'acme',
-      covering: [{ instanceId: GITLAB_COM, path: 'acme' }],
+      covering: [{ instanceId: GITLAB_COM, path: 'acme', project: 'acme/web-shop' }],
       minTtl: 300,
     }
 
@@ -83,8 +84,8 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
         () => leaseByMatch(explain, [{ ...request, match }], now),
       ],
       ['the directory of an organization', BY_ORGANIZATION, () => findDirectory(explain, directory)],
-      ['the best by URL', BY_PATH, () => findBest(explain, [candidates], now)],
-      ['every candidate', BY_PATH, () => findCandidates(explain, candidates, now)],
+      ['the best by URL', BY_PATH, () => findBest(explain, [candidates], known)],
+      ['every candidate', BY_PATH, () => findCandidates(explain, candidates, known)],
     ]
     for (const [what, index, run] of statements) {
       await run()

@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net'
 import fc from 'fast-check'
 import { sql } from 'kysely'
 import t from 'tap'
@@ -17,6 +18,14 @@ const connection = fc.record({
   hoursLeft: fc.constantFrom(-1, 5, 5, null),
   instance: fc.constantFrom(GITLAB_COM, GITLAB_COM, GITLAB_COM, BELOW),
   verifiedMinutesAgo: fc.constantFrom(0, 1, 2, null),
+  // What GitLab said of it at a project: recently, or too long ago to count.
+  proof: fc.option(
+    fc.record({
+      project: fc.constantFrom('a/p', 'a/p', 'a/b/p', 'x/p', 'a/b'),
+      reaches: fc.boolean(),
+      minutesAgo: fc.constantFrom(1, 59, 61, 1_439, 1_441),
+    }),
+  ),
 })
 
 type Row = typeof connection extends fc.Arbitrary<infer Value> ? Value : never
@@ -24,7 +33,9 @@ type Row = typeof connection extends fc.Arbitrary<infer Value> ? Value : never
 t.test(
   'a lookup by URL takes the connection that explain names as the winner, and none that it does not',
   async (t) => {
-    const broker = await startTestBroker(t)
+    // GitLab itself is not asked: what is known stands in the table.
+    const lookup: LookupFunction = (_host, _options, done) => done(new Error('no such host'), '')
+    const broker = await startTestBroker(t, { gitlab: { lookup } })
     const vault = createVault(await openKeyRing(broker.db, [MASTER_KEY], broker.clock))
     const now = new Date(broker.clock())
 
@@ -52,15 +63,15 @@ t.test(
           array(select id from connections where gitlab_user_id::int % 2 = 0)
         where id = ${created[2]!.id}`.execute(broker.db)
 
+    const minutesBefore = (minutes: number) => new Date(now.getTime() - minutes * 60_000)
     const insert = async (
       index: number,
-      { organization, group, status, hoursLeft, instance, verifiedMinutesAgo }: Row,
+      { organization, group, status, hoursLeft, instance, verifiedMinutesAgo, proof }: Row,
     ) => {
       const id = uuidv7()
       const token = await vault.seal(`glpat-FAKE-${id}`, { ownerId: id, version: 1, use: 'access' })
       const end = hoursLeft === null ? null : new Date(now.getTime() + hoursLeft * 3_600_000)
-      const verified =
-        verifiedMinutesAgo === null ? null : new Date(now.getTime() - verifiedMinutesAgo * 60_000)
+      const verified = verifiedMinutesAgo === null ? null : minutesBefore(verifiedMinutesAgo)
       await sql`
       insert into connections (
         id, organization, instance_id, method, token_kind, group_path, gitlab_user_id, status, scopes, token_version,
@@ -69,6 +80,12 @@ t.test(
         ${id}, ${organization}, ${instance}, 'token', 'personal_access_token', ${group}, ${String(index)}, ${status},
         '{read_repository}', 1, ${token}, ${now}, ${end}, ${verified}, ${now}, ${now}
       )`.execute(broker.db)
+      if (proof)
+        await sql`
+        insert into reach_proofs (connection_id, match_path, reaches, proven_at)
+        values (${id}, ${proof.project}, ${proof.reaches}, ${minutesBefore(proof.minutesAgo)})`.execute(
+          broker.db,
+        )
     }
 
     await fc.assert(
@@ -104,6 +121,11 @@ t.test(
           await broker.db.deleteFrom('connections').where('gitlab_user_id', '=', '0').execute()
           if (!(await agrees())) return false
           await broker.db.updateTable('connections').set({ status: 'active' }).execute()
+          if (!(await agrees())) return false
+          // What was known turns into its opposite, then into nothing.
+          await sql`update reach_proofs set reaches = not reaches`.execute(broker.db)
+          if (!(await agrees())) return false
+          await broker.db.deleteFrom('reach_proofs').execute()
           return agrees()
         },
       ),

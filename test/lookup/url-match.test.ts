@@ -9,6 +9,7 @@ const at = (seconds: number) => new Date(NOW.getTime() + seconds * 1000)
 const row = (id: string, changes: Partial<CandidateRow> = {}): CandidateRow => ({
   id,
   organization: 'acme',
+  instance_id: 'gitlab-com',
   base_url: 'https://gitlab.com',
   path: '',
   match_path: '',
@@ -21,6 +22,10 @@ const row = (id: string, changes: Partial<CandidateRow> = {}): CandidateRow => (
   token_expires_at: at(3_600),
   leased: false,
   last_verified_at: NOW,
+  project: 'acme/x/p',
+  reaches: false,
+  refused_at: null,
+  rate_left: 4,
   ...changes,
 })
 

@@ -51,6 +51,21 @@ t.test('whether a repository can be scanned', async (t) => {
     t.ok(leases.every(({ released_at, purpose }) => released_at !== null && purpose === 'preflight'))
   })
 
+  t.test('a URL with a token in it is answered without', async (t) => {
+    const { host } = new URL(simulator.url)
+    const secret = 'glpat-FAKE-planted-0123456789'
+    const urls = [
+      secret,
+      `http://oauth2:${secret}@${host}/acme/web-shop`,
+      `${simulator.url}/acme/web-shop?private_token=${secret}`,
+      `git@${host}:acme/${secret}.git`,
+    ]
+    const answer = await ask({ urls, organization: 'acme' })
+    t.equal(answer.status, 200)
+    t.notMatch(answer.text, /planted/)
+    t.match(answer.body.results[1], { url: `${simulator.url}/acme/web-shop`, ready: true })
+  })
+
   t.test('a token for Git alone says nothing of the API, and is tried without credentials too', async (t) => {
     const result = await preflight('git-only', 'acme/web-shop')
     t.match(result, { ready: true })

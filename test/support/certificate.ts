@@ -12,18 +12,23 @@ const sequence = (...parts: Uint8Array[]) => der(0x30, ...parts)
 const oid = (hex: string) => der(0x06, Buffer.from(hex, 'hex'))
 const utcTime = (time: Date) => der(0x17, Buffer.from(time.toISOString().replace(/^..|[-:T]|\.\d+/g, '')))
 const extension = (id: string, value: Buffer) => sequence(oid(id), der(0x04, value))
-const nameOf = (text: string) => sequence(der(0x31, sequence(oid(COMMON_NAME), der(0x0c, Buffer.from(text)))))
+const attribute = (id: string, text: string) => der(0x31, sequence(oid(id), der(0x0c, Buffer.from(text))))
+const nameOf = (name: string, company: string | undefined) =>
+  sequence(...(company ? [attribute(ORGANIZATION, company)] : []), attribute(COMMON_NAME, name))
 
 const ECDSA_WITH_SHA256 = '2a8648ce3d040302'
 const COMMON_NAME = '550403'
+const ORGANIZATION = '55040a'
 const SUBJECT_ALT_NAME = '551d11'
 const BASIC_CONSTRAINTS = '551d13'
 const DAY_IN_MS = 86_400_000
 
-export type Certified = { certificate: string; key: string; name: string }
+export type Certified = { certificate: string; key: string; name: string; company?: string | undefined }
 
 type Wanted = {
   name?: string
+  /** O of the subject. */
+  company?: string
   /** Who signs it; itself when left out. */
   signedBy?: Certified
   /** Whether it may sign others. */
@@ -41,6 +46,7 @@ const hostName = (host: string): Buffer =>
 /** A certificate (RFC 5280) with its key, both PEM: Node makes keys, but no certificates. For 127.0.0.1, self-signed. */
 export const makeCertificate = ({
   name = 'FAKE test authority',
+  company,
   signedBy,
   isAuthority = signedBy === undefined,
   hosts = ['127.0.0.1'],
@@ -58,9 +64,9 @@ export const makeCertificate = ({
     der(0xa0, der(0x02, Buffer.from([2]))),
     der(0x02, Buffer.from([1]), randomBytes(8)),
     algorithm,
-    nameOf(signedBy?.name ?? name),
+    nameOf(signedBy?.name ?? name, signedBy ? signedBy.company : company),
     sequence(at(validFrom), at(validFor)),
-    nameOf(name),
+    nameOf(name, company),
     createPublicKey(key).export({ type: 'spki', format: 'der' }),
     der(
       0xa3,
@@ -82,6 +88,7 @@ export const makeCertificate = ({
     certificate: `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`,
     key,
     name,
+    company,
   }
 }
 

@@ -39,6 +39,7 @@ export const WRITERS: Record<string, string> = {
   leases: 'leases',
   wrapped_leases: 'leases',
   lease_batches: 'lookup',
+  reach_proofs: 'lookup',
   guesses: 'limits',
   instance_refusals: 'weather',
   instance_bans: 'weather',

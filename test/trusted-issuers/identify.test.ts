@@ -305,3 +305,21 @@ t.test('an issuer that is trusted no longer is out at once, on every replica', a
     [],
   )
 })
+
+t.test('whoever trusts an issuer first claims no workload of another organization', async (t) => {
+  const { broker, simulator, ...stage } = await setStage(t)
+  const issuer = await startIssuer(t, stage.clock)
+  const everything = { claims: { sub: '**' }, organizations: ['evil'] }
+  const evil = await trustIssuer(broker, issuer, { rules: [everything] })
+  t.equal(evil.status, 201)
+  t.match(await trustIssuer(broker, issuer), {
+    status: 409,
+    body: { code: 'trusted_issuer_exists', detail: /audience of your own/ },
+  })
+  const audience = `${AUDIENCE}/acme`
+  t.equal((await trustIssuer(broker, issuer, { audience })).status, 201)
+  const organizationsWith = async (aud: string | string[]) =>
+    (await broker.get('/v1/whoami', { key: await issuer.sign({ aud }) })).body.organizations
+  t.same(await organizationsWith(audience), ['acme'])
+  t.same(await organizationsWith(AUDIENCE), ['evil'], 'which no workload of acme asks for')
+})

@@ -1,3 +1,4 @@
+import { certificateEnd } from '../../gitlab/certificates.ts'
 import { isWaitingCode } from '../../gitlab/owner-refusal.ts'
 import { mayRotateItself } from '../../gitlab/scopes.ts'
 import { adviceFor, type Hyperlink, instanceName, newTokenLink } from '../advice.ts'
@@ -30,6 +31,8 @@ export type ConnectionCard = {
   reason: string | undefined
   remedy: string | undefined
   remedyLink: Hyperlink | undefined
+  /** The certificate that was given for the server ends soon, or has ended. */
+  certificate: string | undefined
   expiry: ShownTime | undefined
   /** Not of a token that is dead already. */
   showsExpiry: boolean
@@ -72,6 +75,13 @@ const reasonOf = (row: ListedConnection, status: CardStatus, texts: Texts): stri
       : (row.status_reason ?? (status === 'expired' ? 'token_expired' : null))
   const known = code !== null && Object.hasOwn(texts.reasons, code) ? texts.reasons[code] : undefined
   return known ?? row.status_detail ?? texts.status[status]
+}
+
+const certificateOf = (row: ListedConnection, now: Date, texts: Texts): string | undefined => {
+  const end = certificateEnd(row.ca_certificate, now)
+  if (!end || end.state === 'valid') return undefined
+  const { date } = showTime(end.expiresAt, now, texts)
+  return texts.connected.certificate[end.state](instanceName(row.base_url), date)
 }
 
 const remedyFor = (
@@ -124,6 +134,7 @@ export const toCard = (row: ListedConnection, usage: Usage[], now: Date, texts: 
         : isWaitingCode(row.status_reason)
           ? adviceFor('not_a_gitlab', { baseUrl: row.base_url }, texts).link
           : newTokenLink(row.base_url, [], texts),
+    certificate: certificateOf(row, now, texts),
     expiry: row.token_expires_at ? showTime(row.token_expires_at, now, texts) : undefined,
     showsExpiry: status !== 'revoked' && status !== 'needs_reauthorization',
     renewal: row.refreshable ? 'refresh' : row.auto_rotate ? 'rotate' : undefined,

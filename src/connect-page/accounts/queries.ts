@@ -28,6 +28,7 @@ export type ListedConnection = Pick<ConnectionRow, (typeof COLUMNS)[number]> & {
   /** What the connection covers, with commas between; empty = the whole instance. */
   places: string
   base_url: string
+  ca_certificate: string | null
   oauth_app_slug: string | null
   refreshable: boolean
 }
@@ -54,6 +55,7 @@ const listed = (db: Database, { organizations }: ConnectionScope) => {
     .select(COLUMNS.map((column) => `connections.${column}` as const))
     .select([
       'instances.base_url',
+      'instances.ca_certificate',
       'oauth_apps.slug as oauth_app_slug',
       refreshable.as('refreshable'),
       places.as('places'),

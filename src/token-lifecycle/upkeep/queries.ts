@@ -149,27 +149,35 @@ export const findConnectionsToRotate = (
     .limit(limit)
     .execute()
 
+type ToLookAt = { now: Date; before: Date; limit: number }
+
 /**
  * Connections that cover groups or projects whose names nobody has looked at since `before`, and whose token works now:
- * none is refreshed for that.
+ * none is refreshed for that. Those that nobody has ever looked at come first.
  */
 export const findConnectionsToLookAt = async (
   db: Database,
-  { now, before, limit }: { now: Date; before: Date; limit: number },
+  { now, before, limit }: ToLookAt,
 ): Promise<string[]> => {
-  const rows = await db
-    .selectFrom('connections')
-    .innerJoin('connection_places as place', 'place.connection_id', 'connections.id')
+  const query = db
+    .selectFrom('connection_places as place')
+    .innerJoin('connections', 'connections.id', 'place.connection_id')
     .select('connections.id')
     .where('place.is_former', '=', false)
     .where('place.kind', '<>', 'instance')
-    .where((where) => where.or([where('place.looked_at', 'is', null), where('place.looked_at', '<', before)]))
     .where('connections.status', '=', 'active')
     .where('failing_since', 'is', null)
     .where('attempt_id', 'is', null)
     .where((where) => where.or([where('token_expires_at', 'is', null), where('token_expires_at', '>', now)]))
-    .orderBy('place.looked_at', (order) => order.asc().nullsFirst())
     .limit(limit)
-    .execute()
-  return [...new Set(rows.map(({ id }) => id))]
+  // One after the other: each is a range of connection_places_to_look_at.
+  const never = await query.where('place.looked_at', 'is', null).execute()
+  const rows =
+    never.length >= limit
+      ? never
+      : [
+          ...never,
+          ...(await query.where('place.looked_at', '<', before).orderBy('place.looked_at').execute()),
+        ]
+  return [...new Set(rows.map(({ id }) => id))].slice(0, limit)
 }

@@ -1,8 +1,10 @@
+import { X509Certificate } from 'node:crypto'
 import t from 'tap'
 import { toCard } from '../../../src/connect-page/accounts/connection-card.ts'
 import type { ListedConnection, Usage } from '../../../src/connect-page/accounts/queries.ts'
 import { texts } from '../../../src/connect-page/texts.en.ts'
 import { relativeTime } from '../../../src/connect-page/times.ts'
+import { makeCertificate } from '../../support/certificate.ts'
 
 const NOW = new Date('2026-11-02T10:30:00Z')
 const DAY_MS = 86_400_000
@@ -28,9 +30,21 @@ const ROW: ListedConnection = {
   token_expires_at: inDays(200),
   last_verified_at: NOW,
   base_url: 'https://git.example.com/gitlab',
+  ca_certificate: null,
   oauth_app_slug: null,
   refreshable: false,
 }
+
+t.test('a certificate that was given for the server says when it ends, a month before', async (t) => {
+  const { certificate } = makeCertificate({ validFor: 40 })
+  const endsAt = Date.parse(new X509Certificate(certificate).validTo)
+  const shown = (days: number) =>
+    toCard({ ...ROW, ca_certificate: certificate }, [], new Date(endsAt - days * DAY_MS), texts).certificate
+  t.equal(shown(31), undefined)
+  t.match(shown(29), /git\.example\.com.* ends .*admin/)
+  t.match(shown(-1), /git\.example\.com.* ended .*admin/)
+  t.equal(toCard(ROW, [], NOW, texts).certificate, undefined)
+})
 
 t.test('the status says whether a person is needed, and why', async (t) => {
   const oauth = { method: 'oauth', oauth_app_slug: 'main', refreshable: true } as const

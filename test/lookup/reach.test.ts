@@ -1,0 +1,173 @@
+import t, { type Test } from 'tap'
+import { setStage } from '../support/broker.ts'
+import { connectToken } from '../support/connect.ts'
+
+const ACME = 'acme'
+const SECRET = 'globex/secret'
+
+/** Two people of one organization without a group. Tom, who was verified first, alone reaches globex. */
+const setRivals = async (t: Test, tom: object = {}) => {
+  const stage = await setStage(t)
+  const { broker, simulator, clock } = stage
+  simulator.world.addProject({ fullPath: SECRET })
+  const reaching = await connectToken(stage, { username: 'tom', ...tom })
+  clock.advance(60)
+  const later = await connectToken(stage)
+  const query = (path: string, organization: string) =>
+    new URLSearchParams({ url: `${simulator.url}/${path}`, organization })
+  const find = (path: string, organization = ACME) =>
+    broker.get(`/v1/credentials?${query(path, organization)}`)
+  const explain = async (path: string, organization = ACME) =>
+    (await broker.get(`/v1/credentials/explain?${query(path, organization)}`)).body
+  const asked = () => simulator.requests.count({ path: /info\/refs/ })
+  simulator.requests.clear()
+  return { ...stage, reaching: reaching.id, later: later.id, find, explain, asked }
+}
+
+t.test('of two people the one who reaches the project gets the first lookup', async (t) => {
+  const { broker, simulator, clock, reaching, later, find, explain, asked } = await setRivals(t)
+  const before = await explain(SECRET)
+  t.match(before, { result: 'winner', candidates: [{ connection_id: later, reason: 'best match' }] })
+  t.equal(asked(), 0, 'explain asks nobody')
+
+  const [first, other] = await Promise.all([find(`${SECRET}.git`), find(`${SECRET}/-/tree/main`)])
+  t.match([first, other], [{ body: { connection_id: reaching } }, { body: { connection_id: reaching } }])
+  t.equal(asked(), 3, 'both tokens, then without one: once for all who ask')
+  t.match(await explain(SECRET), {
+    result: 'winner',
+    candidates: [
+      { connection_id: reaching, won: true, reason: `best match: is known to reach ${SECRET}` },
+      {
+        connection_id: later,
+        won: false,
+        reason: `GitLab refused it for ${SECRET} on ${new Date(clock()).toISOString()}`,
+      },
+    ],
+  })
+  const leases = await broker.db.selectFrom('leases').selectAll().where('purpose', '=', 'reach').execute()
+  t.equal(leases.length, 2)
+  t.ok(leases.every(({ released_at }) => released_at !== null))
+
+  simulator.faults.add({ match: { path: /./ }, times: Infinity, effect: { kind: 'cut-before' } })
+  t.equal((await find(SECRET)).body.connection_id, reaching, 'remembered')
+  t.equal(asked(), 3)
+})
+
+t.test('while GitLab is down the order is that of what is known, and GitLab is left alone', async (t) => {
+  const { simulator, clock, reaching, later, find, asked } = await setRivals(t)
+  const struck = simulator.faults.add({
+    match: { path: /info\/refs/ },
+    times: Infinity,
+    effect: { kind: 'status', status: 502 },
+  })
+  t.match(await find(SECRET), { status: 200, body: { connection_id: later } })
+  t.ok(struck.fired() > 0)
+  const before = asked()
+  t.match(await find('globex/site'), { status: 200, body: { connection_id: later } })
+  t.equal(asked(), before)
+  simulator.faults.clear()
+  clock.advance(31)
+  t.equal((await find(SECRET)).body.connection_id, reaching)
+})
+
+t.test('what says nothing about the token changes nothing', async (t) => {
+  const { broker, simulator, clock, later, find } = await setRivals(t)
+  const nothing = async (path: string, what: string) => {
+    t.equal((await find(path)).body.connection_id, later, what)
+    t.same(await broker.db.selectFrom('reach_proofs').selectAll().execute(), [], what)
+  }
+  await nothing('globex/public-docs', 'a public repository')
+  simulator.world.addGroup({ fullPath: 'globex/team' })
+  await nothing('globex', 'a group, which nobody takes for a project')
+  await nothing('acme/platform', 'a group that looks like a project')
+  const answers = [
+    { status: 403, body: '<html>Forbidden by the gateway</html>' },
+    { status: 403, body: '{"error":"not allowed to download code"}' },
+    { status: 404, body: 'no such page' },
+    { status: 302, headers: { location: '/users/sign_in' } },
+    { status: 401, body: 'session expired' },
+    { status: 200, body: 'Sign in' },
+  ]
+  for (const [index, answer] of answers.entries()) {
+    clock.advance(31)
+    simulator.faults.clear()
+    simulator.faults.add({
+      match: { path: /info\/refs/ },
+      times: Infinity,
+      effect: { kind: 'status', ...answer },
+    })
+    await nothing(`${SECRET}-${index}`, JSON.stringify(answer))
+  }
+})
+
+t.test('whom GitLab refuses is out, and asked again before nobody is left', async (t) => {
+  const { simulator, clock, reaching, later, find, explain } = await setRivals(t)
+  const gone = await find('globex/gone')
+  t.match(gone, {
+    status: 404,
+    body: {
+      code: 'no_connection_for_url',
+      detail: /A connection covers this URL, but GitLab refused it for globex\/gone on 20/,
+    },
+  })
+  t.match(await explain('globex/gone'), { result: 'none', candidates: [{ won: false }, { won: false }] })
+  simulator.world.addProject({ fullPath: 'globex/gone' })
+  t.equal((await find('globex/gone')).status, 404, 'GitLab has just said so')
+  clock.advance(60)
+  t.match(await find('globex/gone'), { status: 200, body: { connection_id: reaching } })
+
+  t.test('for an hour', async (t) => {
+    t.match((await explain('globex/gone')).candidates[1], { connection_id: later, reason: /refused/ })
+    clock.advance(3_601)
+    t.match((await explain('globex/gone')).candidates[1], { reason: 'another is known to reach globex/gone' })
+  })
+})
+
+t.test('one of the closest place that GitLab refuses makes way for a wider one', async (t) => {
+  const stage = await setRivals(t)
+  const { broker, simulator, clock, reaching, find } = stage
+  const closer = await connectToken(stage, { group: 'acme' })
+  t.equal((await find('acme/web-shop')).body.connection_id, closer.id)
+  const path = 'acme/web-shop'
+  const proof = { connection_id: closer.id, match_path: path, reaches: false, proven_at: new Date(clock()) }
+  await broker.db.insertInto('reach_proofs').values(proof).execute()
+  simulator.requests.clear()
+  t.not((await find(path)).body.connection_id, closer.id)
+  t.equal((await find('acme/platform/api')).body.connection_id, closer.id, 'elsewhere it is the best')
+  t.ok([reaching, stage.later].includes((await find(path)).body.connection_id))
+})
+
+t.test('a new token of other scopes is asked anew', async (t) => {
+  const { broker, simulator, later, find, explain } = await setRivals(t)
+  await find(SECRET)
+  const made = simulator.world.createAccessToken({ kind: 'personal', scopes: ['api'], username: 'maria' })
+  const replaced = await broker.request('PUT', `/v1/connections/${later}/token`, {
+    body: { token: made.token },
+  })
+  t.equal(replaced.status, 200)
+  t.match((await explain(SECRET)).candidates[1], { reason: `another is known to reach ${SECRET}` })
+})
+
+t.test('what another organization knows plays no part', async (t) => {
+  const stage = await setRivals(t)
+  const { clock, later, find, explain } = stage
+  const others = await connectToken(stage, { username: 'tom', organization: 'globex' })
+  clock.advance(60)
+  const latest = await connectToken(stage, { organization: 'globex' })
+  await find(SECRET)
+  t.match(await explain(SECRET, 'globex'), {
+    candidates: [{ connection_id: latest.id, reason: 'best match' }, { connection_id: others.id }],
+  })
+  t.notOk(
+    (await explain(SECRET)).candidates.some(
+      ({ connection_id: id }: { connection_id: string }) => id === others.id,
+    ),
+  )
+  t.equal((await find('acme/web-shop')).body.connection_id, later, 'both reach it: the latest verified')
+})
+
+t.test('a token for Git alone is told from one that is refused', async (t) => {
+  const { reaching, later, find, explain } = await setRivals(t, { scopes: ['read_repository'] })
+  t.equal((await find(SECRET)).body.connection_id, reaching)
+  t.match((await explain(SECRET)).candidates[1], { connection_id: later, reason: /^GitLab refused it/ })
+})
