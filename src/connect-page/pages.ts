@@ -3,6 +3,7 @@ import type { Principal } from '../callers/principal.ts'
 import type { LinkEnd } from '../connect-sessions/connect-session.ts'
 import type { OpenLink } from '../connect-sessions/find-link.ts'
 import type { ConnectionCard } from './accounts/connection-card.ts'
+import type { ReachedPage } from './accounts/reached-page.ts'
 import { newTokenLink, type ShownAdvice } from './advice.ts'
 import type { Assets } from './assets.ts'
 import { describeQuestion, type Question } from './connect/question.ts'
@@ -69,6 +70,18 @@ export const createPages = (deps: Deps) => {
         visitor: await showVisitor(deps, member),
       }
       return render(reply, 'confirm.eta', `${t.connected[kind]} · ${t.title}`, data, refused ? 422 : 200)
+    },
+    /** What an account reaches at GitLab. */
+    async projects(reply: FastifyReply, principal: Principal, card: ConnectionCard, reached: ReachedPage) {
+      const member = { kind: 'member', principal } as const
+      const about = { organization: card.organization, connectionId: card.id }
+      const data = {
+        card,
+        reached,
+        form: await forms.sealFor(member, about),
+        visitor: await showVisitor(deps, member),
+      }
+      return render(reply, 'projects.eta', `${t.projects.heading(card.who)} · ${t.title}`, data)
     },
     /** Asks before a link is opened in a browser in which somebody is signed in, or many links are open. */
     async openLink(reply: FastifyReply, token: string, { session, maker }: OpenLink, member?: Principal) {

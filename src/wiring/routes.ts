@@ -89,6 +89,7 @@ export const registerRoutes = async (
         publicUrl,
         refusals,
         visitors,
+        syncs,
         oauthFlow: createOAuthFlow(flow, deviceTimers),
       }),
     )

@@ -351,6 +351,8 @@ export const TABLE: Record<string, Row> = {
   'GET /connect/connections/:id/rotate': ofMember('rotate', 200, 401, 404),
   'POST /connect/connections/:id/rotate': ofMember('rotate', 303, 403, 403),
   'POST /connect/connections/:id/verify': ofMember('verify', 303, 403, 403),
+  'GET /connect/connections/:id/projects': ofMember('projects', 200, 401, 404),
+  'POST /connect/connections/:id/sync': ofMember('sync', 303, 403, 403),
   'GET /oauth/:slug/start': row('nothing', 303, {
     call: async (make) => at(`/oauth/simulator/start${search({ session: await make.link() })}`),
   }),
@@ -374,10 +376,13 @@ function ofMember(what: string, answers: number, refused: number, elsewhere: num
   return row('member', answers, {
     refused,
     elsewhere,
-    call: async (make) => {
+    call: async (make, _caller, { broker }) => {
       const { id, successor } = await make.connection()
-      const path = `/connect/connections/${id}/${what}`
-      return at(path, { form: { token: successor }, from: what === 'verify' ? '/connect' : path })
+      const of = `/connect/connections/${id}`
+      // What the call before began goes on in the background.
+      if (what === 'sync') await broker.jobs.syncProjects()
+      const from = { verify: '/connect', sync: `${of}/projects` }[what] ?? `${of}/${what}`
+      return at(`${of}/${what}`, { form: { token: successor }, from })
     },
   })
 }
