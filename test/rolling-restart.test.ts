@@ -1,7 +1,7 @@
-import { Agent, request } from 'node:http'
 import t, { type Test } from 'tap'
 import { SEEDED_APP } from '../simulator/seed.ts'
 import { startSimulator } from '../simulator/simulator.ts'
+import { type Asked, askPort, startBalancer } from './support/balancer.ts'
 import { createTestDatabase } from './support/database.ts'
 import { until } from './support/lifecycle.ts'
 import { freePort } from './support/postgres.ts'
@@ -14,28 +14,12 @@ const LANES = 4
 const PAUSE_MS = 25
 const CONNECTIONS = 12
 
-type Answer = { status: number | undefined; text: string }
-type Asked = { method?: string; body?: object; agent?: Agent }
-
-const ask = (port: number, path: string, { method = 'GET', body, agent }: Asked = {}): Promise<Answer> =>
-  new Promise((resolve, reject) => {
-    const headers = { authorization: `Bearer ${KEY}`, ...(body && { 'content-type': 'application/json' }) }
-    const asking = request({ port, path, method, headers, agent: agent ?? false }, (response) => {
-      let text = ''
-      response.setEncoding('utf8').on('data', (chunk: string) => {
-        text += chunk
-      })
-      response.once('error', reject).once('end', () => resolve({ status: response.statusCode, text }))
-    })
-    asking.once('error', reject).end(body && JSON.stringify(body))
-  })
-
 /** Connections at a GitLab, made through a broker. @returns their ids. */
 const connectSome = async (t: Test, port: number): Promise<string[]> => {
   const { world, url: base_url, close } = await startSimulator({ repositories: false })
   t.teardown(close)
   const create = async (path: string, body: object): Promise<{ id: string }> => {
-    const answer = await ask(port, path, { method: 'POST', body })
+    const answer = await askPort(port, path, KEY, { method: 'POST', body })
     if (answer.status !== 201) throw new Error(answer.text)
     return JSON.parse(answer.text)
   }
@@ -62,35 +46,6 @@ const connectSome = async (t: Test, port: number): Promise<string[]> => {
   return ids
 }
 
-/** Sends each request to a replica that was ready when it was last asked, over connections that it keeps. */
-const startBalancer = (ports: number[]) => {
-  const agents = new Map(ports.map((port) => [port, new Agent({ keepAlive: true, maxSockets: LANES })]))
-  const ready = new Set(ports)
-  let going = true
-  const watch = async (port: number) => {
-    while (going) {
-      const { status } = await ask(port, '/readyz').catch(() => ({ status: undefined }))
-      if (status === 200) ready.add(port)
-      else ready.delete(port)
-      await new Promise((resolve) => setTimeout(resolve, 50))
-    }
-  }
-  const watching = Promise.all(ports.map(watch))
-  return {
-    ready,
-    send(turn: number, path: string, asked: Asked = {}) {
-      const able = [...ready]
-      const port = able[turn % able.length]!
-      return ask(port, path, { ...asked, agent: agents.get(port)! })
-    },
-    async stop() {
-      going = false
-      await watching
-      for (const agent of agents.values()) agent.destroy()
-    },
-  }
-}
-
 t.test('three replicas are restarted one after the other under load, and no request fails', async (t) => {
   const { url } = await createTestDatabase(t)
   const folder = t.testdir(Object.fromEntries(REPLICAS.map((name) => [name, {}])))
@@ -111,7 +66,7 @@ t.test('three replicas are restarted one after the other under load, and no requ
   }
   const brokers = await Promise.all(REPLICAS.map((_, index) => start(index)))
   const ids = await connectSome(t, ports[0]!)
-  const balancer = startBalancer(ports)
+  const balancer = startBalancer(ports, KEY, LANES)
 
   const failures: string[] = []
   let going = true

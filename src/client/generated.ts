@@ -471,7 +471,9 @@ export function extendLease(id: string, body: {
 /**
  * Report that GitLab refused the token
  */
-export function rejectLease(id: string, opts?: Oazapfts.RequestOpts) {
+export function rejectLease(id: string, { url }: {
+    url?: string;
+} = {}, opts?: Oazapfts.RequestOpts) {
     return oazapfts.fetchJson<{
         status: 200;
         data: Credential;
@@ -514,7 +516,9 @@ export function rejectLease(id: string, opts?: Oazapfts.RequestOpts) {
     } | {
         status: 503;
         data: Problem;
-    }>(`/v1/leases/${encodeURIComponent(id)}/rejection`, {
+    }>(`/v1/leases/${encodeURIComponent(id)}/rejection${QS.query(QS.explode({
+        url
+    }))}`, {
         ...opts,
         method: "POST"
     });

@@ -91,7 +91,7 @@ export const useLease = (
         return seen
       }
       const known = shared.rejecting.get(token_version)
-      const rejecting = known ?? call<Credential>((options) => rejectLease(lease_id, options))
+      const rejecting = known ?? call<Credential>((options) => rejectLease(lease_id, {}, options))
       if (!known) {
         shared.rejecting.set(token_version, rejecting)
         void rejecting.finally(() => shared.rejecting.delete(token_version)).catch(() => undefined)

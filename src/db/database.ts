@@ -2,6 +2,7 @@ import type { Kysely } from 'kysely'
 import type { fromPglite } from 'pg-boss'
 import type { FollowingClock } from '../clock/following-clock.ts'
 import type { Availability } from './availability.ts'
+import type { Lineage } from './lineage.ts'
 import type { ServerFacts } from './server.ts'
 import type { Tables } from './tables.ts'
 
@@ -32,6 +33,7 @@ export type OpenDatabase = {
   /** Shows the time of the database; each new connection sets it, and each `readFacts`. */
   clock: FollowingClock
   availability: Availability
+  lineage: Lineage
   readFacts(): Promise<ServerFacts>
   close(): Promise<void>
 }

@@ -5,6 +5,7 @@ import { createFollowingClock } from '../clock/following-clock.ts'
 import { DataFolderError, ensureWritable, isFull } from '../config/data-folder.ts'
 import { createAvailability } from './availability.ts'
 import type { JobStore, OpenDatabase, PreparedStatement, RunPrepared } from './database.ts'
+import { createLineage } from './lineage.ts'
 import { ownFolder } from './owner.ts'
 import { readFacts } from './server.ts'
 import type { Tables } from './tables.ts'
@@ -71,6 +72,7 @@ export const openEmbedded = (dataDir: string): OpenDatabase => {
     jobStore,
     clock,
     availability,
+    lineage: createLineage(),
     async readFacts() {
       // First: the clock is read from how long the question takes.
       await open()

@@ -2,6 +2,7 @@ import pg from 'pg'
 import type { FollowingClock } from '../clock/following-clock.ts'
 import { type Availability, isDatabaseUnavailable, markNotOpened, markOnTheWay } from './availability.ts'
 import { type Hosts, nameOf } from './hosts.ts'
+import type { Lineage } from './lineage.ts'
 import { inspectServer, isRefusedSetting, PoolerError, ReadOnlyServerError } from './server.ts'
 
 /** What a pool of `pg` says when all its connections are taken: no fault of a server. */
@@ -21,6 +22,7 @@ export type PoolDeps = {
   hosts: Hosts
   clock: FollowingClock
   availability: Availability
+  lineage: Pick<Lineage, 'found'>
   /** An idle connection broke; the pool replaces it by itself. */
   onIdleError?: ((error: Error) => void) | undefined
 }
@@ -32,7 +34,10 @@ type Clients = {
   spoiled: WeakSet<pg.Client>
 }
 
-const createClientClass = ({ hosts, availability }: PoolDeps, { open, spoiled }: Clients) => {
+const createClientClass = (
+  { hosts, availability }: Pick<PoolDeps, 'hosts' | 'availability'>,
+  { open, spoiled }: Clients,
+) => {
   /** `pg` takes a class, and makes one client of it for each connection: here to the server in use. */
   class Client extends pg.Client {
     readonly url: string
@@ -70,13 +75,13 @@ const createClientClass = ({ hosts, availability }: PoolDeps, { open, spoiled }:
 }
 
 export const createPool = (
-  { hosts, clock, availability, onIdleError }: PoolDeps,
+  { hosts, clock, availability, lineage, onIdleError }: PoolDeps,
   config: pg.PoolConfig,
   lockTimeout: string[],
 ): Pool => {
   const spoiled = new WeakSet<pg.Client>()
   const open = new Set<pg.Client>()
-  const Client = createClientClass({ hosts, clock, availability }, { open, spoiled })
+  const Client = createClientClass({ hosts, availability }, { open, spoiled })
   const pool = new pg.Pool({
     ...config,
     Client: Client as unknown as new () => pg.ClientBase,
@@ -85,6 +90,7 @@ export const createPool = (
         server: nameOf((client as pg.Client & { url: string }).url),
         clock,
         lockTimeout,
+        lineage,
       }),
   })
   pool.on('error', (error) => onIdleError?.(error))

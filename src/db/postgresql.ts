@@ -5,6 +5,7 @@ import { createFollowingClock } from '../clock/following-clock.ts'
 import { createAvailability } from './availability.ts'
 import type { DatabaseOptions, OpenDatabase } from './database.ts'
 import { createHosts } from './hosts.ts'
+import { createLineage } from './lineage.ts'
 import { MigrationDialect } from './migration-dialect.ts'
 import { createPipelines } from './pipelines.ts'
 import { createPool, type Pool } from './pool.ts'
@@ -70,9 +71,10 @@ export const openPostgresql = ({
   const clock = createFollowingClock()
   const availability = createAvailability()
   const hosts = createHosts(databaseUrls)
+  const lineage = createLineage()
   const openPool = (max: number, config: pg.PoolConfig, lockTimeout: string[] = []): Pool =>
     createPool(
-      { hosts, clock, availability, onIdleError },
+      { hosts, clock, availability, lineage, onIdleError },
       {
         max,
         connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
@@ -108,6 +110,7 @@ export const openPostgresql = ({
     jobStore: { executeSql: (text, values) => pool.query(text, values) },
     clock,
     availability,
+    lineage,
     readFacts: () => readFacts(pool, clock),
     close,
   }

@@ -13,7 +13,7 @@ const CANNOT_WRITE = /^(25006|53100|58...)$/
 /** For how long it is believed: nothing is written while requests go elsewhere, so only the next ones can tell. */
 const WRITE_TROUBLE_MS = 5_000
 
-export type ProbedDatabase = Pick<OpenDatabase, 'db' | 'availability' | 'readFacts' | 'clock'>
+export type ProbedDatabase = Pick<OpenDatabase, 'db' | 'availability' | 'lineage' | 'readFacts' | 'clock'>
 
 export type DatabaseProbe =
   | { failure: string; isReadOnly: boolean }

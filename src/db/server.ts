@@ -1,5 +1,6 @@
 import type { ClientBase } from 'pg'
 import type { FollowingClock } from '../clock/following-clock.ts'
+import { type Lineage, readLineage } from './lineage.ts'
 
 const FACTS = `
   select date_part('epoch', clock_timestamp()) * 1000 as time, pg_is_in_recovery() as standby,
@@ -47,7 +48,12 @@ export const isRefusedSetting = (error: unknown): boolean =>
   error instanceof Error && /unsupported startup parameter/i.test(error.message)
 
 /** `lockTimeout`: how the server may write the setting that was asked for; empty = none was. */
-type Requirements = { server: string; clock: FollowingClock; lockTimeout: string[] }
+type Requirements = {
+  server: string
+  clock: FollowingClock
+  lockTimeout: string[]
+  lineage: Pick<Lineage, 'found'>
+}
 
 /**
  * Looks at a connection that was just opened: whether it is to a server that writes, without a pooler that drops settings.
@@ -55,9 +61,11 @@ type Requirements = { server: string; clock: FollowingClock; lockTimeout: string
  */
 export const inspectServer = async (
   client: ClientBase,
-  { server, clock, lockTimeout }: Requirements,
+  { server, clock, lockTimeout, lineage }: Requirements,
 ): Promise<void> => {
-  const facts = await readFacts({ query: (text) => client.query(text) }, clock)
+  const query = (text: string) => client.query(text)
+  const facts = await readFacts({ query }, clock)
   if (facts.standby || facts.read_only) throw new ReadOnlyServerError(server, facts)
   if (lockTimeout.length > 0 && !lockTimeout.includes(facts.lock_timeout)) throw new PoolerError()
+  lineage.found(await readLineage({ query }))
 }

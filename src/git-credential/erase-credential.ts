@@ -5,7 +5,7 @@ import { holderOf } from '../leases/lease.ts'
 import type { Rejections } from '../leases/reject-lease.ts'
 import { type FindByUrlDeps, rankByUrl } from '../lookup/find-by-url.ts'
 import { findHeldTokens, type HeldToken } from './queries.ts'
-import { findTarget, type Target } from './target.ts'
+import { findTarget, type Target, urlOf } from './target.ts'
 import type { GitRequest } from './wire.ts'
 
 type Deps = FindByUrlDeps & { db: Database; rejections: Rejections }
@@ -13,7 +13,8 @@ type Deps = FindByUrlDeps & { db: Database; rejections: Rejections }
 /**
  * "GitLab refused this password": rejects the lease under which the password was handed out. Git 2.46 and newer give the
  * lease back; for an older Git the token itself tells. A password that is not the current token of a connection of the
- * caller changes nothing: the next `get` answers another one anyway.
+ * caller changes nothing: the next `get` answers another one anyway. A token that works may be refused for the repository alone: then
+ * GitLab is asked about that.
  * @throws {Problem} those of Rejections.report, findTarget and rankByUrl
  */
 export const eraseCredential = async (
@@ -23,8 +24,9 @@ export const eraseCredential = async (
   { organization }: { organization?: string | undefined },
 ): Promise<void> => {
   const { db, rejections } = deps
+  const url = request.path === undefined ? undefined : urlOf(request, request.path)
   if (request.leaseId !== undefined) {
-    await rejections.report(request.leaseId, principal)
+    await rejections.report(request.leaseId, principal, { url })
     return
   }
   const { password } = request
@@ -34,7 +36,7 @@ export const eraseCredential = async (
   if (connectionIds.length === 0) return
   const held = await findHeldTokens(db, { connectionIds, holder: holderOf(principal) })
   const lease = await findByToken(deps, held, password)
-  if (lease) await rejections.report(lease.lease_id, principal)
+  if (lease) await rejections.report(lease.lease_id, principal, { url })
 }
 
 const connectionsOf = async (

@@ -61,4 +61,6 @@ export type RefusedState = {
   refreshable: boolean
   /** Whether a lease on the current token version is active. */
   leased: boolean
+  /** The database has counted less far than this node has seen it count: it went back. */
+  database_went_back: boolean
 }

@@ -1,9 +1,11 @@
 import { LRUCache } from 'lru-cache'
+import type { DatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
 import type { Vault } from '../vault/vault.ts'
 import type { LeasedRow } from './lease.ts'
 
 export type OpenedTokens = {
   /** The token of a leased row. */
+  /** @throws {Problem} database_unavailable while the database may have gone back */
   open(row: Pick<LeasedRow, 'connection_id' | 'token_version' | 'access_token'>): Promise<string>
 }
 
@@ -16,7 +18,10 @@ const KEPT_MS = 60_000
  * ciphertext, which the database gives out only with a lease. So a token that was replaced, moved or tampered with is
  * opened anew. A ciphertext that does not open is not kept.
  */
-export const createOpenedTokens = (vault: Vault): OpenedTokens => {
+export const createOpenedTokens = (
+  vault: Vault,
+  history?: Pick<DatabaseHistory, 'requireSettled'>,
+): OpenedTokens => {
   type Opened = { version: number; jwe: string; token: Promise<string> }
   const kept = new LRUCache<string, Opened>({
     max: KEPT_TOKENS,
@@ -26,7 +31,9 @@ export const createOpenedTokens = (vault: Vault): OpenedTokens => {
     perf: { now: () => performance.now() },
   })
   return {
-    open({ connection_id, token_version, access_token }) {
+    async open({ connection_id, token_version, access_token }) {
+      // After the row was read: here every token passes that leaves.
+      history?.requireSettled()
       const known = kept.get(connection_id)
       if (known?.version === token_version && known.jwe === access_token) return known.token
       const token = vault.open(access_token, {

@@ -1,6 +1,7 @@
 import { type Insertable, sql } from 'kysely'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
 import type { LeaseTableRow, Tables } from '../db/tables.ts'
+import type { Heartbeat } from '../token-lifecycle/history/queries.ts'
 import {
   type ConnectionWithInstance,
   END_OF_EARLY_PAUSE,
@@ -24,15 +25,15 @@ export const MAY_USE = (connection: string) => `(
 )`
 
 /** Named once more for the planner, who would read all keys for a list of unknown length. */
-const HAS_ID = 'access_keys.id = any ($3::uuid[])'
+const HAS_ID = 'access_keys.id = any ($5::uuid[])'
 export const KEY_IS_VALID = '(access_keys.expires_at is null or access_keys.expires_at > $1::timestamptz)'
 
 /** A time as a number: writing it as text and reading the text would cost more than the rest of the column. */
 const MILLISECONDS = (time: string) => `date_part('epoch', ${time}) * 1000`
 
-/** Parameters $2 to $8, one array for each field of a LeaseRequest. */
+/** Parameters $4 to $10, one array for each field of a LeaseRequest. */
 export const REQUEST_PARAMETERS =
-  '$2::uuid[], $3::uuid[], $4::float8[], $5::float8[], $6::boolean[], $7::text[], $8::text[]'
+  '$4::uuid[], $5::uuid[], $6::float8[], $7::float8[], $8::boolean[], $9::text[], $10::text[]'
 export const REQUEST_COLUMNS =
   'lease_id, access_key_id, min_remaining, lease_seconds, past_half_life, purpose, subject'
 
@@ -40,7 +41,7 @@ export type LeaseStatement = {
   name: string
   /**
    * Common table expressions, the last of which is `request`: REQUEST_COLUMNS and the `connection_id` that each is
-   * about. Its parameters begin at $9.
+   * about. Its parameters begin at $11.
    */
   request: string
   /** The array of the connection ids. */
@@ -50,6 +51,10 @@ export type LeaseStatement = {
   /** A further column of the answer, by name. */
   column?: { name: string; expression: string }
 }
+
+/** Whether the database has counted as far as this node has seen it count ($2, $3): else it went back. */
+const IS_AS_NEW =
+  '($2::uuid is null or coalesce((select beat from heartbeats where node_id = $2::uuid), 0) >= $3::bigint)'
 
 /**
  * The one statement that hands out tokens: reads the connections of `request`, inserts the leases, and answers the
@@ -83,6 +88,7 @@ export const leaseStatement = ({
       least($1::timestamptz + make_interval(secs => request.lease_seconds), connection.token_expires_at) as lease_until,
       ${column ? `${column.expression} as ${column.name},` : ''}
       ${condition}
+        and ${IS_AS_NEW}
         and connection.status = 'active'
         and connection.attempt_id is null
         and connection.unanswered_since is null
@@ -123,7 +129,7 @@ export const leaseStatement = ({
       'attempt_id', found.attempt_id, 'attempt_deadline', ${MILLISECONDS('found.attempt_deadline')},
       'unanswered_since', ${MILLISECONDS('found.unanswered_since')},
       'retry_after', ${MILLISECONDS('found.retry_after')}, 'refreshable', found.refreshable,
-      'leased', ${IS_LEASED('found')}
+      'leased', ${IS_LEASED('found')}, 'database_went_back', not ${IS_AS_NEW}
     ) end as refused
   from found
   join instances on instances.id = found.instance_id`,
@@ -160,16 +166,22 @@ export const arrayOf = (values: (string | number | boolean)[]): string => `{${va
 const subjectsOf = (requests: LeaseRequest[]): (string | null)[] =>
   requests.some(({ subject }) => subject !== null) ? requests.map(({ subject }) => subject) : []
 
-/** @param values from $9 on. */
+/**
+ * @param values from $11 on.
+ * @param known what the database has to have of this node; undefined = nothing is known yet.
+ */
 export const runLeaseStatement = async <Row extends LeaseRow = LeaseRow>(
   run: RunPrepared,
   statement: PreparedStatement,
   requests: LeaseRequest[],
   values: unknown[],
   now: Date,
+  known: Heartbeat | undefined,
 ): Promise<Row[]> => {
   const rows = await run<RawLeaseRow>(statement, [
     now,
+    known?.nodeId ?? null,
+    known?.beat ?? null,
     arrayOf(requests.map(({ leaseId }) => leaseId)),
     arrayOf(requests.map(({ accessKeyId }) => accessKeyId)),
     arrayOf(requests.map(({ minRemaining }) => minRemaining)),
@@ -187,18 +199,24 @@ export type LeaseByIdRequest = LeaseRequest & { connectionId: string }
 const LEASE_BY_ID = leaseStatement({
   name: 'lease-by-id',
   request: `request as (
-    select * from unnest(${REQUEST_PARAMETERS}, $9::uuid[]) as request (${REQUEST_COLUMNS}, connection_id)
+    select * from unnest(${REQUEST_PARAMETERS}, $11::uuid[]) as request (${REQUEST_COLUMNS}, connection_id)
   )`,
-  connectionIds: '$9::uuid[]',
+  connectionIds: '$11::uuid[]',
 })
 
-export const leaseById = (run: RunPrepared, requests: LeaseByIdRequest[], now: Date): Promise<LeaseRow[]> =>
+export const leaseById = (
+  run: RunPrepared,
+  requests: LeaseByIdRequest[],
+  now: Date,
+  known?: Heartbeat,
+): Promise<LeaseRow[]> =>
   runLeaseStatement(
     run,
     LEASE_BY_ID,
     requests,
     [arrayOf(requests.map(({ connectionId }) => connectionId))],
     now,
+    known,
   )
 
 const IS_VISIBLE: PreparedStatement = {

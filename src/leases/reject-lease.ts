@@ -3,14 +3,21 @@ import { type Patience, startPatience } from '../clock/patience.ts'
 import { coalesce } from '../coalesce.ts'
 import type { Database } from '../db/database.ts'
 import { notFound, Problem } from '../errors/problem.ts'
-import { findConnection } from '../token-lifecycle/queries.ts'
+import { type ConnectionWithInstance, findConnection } from '../token-lifecycle/queries.ts'
 import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
 import { isHeldBy } from './lease.ts'
 import { type LeaseDeps, type LeasedToken, leaseTokenOf } from './lease-token.ts'
 import { findLease, markLeaseRejected } from './queries.ts'
 import type { Delivery } from './serving-decision.ts'
 
-type Deps = LeaseDeps & { db: Database }
+/** Somebody says that GitLab refuses a token that works, for the repository of a URL. */
+export type RefusedAt = { connection: Pick<ConnectionWithInstance, 'id' | 'organization'>; url: string }
+
+type Deps = LeaseDeps & {
+  db: Database
+  /** Asks GitLab whether that is so, for the lookups to come. Never throws. */
+  learnRefusal(principal: Principal, refused: RefusedAt): Promise<void>
+}
 
 type Reported = { connectionId: string; tokenVersion: number; patience: Patience }
 
@@ -24,14 +31,23 @@ type Reported = { connectionId: string; tokenVersion: number; patience: Patience
  */
 export type Rejections = {
   /** @throws {Problem} not_found, token_works, and those of leaseTokenOf, which tell why there is no better token */
-  reject(leaseId: string, principal: Principal, delivery?: Delivery): Promise<LeasedToken>
+  reject(leaseId: string, principal: Principal, options?: RejectOptions): Promise<LeasedToken>
   /**
    * The same without an answer: whoever reports asks for the next token by itself.
    * @returns the connection whose token was rejected.
    * @throws {Problem} not_found, token_works, gitlab_unavailable
    */
-  report(leaseId: string, principal: Principal): Promise<string>
+  report(leaseId: string, principal: Principal, options?: Pick<RejectOptions, 'url'>): Promise<string>
 }
+/** @property url of the repository at which GitLab refused the token; undefined = nobody says. */
+type RejectOptions = { url?: string | undefined; delivery?: Delivery | undefined }
+
+const tokenWorks = ({ id, scopes }: ConnectionWithInstance): Problem =>
+  new Problem(
+    'token_works',
+    'GitLab accepts this token: the refusal is about the repository, its permissions or the scopes.',
+    { members: { connection_id: id, scopes } },
+  )
 
 export const createRejections = (deps: Deps): Rejections => {
   const { db, clock, verifier, refresher } = deps
@@ -62,7 +78,11 @@ export const createRejections = (deps: Deps): Rejections => {
     ({ connectionId, tokenVersion }) => `${connectionId} ${tokenVersion}`,
   )
 
-  const report = async (leaseId: string, principal: Principal, patience: Patience): Promise<string> => {
+  const report = async (
+    leaseId: string,
+    principal: Principal,
+    { url, patience }: { url: string | undefined; patience: Patience },
+  ): Promise<string> => {
     const lease = await findLease(db, leaseId)
     const may = lease && (isHeldBy(lease, principal) || hasRole(principal, 'manager'))
     if (!may || !mayActIn(principal, lease.organization)) throw notFound('lease')
@@ -81,11 +101,8 @@ export const createRejections = (deps: Deps): Rejections => {
       return connection.id
     }
     if (verdict.kind === 'works') {
-      throw new Problem(
-        'token_works',
-        'GitLab accepts this token: the refusal is about the repository, its permissions or the scopes.',
-        { members: { connection_id: connection.id, scopes: connection.scopes } },
-      )
+      if (url !== undefined) await deps.learnRefusal(principal, { connection, url })
+      throw tokenWorks(connection)
     }
     // The token changed while GitLab was asked about the old one.
     if (verdict.kind === 'unknown' && verdict.refusal === undefined) return connection.id
@@ -100,11 +117,12 @@ export const createRejections = (deps: Deps): Rejections => {
   }
 
   return {
-    report: (leaseId, principal) => report(leaseId, principal, startPatience()),
-    async reject(leaseId, principal, delivery) {
+    report: (leaseId, principal, { url } = {}) =>
+      report(leaseId, principal, { url, patience: startPatience() }),
+    async reject(leaseId, principal, { url, delivery } = {}) {
       // For all of it: who reports waits no longer than who looks up.
       const patience = startPatience()
-      const id = await report(leaseId, principal, patience)
+      const id = await report(leaseId, principal, { url, patience })
       const options = { minTtl: undefined, onConflict: 'respect', delivery } as const
       return leaseTokenOf(deps, id, principal, options, patience)
     },

@@ -2,7 +2,8 @@ import { Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { hasRole, organizationsOf, originOf, type Principal } from '../callers/principal.ts'
 import type { Database } from '../db/database.ts'
-import { notFound } from '../errors/problem.ts'
+import { invalidField, notFound } from '../errors/problem.ts'
+import { parseResourceUrl } from '../gitlab/repository-url.ts'
 import { problems, problemsWithBody } from '../http/problem-schema.ts'
 import { Id, idParams, refTo } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
@@ -114,8 +115,21 @@ const reject = {
   tags,
   summary: 'Report that GitLab refused the token',
   description:
-    'Asks GitLab once about the token. The answer is a newer token, or a problem with the reason that GitLab gives. `token_works`: GitLab accepts the token, so the refusal has another cause.',
+    'Asks GitLab once about the token. The answer is a newer token, or a problem with the reason that GitLab gives. `token_works`: GitLab accepts the token, so the refusal has another cause. With `url` the service then asks GitLab whether the connection reaches that repository, and remembers the answer: the next lookup of the URL gets another connection, where there is one that does.',
   params: leaseParams,
+  querystring: Type.Object(
+    {
+      url: Type.Optional(
+        Type.String({
+          minLength: 1,
+          maxLength: 2048,
+          description: 'URL of the repository at which GitLab refused the token.',
+          examples: ['https://gitlab.com/acme/web-shop.git'],
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
   response: { 200: CredentialRef, ...problems(...CREDENTIAL_PROBLEMS, 'token_works') },
   described: describeAnswers(),
 }
@@ -191,7 +205,10 @@ export const registerLeaseRoutes = (app: App, deps: Deps): void => {
   app.post('/v1/leases/:id/rejection', { onRequest, schema: reject }, async (request, reply) => {
     const principal = principalOf(request)
     const delivery = deliveryFor(request, principal)
-    const leased = await rejections.reject(request.params.id, principal, delivery)
+    const { url } = request.query
+    if (url !== undefined && !parseResourceUrl(url))
+      throw invalidField('url', 'is not the URL of a repository')
+    const leased = await rejections.reject(request.params.id, principal, { url, delivery })
     return sendCredential(reply, principal, leased, delivery)
   })
 }

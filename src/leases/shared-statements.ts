@@ -1,12 +1,22 @@
 import type { Clock } from '../clock/clock.ts'
 import type { RunPrepared } from '../db/database.ts'
 import { shareCalls } from '../share.ts'
+import type { Heartbeat } from '../token-lifecycle/history/queries.ts'
+import type { DatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
 import type { LeaseRow } from './lease.ts'
 import { isVisible, type LeaseByIdRequest, leaseById } from './queries.ts'
 
-type Run<Request, Row> = (run: RunPrepared, requests: Request[], now: Date) => Promise<Row[]>
+type Run<Request, Row> = (
+  run: RunPrepared,
+  requests: Request[],
+  now: Date,
+  known: Heartbeat | undefined,
+) => Promise<Row[]>
 
-export type SharingDeps = { runPrepared: RunPrepared; clock: Clock; slowMs?: number }
+/** Whether the database went back; nobody asks when left out. */
+type LeaseHistory = Pick<DatabaseHistory, 'known' | 'suspect' | 'requireSettled'>
+
+export type SharingDeps = { runPrepared: RunPrepared; clock: Clock; slowMs?: number; history?: LeaseHistory }
 
 /**
  * Lookups that arrive while a statement is in flight share the next one (share.ts).
@@ -14,11 +24,16 @@ export type SharingDeps = { runPrepared: RunPrepared; clock: Clock; slowMs?: num
  */
 export const shareStatements = <Request extends { leaseId: string }, Row extends LeaseRow>(
   statement: Run<Request, Row>,
-  { runPrepared, clock, slowMs }: SharingDeps,
+  { runPrepared, clock, slowMs, history }: SharingDeps,
 ): ((request: Request) => Promise<Row | undefined>) =>
   shareCalls(
     async (requests: Request[]) => {
-      const rows = await statement(runPrepared, requests, new Date(clock()))
+      history?.requireSettled()
+      const rows = await statement(runPrepared, requests, new Date(clock()), history?.known())
+      if (history && rows.some(({ refused }) => refused?.database_went_back)) {
+        history.suspect()
+        history.requireSettled()
+      }
       const byLease = new Map(rows.map((row) => [row.lease_id, row]))
       return requests.map(({ leaseId }) => byLease.get(leaseId))
     },

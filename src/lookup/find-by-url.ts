@@ -26,7 +26,10 @@ export type FindByUrlDeps = LeaseDeps & {
   findBest(query: CandidateQuery): Promise<Best | undefined>
   reach: ReachLearner
 }
-type RankDeps = Pick<FindByUrlDeps, 'runPrepared' | 'clock' | 'locator' | 'reach'>
+export type RankDeps = Pick<FindByUrlDeps, 'runPrepared' | 'clock' | 'locator' | 'reach'>
+
+/** A few candidates each; a caller waits no longer. */
+const MOST_QUESTIONS = 3
 
 /**
  * Leases a token for a URL: of the connection that the directory names, if it is the only one of the longest path and
@@ -59,9 +62,10 @@ export const leaseTokenByUrl = async (
   }
   deps.directories.compare(organization, match?.instanceId, best)
   // Of rivals the one that reaches the project is right; and before nobody is, those refused before are tried again.
-  if (!best || (best.has_rivals && !best.reaches)) {
+  for (let round = 0; round < MOST_QUESTIONS && (!best || (best.has_rivals && !best.reaches)); round += 1) {
     const { ranked } = await rank(deps, query)
-    if (await deps.reach.learn(principal, ranked)) best = await deps.findBest(query)
+    if (!(await deps.reach.learn(principal, ranked))) break
+    best = await deps.findBest(query)
   }
   if (best) return leaseTokenOf(deps, best.id, principal, options)
   throw await noneFor(deps, principal, resource, query)
@@ -119,8 +123,12 @@ export const rankByUrl = async (
   const { resource, organization } = read(principal, byUrl)
   const located = withinPrefixes(principal, await deps.locator.locateNow(resource))
   const query = { ...queryOf(principal, organization, located), minTtl }
-  const choice = await rank(deps, query)
-  return learns && (await deps.reach.learn(principal, choice.ranked)) ? rank(deps, query) : choice
+  let choice = await rank(deps, query)
+  for (let round = 0; learns && round < MOST_QUESTIONS; round += 1) {
+    if (!(await deps.reach.learn(principal, choice.ranked))) break
+    choice = await rank(deps, query)
+  }
+  return choice
 }
 
 const noneFor = async (

@@ -2,6 +2,7 @@ import type { Principal } from '../callers/principal.ts'
 import { Problem } from '../errors/problem.ts'
 import { askGit, askGitOnce } from '../gitlab/git-endpoint.ts'
 import type { GitLabHttpClient } from '../gitlab/http-client.ts'
+import { type ProjectWord, wordOf } from '../gitlab/project-reach.ts'
 import type { Reading } from '../gitlab/repository-url.ts'
 import { hasScope } from '../gitlab/scopes.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
@@ -11,6 +12,7 @@ import { type LeasedToken, leaseTokenOf } from '../leases/lease-token.ts'
 import { releaseLeases } from '../leases/queries.ts'
 import { type FindByUrlDeps, rankByUrl } from '../lookup/find-by-url.ts'
 import { readUrl } from '../lookup/locate.ts'
+import { isServable } from '../lookup/url-match.ts'
 import { followRenames } from '../places/follow-renames.ts'
 import { findLeaseEnds } from '../token-lifecycle/batches/queries.ts'
 import { type ConnectionWithInstance, findConnection } from '../token-lifecycle/queries.ts'
@@ -33,7 +35,7 @@ export const gatherFacts = async (deps: GatherDeps, principal: Principal, asked:
   const resource = readUrl(asked.url)
   const { url, organization } = asked
   const readings = (await deps.locator.locateNow(resource)).places.map(({ reading }) => reading)
-  const choice = await rankByUrl(deps, principal, { url, organization }, { minTtl: undefined })
+  const choice = await rankByUrl(deps, principal, { url, organization }, { minTtl: undefined, learns: true })
   const facts: Facts = {
     host: resource.hostname,
     isKnownInstance: readings.length > 0,
@@ -46,8 +48,10 @@ export const gatherFacts = async (deps: GatherDeps, principal: Principal, asked:
     scanSeconds: asked.scanSeconds,
     now: new Date(clock()),
   }
-  if (choice.kind === 'none') return facts
-  const { winner } = choice
+  // A preflight asks GitLab again also about one that was refused before: its owner may have been given access.
+  const winner =
+    choice.ranked.find(({ won }) => won) ?? choice.ranked.find((row) => isServable(row, facts.now))
+  if (!winner) return facts
   const leased = await leaseFor(deps, principal, winner.id)
   const row = await findConnection(db, winner.id)
   if (!row) return facts
@@ -58,7 +62,14 @@ export const gatherFacts = async (deps: GatherDeps, principal: Principal, asked:
   }
   try {
     const token = { kind: 'leased', scopes: leased.row.scopes } as const
-    return { ...facts, connection, token, ...(await askGitLab(deps, row, readings, leased)) }
+    const answers = await askGitLab(deps, row, readings, leased)
+    const { word, ...found } = answers
+    // What GitLab says counts, whether or not it can be remembered.
+    if (word !== undefined)
+      await deps.reach
+        .remember(choice.ranked, winner.id, { word, token: leased.token, isOpenToAll: found.isPublic })
+        .catch(() => undefined)
+    return { ...facts, connection, token, ...found }
   } finally {
     const lease = { ids: [leased.row.lease_id], holder: holderOf(principal), organizations: undefined }
     // The answer counts, whether or not the lease is given back early.
@@ -114,7 +125,7 @@ const askGitLab = async (
   row: Pick<ConnectionWithInstance, 'id' | 'token_kind' | 'organization' | 'instance_id' | 'base_url'>,
   readings: Reading[],
   { row: { scopes }, token }: LeasedToken,
-): Promise<Pick<Facts, 'git' | 'project' | 'isPublic'>> => {
+): Promise<Pick<Facts, 'git' | 'project' | 'isPublic'> & { word?: ProjectWord }> => {
   const instance = await findInstance(db, row.instance_id)
   if (!instance) return { git: undefined, project: undefined, isPublic: undefined }
   const client = instanceClients.for(instance)
@@ -135,13 +146,14 @@ const askGitLab = async (
   const { project, visibility } = mayAskApi
     ? await askApi(client, movedTo ?? path, token)
     : { project: undefined, visibility: undefined }
-  if (visibility !== undefined) return { git, project, isPublic: visibility === 'public' }
-  if (reply.kind !== 'opens') return { git, project, isPublic: undefined }
+  const word = movedTo === undefined ? await wordOf(client, { token, scopes, path }, reply) : 'nothing'
+  if (visibility !== undefined) return { git, project, isPublic: visibility === 'public', word }
+  if (reply.kind !== 'opens') return { git, project, isPublic: undefined, word }
   // Without credentials: no failed sign-in, which GitLab would count against this address.
   const anonymous = await askGitOnce(client, movedTo ?? path, undefined)
   const isPublic =
     anonymous.kind === 'opens' ? true : anonymous.kind === 'unavailable' ? undefined : (false as const)
-  return { git, project, isPublic }
+  return { git, project, isPublic, word }
 }
 
 const askApi = async (

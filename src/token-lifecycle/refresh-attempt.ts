@@ -34,7 +34,7 @@ export type RefreshAttemptDeps = GitLabAccess & {
   logger: Logger
   oauthClients: OAuthClients
   tokenSaver: TokenSaver
-  history: Pick<DatabaseHistory, 'wentBackAt'>
+  history: Pick<DatabaseHistory, 'wentBackAt' | 'requireSettled'>
   forecast: Pick<Forecast, 'budget' | 'incidents'>
 }
 
@@ -75,6 +75,8 @@ export const attemptRefresh = async (
     prepared = ready
     sentAt = new Date(clock())
     if (!(await markSent({ connectionId: row.id, attemptId, sentAt }))) return { kind: 'newer_version' }
+    // A refresh token that has a successor is not presented.
+    deps.history.requireSettled()
   } catch (error) {
     // Nothing was sent: give the claim back, so that no other writer waits for its end.
     await releaseClaim(db, row.id, attemptId).catch(() => undefined)

@@ -16,12 +16,18 @@ import type { Attempts } from './attempts.ts'
 import { markAttemptsSent } from './batches/queries.ts'
 import { type Claim, claimForPerson } from './claim.ts'
 import { DOUBT_SECONDS } from './doubt.ts'
+import type { DatabaseHistory } from './history/watch-history.ts'
 import { withKeptClaim } from './kept-claim.ts'
 import { endAttempt, findConnection, findSiblings, releaseClaim, saveDoubt } from './queries.ts'
 import { afterRotationRefusal, latestDateOf, rotationRefusalOf } from './rotation-refusal.ts'
 import type { TokenSaver } from './token-saver.ts'
 
-export type RotateDeps = GitLabAccess & { logger: Logger; tokenSaver: TokenSaver; attempts: Attempts }
+export type RotateDeps = GitLabAccess & {
+  logger: Logger
+  tokenSaver: TokenSaver
+  attempts: Attempts
+  history: Pick<DatabaseHistory, 'requireSettled'>
+}
 
 const DAY_SECONDS = 86_400
 /** GitLab's default limit for the life of an access token. */
@@ -124,7 +130,7 @@ const attemptRotation = async (
     })
 }
 
-const prepare = async ({ db, vault, clock }: RotateDeps, { row, attemptId }: Claim) => {
+const prepare = async ({ db, vault, clock, history }: RotateDeps, { row, attemptId }: Claim) => {
   if (row.status !== 'active' || row.unanswered_since !== null) {
     throw new Problem(
       'needs_reauthorization',
@@ -146,6 +152,8 @@ const prepare = async ({ db, vault, clock }: RotateDeps, { row, attemptId }: Cla
       retryAfterSeconds: 1,
     })
   }
+  // A token that has a successor is not presented: GitLab would take it for theft.
+  history.requireSettled()
   return { instance, token }
 }
 

@@ -37,6 +37,8 @@ export type TokenSaver = {
   close(): Promise<void>
 }
 
+/** Nothing is handed out meanwhile: they share statements. */
+const OFFERED_AT_ONCE = 32
 /** Some 2 MB. */
 const REMEMBERED_VERSIONS = 10_000
 const GIVEN_BACK = 'the database was behind: a token of this connection came back from the disk'
@@ -203,9 +205,8 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
     offerSuccessor: ({ id, token_version }) => offer(id, token_version + 1),
 
     async offerAllRetained() {
-      let given = 0
-      for (const connectionId of await spool.listRetained()) if (await offer(connectionId, 1)) given += 1
-      return given
+      const queue = (await spool.listRetained()).values()
+      return inLanes(queue, (connectionId) => offer(connectionId, 1))
     },
 
     forget: (connectionId) => spool.forgetRetained(connectionId),
@@ -217,6 +218,16 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
       await Promise.allSettled(retaining)
     },
   }
+}
+
+/** @returns for how many of them the work was true. */
+const inLanes = async (queue: Iterable<string>, work: (id: string) => Promise<boolean>): Promise<number> => {
+  let done = 0
+  const lane = async () => {
+    for (const id of queue) if (await work(id)) done += 1
+  }
+  await Promise.all(Array.from({ length: OFFERED_AT_ONCE }, lane))
+  return done
 }
 
 const toSave = async (vault: Vault, issued: IssuedTokenSet): Promise<TokenToSave> => ({

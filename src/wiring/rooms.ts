@@ -25,13 +25,14 @@ import { createLeaseByMatch } from '../lookup/leasing/lease-by-match.ts'
 import { createLocator } from '../lookup/locate.ts'
 import { type CandidateQuery, findBest } from '../lookup/queries.ts'
 import { createReachLearner } from '../lookup/reach/learn-reach.ts'
+import { learnRefusal } from '../lookup/reach/learn-refusal.ts'
 import { createRateBudgets } from '../lookup/reach/rate-budgets.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
 import { createSyncs } from '../projects/sync/syncs.ts'
 import { shareCalls } from '../share.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
-import { createDatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
+import { createDatabaseHistory, type DatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
 import { createRefresher } from '../token-lifecycle/refresh.ts'
 import { createSpool } from '../token-lifecycle/spool.ts'
 import { createTokenSaver } from '../token-lifecycle/token-saver.ts'
@@ -99,7 +100,7 @@ const createTokenKeeping = (
   access: GitLabAccess,
   oauthClients: OAuthClients,
   forecast: Forecast,
-  { logger, config, gitlab }: AppDeps,
+  { logger, config, gitlab, probed }: AppDeps,
 ) => {
   const { db, vault, clock } = access
   const spoolFolder = join(config.dataDir, 'spool')
@@ -118,6 +119,7 @@ const createTokenKeeping = (
     clock,
     logger,
     folder: spoolFolder,
+    lineage: probed?.lineage,
     offerAllRetained: tokenSaver.offerAllRetained,
   })
   const refresher = createRefresher({
@@ -141,14 +143,19 @@ const createTokenKeeping = (
 /** How URLs find their connections. */
 const createFinding = (
   { runPrepared, clock, logger }: AppDeps,
-  { access, leasing, forecast }: { access: GitLabAccess; leasing: LeaseDeps; forecast: Forecast },
+  {
+    access,
+    leasing,
+    forecast,
+    history,
+  }: { access: GitLabAccess; leasing: LeaseDeps; forecast: Forecast; history: DatabaseHistory },
 ) => {
   const budgets = createRateBudgets(access.instanceClients)
   return {
     runPrepared,
     locator: createLocator({ runPrepared }),
     directories: createDirectories({ runPrepared }),
-    leaseByMatch: createLeaseByMatch({ runPrepared, clock }),
+    leaseByMatch: createLeaseByMatch({ runPrepared, clock, history }),
     findBest: shareCalls((queries: CandidateQuery[]) =>
       findBest(runPrepared, queries, { now: new Date(clock()), budgets: budgets.low() }),
     ),
@@ -180,7 +187,7 @@ export const createRooms = (deps: AppDeps) => {
   const oauthClients = createOAuthClients({ vault, clock, instanceClients, publicUrl })
   const keeping = createTokenKeeping(access, oauthClients, forecast, deps)
   const { attempts, history, refresher, spoolFolder, tokenSaver, verifier } = keeping
-  const lifecycle = { ...access, forecast, logger, attempts, authenticator, refresher, tokenSaver, verifier }
+  const lifecycle = { ...access, ...keeping, forecast, logger, authenticator }
   const flow = { ...access, attempts, oauthClients, logger }
   const deviceTimers = createDeviceTimers(flow)
   const visitors = createVisitors({ ...access, publicUrl })
@@ -188,17 +195,22 @@ export const createRooms = (deps: AppDeps) => {
     clock,
     refresher,
     verifier,
-    leasesById: createLeasesById({ runPrepared, clock }),
-    openedTokens: createOpenedTokens(vault),
+    leasesById: createLeasesById({ runPrepared, clock, history }),
+    openedTokens: createOpenedTokens(vault, history),
   }
-  const finding = { ...leasing, ...createFinding(deps, { access, leasing, forecast }) }
-  const rejections = createRejections({ ...leasing, db })
+  const finding = { ...leasing, ...createFinding(deps, { access, leasing, forecast, history }) }
+  const rejections = createRejections({
+    ...leasing,
+    db,
+    learnRefusal: (principal, refused) => learnRefusal(finding, principal, refused),
+  })
   const sendCredential = createCredentialSender({ db, clock })
   const borrower = createBorrower({ ...leasing, db })
   const syncs = createSyncs({ ...access, borrower, forecast, logger })
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {
+    history.close()
     stopFollowing()
     await syncs.stop()
     await deviceTimers.close()

@@ -55,6 +55,7 @@ const judgeWith = (changes: Partial<Evidence>) =>
     issuing: [issued()],
     notes: [note('sent'), note('saved', AT + 10)],
     endings: [],
+    gaps: [],
     finals: [state({})],
     ...changes,
   })
@@ -165,4 +166,42 @@ t.test('GitLab may get late to a request that was sent before the successor was 
   t.strictSame([...replays.keys()], ['GitLab got to it after the successor was saved'])
   const after = [...notes, note('sent', AT + 39_000)]
   t.equal(judgeWith({ events, notes: after }).violations.length, 1)
+})
+
+t.test(
+  'what a process saved and could not retain before it was killed is lost when the database goes back',
+  async (t) => {
+    const events = [event('refreshed', 2), REPLAY]
+    const gaps = [{ from: AT - 100, to: AT + 20_000 }]
+    const lost = { ...IN_DOUBT, failureCode: 'database_went_back' }
+    const killed = { events, gaps, endings: [ending('killed', AT + 1_000)], finals: [lost] }
+    t.match(judgeWith(killed), {
+      violations: [],
+      losses: [{ connectionId, heldMs: 990 }],
+    })
+    const alive = { ...killed, endings: [ending('killed', AT + 10_000)] }
+    t.equal(judgeWith(alive).violations.length, 1, 'a process that lived on has it on the disk')
+    const kept = { ...killed, gaps: [{ from: AT + 15_000, to: AT + 20_000 }] }
+    t.equal(judgeWith(kept).violations.length, 2, 'what was saved before the gap is in the database')
+    const never = { ...killed, gaps: [] }
+    t.equal(judgeWith(never).violations.length, 2, 'and without a gap nothing went back')
+  },
+)
+
+t.test('a broker that was away when the database went back brings the successor later', async (t) => {
+  const events = [event('refreshed', 2), REPLAY]
+  const gaps = [{ from: AT - 100, to: AT + 20_000 }]
+  const away = { events, gaps, endings: [ending('stopped', AT + 15_000)] }
+  const { violations, replays } = judgeWith(away)
+  t.strictSame(violations, [])
+  t.strictSame(
+    [...replays.keys()],
+    ['the database went back, and the broker that had the successor was away'],
+  )
+  t.equal(
+    judgeWith({ ...away, endings: [] }).violations.length,
+    1,
+    'one that was there had to bring it before',
+  )
+  t.equal(judgeWith({ ...away, finals: [IN_DOUBT] }).violations.length, 1, 'and it has to bring it')
 })

@@ -1,4 +1,5 @@
 import type { RequestEntry } from '../../simulator/requests.ts'
+import type { Gap } from './database.ts'
 import type { Ending, RefreshNote } from './journal.ts'
 import type { ConnectionState } from './states.ts'
 
@@ -11,6 +12,8 @@ export type Evidence = {
   issuing: RequestEntry[]
   notes: RefreshNote[]
   endings: Ending[]
+  /** Of the time whose commits the database lost when it went back. */
+  gaps: Gap[]
   /** At the end. */
   finals: ConnectionState[]
 }
@@ -36,6 +39,11 @@ const LONGEST_HELD_MS = 5_000
 const LOST_LINES_MS = 1_500
 const KILLED = 'the process was killed before it saved the answer'
 const KEPT = 'the answer waited for the database'
+/** A file for each saved token is written beside the work (token-lifecycle/spool.ts); on a busy machine that takes a moment. */
+const LONGEST_UNRETAINED_MS = 3_000
+const UNRETAINED = 'the database went back, and the process was killed before the token was on the disk'
+const AWAY = 'the database went back, and the broker that had the successor was away'
+const WENT_BACK = 'database_went_back'
 const TOO_LATE = 'GitLab acted after something in between had answered for it'
 const LOST_CAUSE = 'refresh_answer_lost'
 const LATE = 'GitLab got to it after the successor was saved'
@@ -46,6 +54,9 @@ const CAUSES_TOO_LATE = [LOST_CAUSE, 'refresh_token_refused']
 const CLOCK_SLACK_MS = 50
 
 const key = (name: string, count: number): string => `${name} ${count}`
+
+/** A replica keeps its disk from process to process. */
+const nodeOf = (incarnation: string): string => incarnation.split('.', 1)[0]!
 
 const timeOf = (event: { at: number } | undefined): string =>
   event === undefined ? 'never' : new Date(event.at).toISOString()
@@ -64,7 +75,7 @@ const groupBy = <Item>(items: Item[], nameOf: (item: Item) => string): Map<strin
 /**
  * Token version n of a connection is generation n at GitLab: each side counts up by one with each refresh.
  */
-export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Verdict => {
+export const judge = ({ events, issuing, notes, endings, gaps, finals }: Evidence): Verdict => {
   const violations: string[] = []
   const refreshed = events.filter(({ kind, tokenKind }) => kind === 'refreshed' && tokenKind === 'oauth')
   const byPair = groupBy(refreshed, ({ grantId, generation }) => key(grantId, generation))
@@ -77,12 +88,25 @@ export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Ve
   const notesOf = groupBy(notes, ({ connectionId, tokenVersion }) => key(connectionId, tokenVersion))
   const endingOf = new Map(endings.map((ending) => [ending.incarnation, ending]))
 
+  const wasForgotten = (at: number, by: number): boolean =>
+    gaps.some(({ from, to }) => at >= from - CLOCK_SLACK_MS && at <= to && by >= to)
+
+  const hasEnded = (node: string, from: number, to: number): boolean =>
+    endings.some(({ incarnation, at }) => nodeOf(incarnation) === node && at >= from && at <= to)
+
   type Reason = { why: string; heldMs: number | undefined }
   /** Why the successor of a version did not arrive by a time; undefined = there is no good reason. */
   const whyUnanswered = (state: ConnectionState, version: number, by: number): Reason | undefined => {
     const told = notesOf.get(key(state.id, version)) ?? []
-    const savedAt = told.find(({ what, at }) => what === 'saved' && at < by - CLOCK_SLACK_MS)?.at
-    if (savedAt !== undefined) {
+    const saved = told.find(({ what, at }) => what === 'saved' && at < by - CLOCK_SLACK_MS)
+    if (saved !== undefined) {
+      const savedAt = saved.at
+      const ending = endingOf.get(saved.incarnation)
+      const livedMs = ending?.how === 'killed' ? ending.at - savedAt : Number.POSITIVE_INFINITY
+      if (wasForgotten(savedAt, by) && livedMs <= LONGEST_UNRETAINED_MS)
+        return { why: UNRETAINED, heldMs: Math.max(0, livedMs) }
+      if (wasForgotten(savedAt, by) && hasEnded(nodeOf(saved.incarnation), savedAt, by))
+        return { why: AWAY, heldMs: undefined }
       // One of them brought the successor. GitLab works on the other, whoever sent it, and however that ended.
       const sentAt = told.filter(({ what }) => what === 'sent').map(({ at }) => at)
       const wasLate = sentAt.length > 1 && sentAt.every((at) => at < savedAt)
@@ -143,7 +167,7 @@ export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Ve
     const reason =
       behind === 1 ? whyUnanswered(state, state.tokenVersion, Number.POSITIVE_INFINITY) : undefined
     // What was kept is on disk: nothing excuses its loss.
-    if (!reason || reason.why === KEPT) {
+    if (!reason || reason.why === KEPT || reason.why === AWAY) {
       violations.push(
         `${state.id} was lost without a cause: version ${state.tokenVersion}, GitLab is ${behind} ahead since ${timeOf(
           byPair.get(key(state.grantId, state.tokenVersion + 1))?.[0],
@@ -153,7 +177,13 @@ export const judge = ({ events, issuing, notes, endings, finals }: Evidence): Ve
     }
     const marked = state.status === 'needs_reauthorization'
     const cause = marked ? state.statusReason : state.failureCode
-    const causes: (string | null)[] = reason.why === TOO_LATE ? CAUSES_TOO_LATE : [LOST_CAUSE]
+    const lostAt = byPair.get(key(state.grantId, state.tokenVersion + 1))?.[0]?.at ?? 0
+    // What the row knew of the loss went with the time since: the broker can only say that the database went back.
+    const wentBackSince = gaps.some(({ to }) => to >= lostAt)
+    const causes: (string | null)[] = [
+      ...(reason.why === TOO_LATE ? CAUSES_TOO_LATE : [LOST_CAUSE]),
+      ...(wentBackSince ? [WENT_BACK] : []),
+    ]
     if (!causes.includes(cause) || (!marked && state.unansweredSince === null)) {
       violations.push(`${state.id} is lost because ${reason.why}, and says ${state.status}, ${cause}`)
     }

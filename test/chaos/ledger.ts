@@ -9,6 +9,8 @@ export type Ledger = {
   brokenLeases: string[]
   /** The same where scanners preempt each other: what that option costs. */
   brokenByPreempt: number
+  /** The same where no database knows of the lease any more: it was given in a gap of the history. */
+  forgottenLeases: number
   /** Handed out although GitLab had replaced them before they were asked for. */
   spentTokens: string[]
   serverErrors: string[]
@@ -23,6 +25,7 @@ export const createLedger = (): Ledger => ({
   uses: new Map(),
   brokenLeases: [],
   brokenByPreempt: 0,
+  forgottenLeases: 0,
   spentTokens: [],
   serverErrors: [],
   hanging: [],

@@ -36,6 +36,7 @@ export const describe = (report: ChaosReport): string => {
     ['uses at GitLab', listed(ledger.uses)],
     ['leased tokens that failed', `${ledger.brokenLeases.length}`],
     ['the same under preempt', `${ledger.brokenByPreempt}`],
+    ['the same after the database forgot the lease', `${ledger.forgottenLeases}`],
     ['rejections', listed(ledger.rejections)],
     ['refreshes', `${verdict.refreshes}, one per generation`],
     ['replays of a spent refresh token', listed(verdict.replays)],

@@ -15,7 +15,13 @@ const HOT_SHARE = 0.03
 
 type Wish = { minTtl: number | undefined; onConflict: 'respect' | 'preempt' }
 
-type Credential = { lease_id: string; token: string; token_version: number; expires_at: string | null }
+type Credential = {
+  givenAt: number
+  lease_id: string
+  token: string
+  token_version: number
+  expires_at: string | null
+}
 
 type Stage = { scene: Scene; ledger: Ledger; generations: Generations; random: Random; stopping: AbortSignal }
 
@@ -69,7 +75,7 @@ const lookUp = async (
   count(ledger.lookups, nameOf(answer))
   if (answer.status !== 200) return answer.retryAfterSeconds
   ledger.lookupMs.push(Date.now() - askedAt)
-  const credential = answer.body as Credential
+  const credential: Credential = { ...answer.body, givenAt: Date.now() }
   const given = scene.simulator.world.tokenDetails(credential.token)?.generation ?? 0
   if (given < before) {
     ledger.spentTokens.push(
@@ -120,6 +126,7 @@ const use = async (
   // Answered after the lease ended: nobody promised anything.
   if (answer?.status !== 401 || Date.now() > leasedUntil) return answer?.status !== 401
   if (subject.preempted) ledger.brokenByPreempt += 1
+  else if (isForgotten(scene, credential)) ledger.forgottenLeases += 1
   else {
     const { state, generation } = simulator.world.tokenDetails(credential.token) ?? {}
     const left = leasedUntil - Date.now()
@@ -130,6 +137,10 @@ const use = async (
   if (broker) await reject(stage, broker, credential)
   return false
 }
+
+/** A database that went back knows of no lease of the time since, and lets the token be refreshed. */
+const isForgotten = ({ database }: Scene, { givenAt }: Credential): boolean =>
+  database.gaps.some(({ from, to }) => givenAt >= from && givenAt <= to)
 
 const callWith = (
   random: Random,

@@ -159,7 +159,26 @@ const TROUBLES: Trouble[] = [
   },
 ]
 
-const FAIL_OVER = 'PostgreSQL dies, and its synchronous standby takes over'
+/** Each once in a run, at its share of the time, in this order. */
+const GREAT_TROUBLES: (Omit<Trouble, 'weight'> & { at: [number, number] })[] = [
+  { name: 'a backup of the database is taken', at: [0.12, 0.18], run: ({ database }) => database.backUp() },
+  {
+    name: 'the backup is put in the place of the database, under running brokers',
+    at: [0.3, 0.4],
+    run: ({ database }, random) => database.restore(random.chance(0.5)),
+  },
+  {
+    name: 'PostgreSQL dies, and its synchronous standby takes over',
+    at: [0.5, 0.55],
+    run: ({ database }, random) => database.failOver(random.between(0, 2_500)),
+  },
+  {
+    name: 'PostgreSQL dies, and an asynchronous standby takes over that was behind',
+    at: [0.7, 0.8],
+    run: ({ database }, random) =>
+      database.failOverWithLoss(random.between(200, 4_000), random.between(0, 2_500)),
+  },
+]
 
 /** Each as often as it weighs. */
 const URN = TROUBLES.flatMap((trouble) => Array.from({ length: trouble.weight }, () => trouble))
@@ -171,16 +190,18 @@ export const makeTrouble = async (
   { seconds, stopping, happened }: { seconds: number; stopping: AbortSignal; happened: Map<string, number> },
 ): Promise<void> => {
   let databaseBusy = false
-  /** Once, in the middle: whatever comes after meets the server that took over. */
-  const failOver = async (own: Random) => {
-    await sleep(own.between(0.4, 0.6) * seconds * 1000)
-    while (databaseBusy) await sleep(20)
-    databaseBusy = true
-    happened.set(FAIL_OVER, 1)
-    scene.journal.did(`begins: ${FAIL_OVER}`)
-    await scene.database.failOver(own.between(0, 2_500))
-    scene.journal.did(`is over: ${FAIL_OVER}`)
-    databaseBusy = false
+  const started = performance.now()
+  const greatLine = async (own: Random) => {
+    for (const { name, at, run } of GREAT_TROUBLES) {
+      await sleep(Math.max(0, own.between(...at) * seconds * 1000 - (performance.now() - started)))
+      while (databaseBusy) await sleep(20)
+      databaseBusy = true
+      happened.set(name, 1)
+      scene.journal.did(`begins: ${name}`)
+      await run(scene, own)
+      scene.journal.did(`is over: ${name}`)
+      databaseBusy = false
+    }
   }
   const line = async (own: Random) => {
     while (!stopping.aborted) {
@@ -197,5 +218,5 @@ export const makeTrouble = async (
       if (touchesDatabase) databaseBusy = false
     }
   }
-  await Promise.all([line(random.fork()), line(random.fork()), failOver(random.fork())])
+  await Promise.all([line(random.fork()), line(random.fork()), greatLine(random.fork())])
 }

@@ -209,6 +209,7 @@ t.test('a report that GitLab refused a token', async (t) => {
     const refresher = await createReplica(t, stage)
     const { access_key_id } = await leaseOf({ body } as Answer)
     const { reject: rejectLease } = createRejections({
+      learnRefusal: async () => undefined,
       db,
       clock,
       leasesById: createLeasesById({ runPrepared, clock }),
@@ -244,6 +245,7 @@ t.test('a report that GitLab refused a token', async (t) => {
     const saved = Promise.withResolvers<void>()
     const told = Promise.withResolvers<void>()
     const { reject: rejectLease } = createRejections({
+      learnRefusal: async () => undefined,
       db,
       clock,
       leasesById: createLeasesById({ runPrepared, clock }),

@@ -8,7 +8,7 @@ const listen = (slowMs = 60_000) => {
   const sent: { lookups: number; answer(): void; fail(error: Error): void }[] = []
   const runPrepared: RunPrepared = (_statement, values) => {
     const { promise, resolve, reject } = Promise.withResolvers<never[]>()
-    const [, leaseIds] = values as [Date, string]
+    const leaseIds = values[3] as string
     sent.push({ lookups: leaseIds.split(',').length, answer: () => resolve([]), fail: reject })
     return promise
   }

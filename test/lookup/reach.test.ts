@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { setStage } from '../support/broker.ts'
+import { type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 
 const ACME = 'acme'
@@ -23,6 +23,9 @@ const setRivals = async (t: Test, tom: object = {}) => {
   simulator.requests.clear()
   return { ...stage, reaching: reaching.id, later: later.id, find, explain, asked }
 }
+
+const leave = ({ world: { people } }: Stage['simulator'], group: string, username: string) =>
+  people.findGroup(group)?.members.delete(people.user(username).id)
 
 t.test('of two people the one who reaches the project gets the first lookup', async (t) => {
   const { broker, simulator, clock, reaching, later, find, explain, asked } = await setRivals(t)
@@ -170,4 +173,95 @@ t.test('a token for Git alone is told from one that is refused', async (t) => {
   const { reaching, later, find, explain } = await setRivals(t, { scopes: ['read_repository'] })
   t.equal((await find(SECRET)).body.connection_id, reaching)
   t.match((await explain(SECRET)).candidates[1], { connection_id: later, reason: /^GitLab refused it/ })
+})
+
+t.test('of ten people who are all unknown the one who reaches the project is found', async (t) => {
+  const { simulator, clock, reaching, find, ...stage } = await setRivals(t)
+  for (let number = 0; number < 8; number += 1) {
+    simulator.world.addUser({ username: `person-${number}`, name: 'A Person' })
+    clock.advance(10)
+    await connectToken({ simulator, clock, ...stage }, { username: `person-${number}` })
+  }
+  t.equal((await find(SECRET)).body.connection_id, reaching)
+})
+
+t.test('what Git and scanners report is asked about, and changes who wins', async (t) => {
+  const { broker, simulator, reaching, later, find, explain } = await setRivals(t)
+  const shop = `${simulator.url}/acme/web-shop`
+  const [{ body: first }] = [await find('acme/web-shop')]
+  t.equal(first.connection_id, later, 'both reach it')
+  const reject = (leaseId: string, url: string) =>
+    broker.post(`/v1/leases/${leaseId}/rejection?${new URLSearchParams({ url })}`, undefined)
+
+  t.match(await reject(first.lease_id, shop), { status: 409, body: { code: 'token_works' } })
+  t.equal((await find('acme/web-shop')).body.connection_id, later, 'GitLab does not say so')
+  t.match(await reject(first.lease_id, 'no URL'), { status: 400, body: { errors: [{ field: 'url' }] } })
+  t.match(await reject(first.lease_id, 'https://elsewhere.example/a/b'), { body: { code: 'token_works' } })
+
+  leave(simulator, 'acme', 'maria')
+  t.match(await reject(first.lease_id, shop), { body: { code: 'token_works' } })
+  t.match((await explain('acme/web-shop')).candidates, [
+    { connection_id: reaching, won: true },
+    { connection_id: later, reason: /^GitLab refused it for acme.web-shop on / },
+  ])
+  t.equal((await find('acme/web-shop')).body.connection_id, reaching)
+
+  t.test('by erase as well', async (t) => {
+    const { body } = await find('acme/platform/api')
+    t.equal(body.connection_id, reaching, 'found by asking')
+    leave(simulator, 'acme', 'tom')
+    const { host, protocol } = new URL(simulator.url)
+    const lines = [
+      `protocol=${protocol.slice(0, -1)}`,
+      `host=${host}`,
+      'path=acme/platform/api.git',
+      'username=oauth2',
+      `password=${body.token}`,
+    ].join('\n')
+    const erased = await broker.request('POST', '/v1/git-credential/erase?organization=acme', {
+      rawBody: `${lines}\n`,
+      headers: { 'content-type': 'text/plain' },
+    })
+    t.match(erased.text, /token_works/)
+    t.match(await find('acme/platform/api'), { status: 404, body: { code: 'no_connection_for_url' } })
+  })
+})
+
+t.test('a preflight remembers what it finds, either way', async (t) => {
+  const stage = await setStage(t)
+  const { broker, simulator } = stage
+  simulator.world.addProject({ fullPath: SECRET })
+  const { id } = await connectToken(stage)
+  const url = `${simulator.url}/${SECRET}`
+  const preflight = async () =>
+    (await broker.post('/v1/credentials/preflight', { url, organization: ACME })).body
+  const find = () => broker.get(`/v1/credentials?${new URLSearchParams({ url, organization: ACME })}`)
+
+  t.equal((await find()).status, 200, 'one connection alone: GitLab is not asked')
+  t.equal((await preflight()).ready, false)
+  t.match(await find(), { status: 404, body: { candidates: [{ connection_id: id }] } })
+  const { people } = simulator.world
+  people.findGroup('globex')?.members.set(people.user('maria').id, 30)
+  const again = await preflight()
+  t.equal(again.ready, true, 'GitLab is asked again, whatever is known')
+  t.equal((await find()).body.connection_id, id)
+})
+
+t.test('of two who reach a project the one with more of its rate limit left wins', async (t) => {
+  const { broker, simulator, clock, reaching, later, find, explain } = await setRivals(t)
+  t.equal((await find('acme/web-shop')).body.connection_id, later)
+  const throttled = simulator.faults.add({
+    match: { path: /\/api\/v4\// },
+    times: 1,
+    effect: { kind: 'rate-limit', retryAfterSeconds: 60, name: 'throttle_authenticated_api' },
+  })
+  await broker.post(`/v1/connections/${later}/verify`, undefined)
+  t.equal(throttled.fired(), 1)
+  t.match((await explain('acme/web-shop')).candidates, [
+    { connection_id: reaching, won: true },
+    { connection_id: later, reason: 'another has more left of its rate limit at GitLab' },
+  ])
+  t.equal((await find('acme/web-shop')).body.connection_id, reaching)
+  clock.advance(61)
+  t.equal((await find('acme/web-shop')).body.connection_id, later)
 })

@@ -70,6 +70,51 @@ const TABLE: [what: string, rows: CandidateRow[], expected: Expected][] = [
     ],
     { kind: 'winner', order: ['c', 'b', 'a'], reasons: { a: 'another was verified later' } },
   ],
+  [
+    'one that is known to reach the project wins, whatever else but the path speaks for another',
+    [
+      row('a', { match_path: 'acme', reaches: true, leased: true, token_expires_at: at(10), rate_left: 0 }),
+      row('b', { match_path: 'acme' }),
+      row('c', { match_path: 'acme/x' }),
+      row('d', { reaches: true }),
+    ],
+    {
+      kind: 'winner',
+      order: ['c', 'a', 'b', 'd'],
+      reasons: { b: 'another covers a longer part of the path' },
+    },
+  ],
+  [
+    'one that GitLab refused for the project is out, however close',
+    [row('a', { match_path: 'acme/x', refused_at: at(-60) }), row('b'), row('c', { reaches: true })],
+    {
+      kind: 'winner',
+      order: ['c', 'b', 'a'],
+      reasons: {
+        a: 'GitLab refused it for acme/x/p on 2026-11-02T10:29:00.000Z',
+        b: 'another is known to reach acme/x/p',
+        c: 'best match: is known to reach acme/x/p',
+      },
+    },
+  ],
+  [
+    'only refused ones are none; one that is dead as well says that',
+    [row('a', { refused_at: NOW, status: 'revoked' }), row('b', { refused_at: NOW })],
+    { kind: 'none', order: ['a', 'b'], reasons: { a: 'its token was revoked' } },
+  ],
+  [
+    'more of the rate limit goes before a later verification, and behind a lease',
+    [
+      row('a', { rate_left: 1 }),
+      row('b', { rate_left: 3, last_verified_at: at(-60) }),
+      row('c', { rate_left: 4, leased: true, token_expires_at: at(10) }),
+    ],
+    {
+      kind: 'winner',
+      order: ['b', 'a', 'c'],
+      reasons: { a: 'another has more left of its rate limit at GitLab' },
+    },
+  ],
   ['the lower id decides at last', [row('b'), row('a')], { kind: 'winner', order: ['a', 'b'] }],
   [
     'dead ones come last, and say why',

@@ -98,7 +98,7 @@ export const createReplica = async (
     retentionSeconds: 86_400,
   })
   const attempts = createAttempts(logger)
-  const history = { wentBackAt: () => undefined }
+  const history = { wentBackAt: () => undefined, requireSettled: () => undefined }
   t.teardown(async () => {
     await attempts.idle()
     await tokenSaver.close()

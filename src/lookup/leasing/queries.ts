@@ -7,6 +7,7 @@ import {
   REQUEST_PARAMETERS,
   runLeaseStatement,
 } from '../../leases/queries.ts'
+import type { Heartbeat } from '../../token-lifecycle/history/queries.ts'
 import type { Match } from '../directories.ts'
 import { DIRECTORY_VERSION, INSTANCES_VERSION } from '../queries.ts'
 
@@ -22,10 +23,10 @@ const LEASE_BY_MATCH = leaseStatement({
   request: `request as materialized (
     select request.*,
       (select ${INSTANCES_VERSION}) + ${DIRECTORY_VERSION('request.of_organization', 'request.of_instance')} as version_now
-    from unnest(${REQUEST_PARAMETERS}, $9::uuid[], $10::text[], $11::uuid[], $12::float8[])
+    from unnest(${REQUEST_PARAMETERS}, $11::uuid[], $12::text[], $13::uuid[], $14::float8[])
       as request (${REQUEST_COLUMNS}, connection_id, of_organization, of_instance, match_version)
   )`,
-  connectionIds: '$9::uuid[]',
+  connectionIds: '$11::uuid[]',
   condition: 'request.version_now = request.match_version',
   column: { name: 'match_version', expression: 'request.version_now' },
 })
@@ -34,6 +35,7 @@ export const leaseByMatch = (
   run: RunPrepared,
   requests: MatchLeaseRequest[],
   now: Date,
+  known?: Heartbeat,
 ): Promise<MatchLeaseRow[]> =>
   runLeaseStatement(
     run,
@@ -46,4 +48,5 @@ export const leaseByMatch = (
       arrayOf(requests.map(({ match }) => match.version)),
     ],
     now,
+    known,
   )

@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import type { Principal } from '../../callers/principal.ts'
 import { startPatience } from '../../clock/patience.ts'
 import { coalesce } from '../../coalesce.ts'
+import type { ProjectWord } from '../../gitlab/project-reach.ts'
 import { isServable, type RankedCandidate } from '../url-match.ts'
 import { type Answer, createQuestions, type QuestionDeps } from './ask-candidate.ts'
 import { type Proof, saveProofs } from './queries.ts'
@@ -20,15 +21,20 @@ export type ReachLearner = {
   learn(principal: Principal, ranked: RankedCandidate[]): Promise<boolean>
   /** Asks about one of them, whatever is known: somebody says that GitLab refused it. */
   ask(principal: Principal, ranked: RankedCandidate[], connectionId: string): Promise<boolean>
-  remember(proofs: Proof[]): Promise<void>
+  /** What somebody else has asked GitLab about one of them. */
+  remember(
+    ranked: RankedCandidate[],
+    connectionId: string,
+    answer: { word: ProjectWord; token: string; isOpenToAll: boolean | undefined },
+  ): Promise<void>
   budgets: KnownBudgets
 }
 
 /** More would cost GitLab more than they tell. */
 const MOST_ASKED = 4
 /** Projects that are asked about at once, and that wait for it. */
-const AT_ONCE = 8
-const WAITING = 200
+const AT_ONCE = 16
+const WAITING = 1_000
 /** A lookup waits this long; the question goes on. */
 const PATIENCE_MS = 3_000
 /** When nobody else is left, a refusal of before is tried again: a person may have given access. */
@@ -62,23 +68,40 @@ export const createReachLearner = (deps: Deps): ReachLearner => {
   const pause = (name: string, seconds: number) => pauses.set(name, clock() + seconds * 1000)
   const isPaused = (name: string): boolean => (pauses.get(name) ?? 0) > clock()
 
-  type Question = { principal: Principal; rows: RankedCandidate[]; isKnownProject: boolean; key: string }
+  type Question = { principal: Principal; rows: RankedCandidate[]; isKnownProject: boolean }
+
+  const pauseAfter = (rows: RankedCandidate[], words: Answer[], { proofs, isOpenToAll }: Learned): void => {
+    const isOutage = words.includes('unavailable') || (words.includes('opens') && isOpenToAll === undefined)
+    const proven = new Set(
+      proofs.filter(({ reaches }) => reaches !== null).map((proof) => proof.connectionId),
+    )
+    for (const [index, row] of rows.entries()) {
+      if (isOutage) pause(row.instance_id, SHORT_PAUSE_SECONDS)
+      else if (isOpenToAll || words.includes('group')) pause(projectName(row), PAUSE_SECONDS)
+      else if (!proven.has(row.id))
+        pause(candidateName(row), words[index] === 'not_lent' ? SHORT_PAUSE_SECONDS : PAUSE_SECONDS)
+    }
+  }
 
   const question = coalesce(
-    ({ principal, rows, isKnownProject, key }: Question): Promise<boolean> =>
+    ({ principal, rows, isKnownProject }: Question): Promise<boolean> =>
       turns.execute(async () => {
-        const words = await Promise.all(rows.map((row) => askOne(principal, row)))
-        const opened = rows[words.indexOf('opens')]
-        const isOpenToAll = opened ? await isForAll(opened) : undefined
-        const proofs = toProofs(rows, words, { isOpenToAll, isKnownProject })
-        await saveProofs(db, proofs, new Date(clock()))
-        const isOutage = words.includes('unavailable') || (opened && isOpenToAll === undefined)
-        if (isOutage) for (const { instance_id } of rows) pause(instance_id, SHORT_PAUSE_SECONDS)
-        else if (proofs.filter(({ reaches }) => reaches !== null).length < rows.length)
-          pause(key, words.includes('not_lent') ? SHORT_PAUSE_SECONDS : PAUSE_SECONDS)
-        return proofs.length > 0
+        const late = setTimeout(() => {
+          for (const { instance_id } of rows) pause(instance_id, SHORT_PAUSE_SECONDS)
+        }, patienceMs)
+        try {
+          const words = await Promise.all(rows.map((row) => askOne(principal, row)))
+          const opened = rows[words.indexOf('opens')]
+          const isOpenToAll = opened ? await isForAll(opened) : undefined
+          const proofs = toProofs(rows, words, { isOpenToAll, isKnownProject })
+          await saveProofs(db, proofs, new Date(clock()))
+          pauseAfter(rows, words, { proofs, isOpenToAll })
+          return proofs.length > 0
+        } finally {
+          clearTimeout(late)
+        }
       }),
-    ({ key }) => key,
+    ({ rows }) => rows.map(candidateName).sort().join(),
   )
 
   /** A question never fails: without an answer the order is that of what is known. */
@@ -87,30 +110,34 @@ export const createReachLearner = (deps: Deps): ReachLearner => {
       logger.debug({ err: error }, 'it could not be learned which connection reaches a project')
       return false
     })
-    const more = await startPatience(patienceMs).waitFor(answer)
-    if (more === undefined) for (const { instance_id } of asked.rows) pause(instance_id, SHORT_PAUSE_SECONDS)
-    return more ?? false
+    return (await startPatience(patienceMs).waitFor(answer)) ?? false
   }
 
   return {
     budgets,
     async learn(principal, ranked) {
-      const rows = askedAbout(ranked, new Date(clock())).slice(0, MOST_ASKED)
-      if (rows.length === 0) return false
-      const ids = rows.map(({ id }) => id).sort()
-      const key = `${rows[0]?.project} ${ids.join()}`
-      if ([key, ...rows.map(({ instance_id }) => instance_id)].some(isPaused)) return false
-      return settle({ principal, rows, isKnownProject: isKnownProject(ranked), key })
+      const rows = askedAbout(ranked, new Date(clock()))
+        .filter((row) => ![row.instance_id, projectName(row), candidateName(row)].some(isPaused))
+        .slice(0, MOST_ASKED)
+      return rows.length > 0 && settle({ principal, rows, isKnownProject: isKnownProject(ranked) })
     },
     async ask(principal, ranked, connectionId) {
       const rows = ranked.filter(({ id, project }) => id === connectionId && project !== '')
-      if (rows.length === 0) return false
-      const key = `${rows[0]?.project} ${connectionId} again`
-      return settle({ principal, rows, isKnownProject: isKnownProject(ranked), key })
+      return rows.length > 0 && settle({ principal, rows, isKnownProject: isKnownProject(ranked) })
     },
-    remember: (proofs) => saveProofs(db, proofs, new Date(clock())),
+    async remember(ranked, connectionId, { word, token, isOpenToAll }) {
+      const rows = ranked.filter(({ id, project }) => id === connectionId && project !== '')
+      for (const { id, instance_id } of rows) budgets.note({ id, instanceId: instance_id }, token)
+      const known = { isOpenToAll, isKnownProject: isKnownProject(ranked) }
+      await saveProofs(db, toProofs(rows, [word], known), new Date(clock()))
+    },
   }
 }
+
+type Learned = { proofs: Proof[]; isOpenToAll: boolean | undefined }
+
+const projectName = ({ instance_id, project }: RankedCandidate): string => `${instance_id} ${project}`
+const candidateName = ({ id, project }: RankedCandidate): string => `${id} ${project}`
 
 const isKnownProject = (ranked: RankedCandidate[]): boolean => ranked.some(({ reaches }) => reaches)
 
