@@ -24,13 +24,7 @@ type Deps = HomeDeps & { assets: Assets; publicUrl: string }
 export const createPages = (deps: Deps) => {
   const { forms, texts: t, assets, publicUrl, at } = deps
 
-  const render = async (
-    reply: FastifyReply,
-    view: string,
-    title: string,
-    data: { formsLeadTo?: string[]; [name: string]: unknown },
-    status = 200,
-  ) => {
+  const render = async (reply: FastifyReply, view: string, title: string, data: Data, status = 200) => {
     const model = { t, assets, at, publicUrl, title, visitor: { kind: 'nobody' }, ...data }
     const html = await reply.viewAsync(view, model, { layout: 'layout.eta' })
     return reply
@@ -71,18 +65,7 @@ export const createPages = (deps: Deps) => {
       }
       return render(reply, 'confirm.eta', `${t.connected[kind]} · ${t.title}`, data, refused ? 422 : 200)
     },
-    /** What an account reaches at GitLab. */
-    async projects(reply: FastifyReply, principal: Principal, card: ConnectionCard, reached: ReachedPage) {
-      const member = { kind: 'member', principal } as const
-      const about = { organization: card.organization, connectionId: card.id }
-      const data = {
-        card,
-        reached,
-        form: await forms.sealFor(member, about),
-        visitor: await showVisitor(deps, member),
-      }
-      return render(reply, 'projects.eta', `${t.projects.heading(card.who)} · ${t.title}`, data)
-    },
+    projects: createProjectsPage(deps, render),
     /** Asks before a link is opened in a browser in which somebody is signed in, or many links are open. */
     async openLink(reply: FastifyReply, token: string, { session, maker }: OpenLink, member?: Principal) {
       const data = {
@@ -112,5 +95,24 @@ export const createPages = (deps: Deps) => {
     message,
   }
 }
+
+type Data = { formsLeadTo?: string[]; [name: string]: unknown }
+type Render = (reply: FastifyReply, view: string, title: string, data: Data) => Promise<FastifyReply>
+
+/** What an account reaches at GitLab. */
+const createProjectsPage =
+  (deps: Deps, render: Render) =>
+  async (reply: FastifyReply, principal: Principal, card: ConnectionCard, reached: ReachedPage) => {
+    const member = { kind: 'member', principal } as const
+    const about = { organization: card.organization, connectionId: card.id }
+    const data = {
+      card,
+      reached,
+      form: await deps.forms.sealFor(member, about),
+      visitor: await showVisitor(deps, member),
+    }
+    const { projects, title } = deps.texts
+    return render(reply, 'projects.eta', `${projects.heading(card.who)} · ${title}`, data)
+  }
 
 export type Pages = ReturnType<typeof createPages>

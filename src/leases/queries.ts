@@ -1,6 +1,6 @@
-import { type Insertable, sql } from 'kysely'
+import { sql } from 'kysely'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
-import type { LeaseTableRow, Tables } from '../db/tables.ts'
+import type { LeaseTableRow } from '../db/tables.ts'
 import type { Heartbeat } from '../token-lifecycle/history/queries.ts'
 import {
   type ConnectionWithInstance,
@@ -271,14 +271,6 @@ export const shareConnection = (
   id: string,
 ): Promise<ConnectionWithInstance | undefined> =>
   withInstance(transaction).where('connections.id', '=', id).forShare('connections').executeTakeFirst()
-
-/** Whoever calls holds the row of the connection: no refresh is claimed meanwhile. */
-export const insertLease = async (
-  transaction: Database,
-  lease: Insertable<Tables['leases']>,
-): Promise<void> => {
-  await transaction.insertInto('leases').values(lease).execute()
-}
 
 /** Prolongs a lease that is not released. Whoever calls holds the row of the connection: no refresh is claimed meanwhile. */
 export const prolongLease = async (

@@ -14,7 +14,7 @@ import type { GitLabClientOptions } from '../gitlab/http-client.ts'
 import type { ProcessState } from '../http/readiness.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { createInstanceClients } from '../instances/instance-clients.ts'
-import { createBorrower } from '../leases/borrow.ts'
+import { createBorrower } from '../leases/borrowed/borrow.ts'
 import type { LeaseDeps } from '../leases/lease-token.ts'
 import { createOpenedTokens } from '../leases/opened-tokens.ts'
 import { createRejections } from '../leases/reject-lease.ts'
@@ -204,15 +204,12 @@ export const createRooms = (deps: AppDeps) => {
     db,
     learnRefusal: (principal, refused) => learnRefusal(finding, principal, refused),
   })
-  const sendCredential = createCredentialSender({ db, clock })
-  const borrower = createBorrower({ ...leasing, db })
-  const syncs = createSyncs({ ...access, borrower, forecast, logger })
+  const syncs = createSyncs({ ...access, borrower: createBorrower({ ...leasing, db }), forecast, logger })
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {
     history.close()
     stopFollowing()
-    await syncs.stop()
     await deviceTimers.close()
     await attempts.idle()
     await tokenSaver.close()
@@ -238,7 +235,7 @@ export const createRooms = (deps: AppDeps) => {
     namedKeys,
     refusals,
     rejections,
-    sendCredential,
+    sendCredential: createCredentialSender({ db, clock }),
     spoolFolder,
     syncs,
     tokenSaver,

@@ -1,14 +1,15 @@
-import { EVERY_ORGANIZATION, type Principal } from '../callers/principal.ts'
-import { addSeconds } from '../clock/clock.ts'
-import type { Database } from '../db/database.ts'
-import { findLeaseEnds } from '../token-lifecycle/batches/queries.ts'
-import { isRefreshable } from '../token-lifecycle/refresh-decision.ts'
-import { holderOf } from './lease.ts'
-import { type LeaseDeps, type LeasedToken, leaseTokenOf } from './lease-token.ts'
-import { insertLease, releaseLeases, shareConnection } from './queries.ts'
-import { createRejections } from './reject-lease.ts'
-import { judge } from './serving-decision.ts'
-import type { LeasesById } from './shared-statements.ts'
+import { EVERY_ORGANIZATION, type Principal } from '../../callers/principal.ts'
+import { addSeconds } from '../../clock/clock.ts'
+import type { Database } from '../../db/database.ts'
+import { findLeaseEnds } from '../../token-lifecycle/batches/queries.ts'
+import { isRefreshable } from '../../token-lifecycle/refresh-decision.ts'
+import { holderOf } from '../lease.ts'
+import { type LeaseDeps, type LeasedToken, leaseTokenOf } from '../lease-token.ts'
+import { releaseLeases, shareConnection } from '../queries.ts'
+import { createRejections } from '../reject-lease.ts'
+import { judge } from '../serving-decision.ts'
+import type { LeasesById } from '../shared-statements.ts'
+import { insertLease } from './queries.ts'
 
 /** The service itself, as the record of leases names it. No access key has this id. */
 export const SERVICE_ID = '00000000-0000-0000-0000-000000000000'
@@ -58,7 +59,9 @@ const createServiceLeases = ({ db, clock }: Pick<Deps, 'db' | 'clock'>): LeasesB
         scopes: row.scopes,
         token_expires_at,
       }
-      if (!judge(state, request, now).served) return { ...found, access_token: null, refused: state }
+      // GitLab refuses what a database that went back has: such a lease is rejected.
+      const refused = { ...state, database_went_back: false }
+      if (!judge(refused, request, now).served) return { ...found, access_token: null, refused }
       const wanted = addSeconds(now, request.leaseSeconds)
       await insertLease(transaction, {
         id: request.leaseId,
@@ -79,7 +82,8 @@ const createServiceLeases = ({ db, clock }: Pick<Deps, 'db' | 'clock'>): LeasesB
 export const createBorrower = (deps: Deps): Borrower => {
   const { db, clock } = deps
   const leasing = { ...deps, leasesById: createServiceLeases(deps) }
-  const rejections = createRejections(leasing)
+  // What the service asks is about no repository.
+  const rejections = createRejections({ ...leasing, learnRefusal: async () => undefined })
   return {
     borrow: (connectionId, { minTtl, purpose }) =>
       leaseTokenOf(leasing, connectionId, SERVICE, { minTtl, purpose, onConflict: 'respect' }),
