@@ -101,9 +101,9 @@ export type Problem = {
     }[];
     /** Base URL of the registered instance that may be meant, where `base_url` led to none. Of the codes that are about an address. */
     did_you_mean?: string;
-    /** `no_connection_for_url`: a connection covers the path on the same host, with another scheme or port. */
+    /** `no_connection_for_url`: a connection covers the path on the same host, with another scheme or port; or the host is the container registry of its instance. */
     hint?: {
-        reason: "other_scheme" | "other_port";
+        reason: "other_scheme" | "other_port" | "container_registry";
         /** Where the connection is that would cover the URL. */
         base_url: string;
     };

@@ -1,3 +1,4 @@
+import { type AuditActor, recordAuditEvent } from '../audit/queries.ts'
 import type { Clock } from '../clock/clock.ts'
 import { retryAfterSeconds } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
@@ -8,13 +9,15 @@ import type { Refresher } from '../token-lifecycle/refresh.ts'
 import { isRefreshable, type OnConflict } from '../token-lifecycle/refresh-decision.ts'
 
 /**
- * Refreshes a connection because a manager asks for it.
+ * Refreshes a connection because a manager asks for it. Who asked is recorded first: the event of the new token names
+ * nobody, since several may have asked for it.
  * @throws {Problem} not_refreshable, token_in_use, gitlab_unavailable, oauth_app_rejected, needs_reauthorization
  */
 export const refreshNow = async (
   { db, clock, refresher }: { db: Database; clock: Clock; refresher: Refresher },
   row: ConnectionWithInstance,
   onConflict: OnConflict,
+  actor: AuditActor,
 ): Promise<void> => {
   if (!isRefreshable(row)) {
     throw new Problem(
@@ -22,6 +25,14 @@ export const refreshNow = async (
       'Without a refresh token and its OAuth app there is nothing to refresh with.',
     )
   }
+  await recordAuditEvent(db, {
+    at: new Date(clock()),
+    action: 'connection.updated',
+    organization: row.organization,
+    subjectId: row.id,
+    details: { change: 'refresh asked for', token_version: row.token_version, on_conflict: onConflict },
+    ...actor,
+  })
   const request = { knownVersion: row.token_version, onConflict, reason: 'asked_by_manager' } as const
   const outcome = await refresher.refresh(row.id, request)
   const now = new Date(clock())

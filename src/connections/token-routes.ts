@@ -194,7 +194,8 @@ export const registerTokenRoutes = (app: App, deps: Deps): void => {
 
   app.post('/v1/connections/:id/refresh', { onRequest, schema: refresh }, async (request) => {
     const row = await requireOwnConnection(db, request, request.params.id)
-    await refreshNow(deps, row, request.query.on_conflict ?? 'respect')
+    const actor = actorOf(principalOf(request), request)
+    await refreshNow(deps, row, request.query.on_conflict ?? 'respect', actor)
     return showConnection(deps, request, row.id)
   })
 

@@ -1,10 +1,12 @@
+import { sql } from 'kysely'
 import type { Database } from '../db/database.ts'
 import type { LeaseHolder } from '../leases/lease.ts'
 
 /** More would not help: without a path one alone can be chosen. */
 const MOST_OF_HOST = 2
 
-export type ConnectionOfHost = { id: string; group_path: string }
+/** @property covers_all false = it is limited to groups or projects. */
+export type ConnectionOfHost = { id: string; covers_all: boolean }
 
 /** Active connections of an organization on the instances of a host, below a path or not. */
 export const findConnectionsOfHost = async (
@@ -14,7 +16,13 @@ export const findConnectionsOfHost = async (
   let query = db
     .selectFrom('connections')
     .innerJoin('instances', 'instances.id', 'connections.instance_id')
-    .select(['connections.id', 'connections.group_path'])
+    .select('connections.id')
+    .select(
+      sql<boolean>`exists (
+        select from connection_places as place
+        where place.connection_id = connections.id and place.match_path = '' and not place.is_former
+      )`.as('covers_all'),
+    )
     .where('connections.organization', '=', organization)
     .where('connections.status', '=', 'active')
     .where(({ eb, fn, val, or }) =>

@@ -42,7 +42,7 @@ export const findTarget = async (
   if (!only)
     throw new Problem('no_connection_for_url', `No active connection of ${organization} is on ${origin}.`)
   if (another) throw pathRequired(origin, `${organization} has more than one connection there`)
-  if (only.group_path !== '')
+  if (!only.covers_all)
     throw pathRequired(origin, `the connection of ${organization} is limited to a part of it`)
   return { connectionId: only.id }
 }

@@ -170,8 +170,21 @@ const isBelow = (url: string, prefix: string): boolean => url === prefix || url.
 export const isWithinPrefix = (resource: ResourceUrl, prefix: string): boolean =>
   resource.anyPort || readingsOf(resource).some((reading) => isWithinPrefixAt(reading, prefix))
 
+/** The wiki of a project and its designs are repositories of their own, and for a key a part of the project. */
+const isBesideProject = ({ path, uncutPath = '' }: Reading): boolean =>
+  path.includes('/') &&
+  uncutPath.startsWith(path) &&
+  /^\.(?:wiki|design)$/i.test(uncutPath.slice(path.length))
+
+/** As a key with these prefixes may ask: for the wiki of a project, and for no project that is called like the wiki. */
+export const readingWithin = (reading: Reading, prefixes: readonly string[]): Reading =>
+  isBesideProject(reading) && !prefixes.some((prefix) => isBelow(joined(reading), prefix))
+    ? { baseUrl: reading.baseUrl, path: reading.path }
+    : reading
+
 /** Whether a place on a known instance lies at or below a canonical prefix, whichever way its path is read. */
-export const isWithinPrefixAt = (reading: Reading, prefix: string): boolean => {
+export const isWithinPrefixAt = (written: Reading, prefix: string): boolean => {
+  const reading = isBesideProject(written) ? { baseUrl: written.baseUrl, path: written.path } : written
   const { path, uncutPath = path, baseUrl } = reading
   if (!isBelow(joined(reading), prefix)) return false
   return isBelow(uncutPath, path) || isBelow(joined({ baseUrl, path }), prefix)

@@ -78,12 +78,16 @@ export const problemSchema = Type.Object(
     hint: Type.Optional(
       Type.Object(
         {
-          reason: Type.Union([Type.Literal('other_scheme'), Type.Literal('other_port')]),
+          reason: Type.Union([
+            Type.Literal('other_scheme'),
+            Type.Literal('other_port'),
+            Type.Literal('container_registry'),
+          ]),
           base_url: Type.String({ description: 'Where the connection is that would cover the URL.' }),
         },
         {
           description:
-            '`no_connection_for_url`: a connection covers the path on the same host, with another scheme or port.',
+            '`no_connection_for_url`: a connection covers the path on the same host, with another scheme or port; or the host is the container registry of its instance.',
         },
       ),
     ),

@@ -6,7 +6,7 @@ import { isLeased, type RefusedRow } from '../leases/lease.ts'
 import { type LeaseDeps, type LeasedToken, leaseTokenOf, toLeaseRequest } from '../leases/lease-token.ts'
 import { DEFAULT_MIN_TTL_SECONDS, firstConditions, type LeaseOptions } from '../leases/serving-decision.ts'
 import type { Directories, Match } from './directories.ts'
-import { type Hint, hintFor } from './hint.ts'
+import { behindRegistry, type Hint, hintFor, registryHintFor } from './hint.ts'
 import type { LeaseByMatch } from './leasing/lease-by-match.ts'
 import type { MatchLeaseRow } from './leasing/queries.ts'
 import { type Located, type Locator, readUrl, withinPrefixes } from './locate.ts'
@@ -140,11 +140,17 @@ const noneFor = async (
   const { ranked } = await rank(deps, query)
   if (ranked.length > 0) return noConnection(ranked)
   // A connection that would cover the URL if its scheme or port were another; told only to who may use it.
-  const near = withinPrefixes(principal, await deps.locator.locateNear(resource))
-  if (near.places.length === 0) return noConnection([])
-  const { covering } = queryOf(principal, query.organization, near)
-  const [found] = (await rank(deps, { ...query, covering })).ranked
-  return noConnection([], found && hintFor(resource, found.base_url))
+  const findNear = async (other: ResourceUrl) => {
+    const near = withinPrefixes(principal, await deps.locator.locateNear(other))
+    if (near.places.length === 0) return undefined
+    const { covering } = queryOf(principal, query.organization, near)
+    return (await rank(deps, { ...query, covering })).ranked[0]
+  }
+  const found = await findNear(resource)
+  if (found) return noConnection([], hintFor(resource, found.base_url))
+  const registry = behindRegistry(resource)
+  const ofRegistry = registry && (await findNear(registry))
+  return noConnection([], ofRegistry && registryHintFor(resource, ofRegistry.base_url))
 }
 
 /** More tell nobody more. */

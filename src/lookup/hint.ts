@@ -4,8 +4,21 @@ import type { ResourceUrl } from '../gitlab/repository-url.ts'
 export type Hint = {
   /** For people. */
   detail: string
-  member: { reason: 'other_scheme' | 'other_port'; base_url: string }
+  member: { reason: 'other_scheme' | 'other_port' | 'container_registry'; base_url: string }
 }
+
+const REGISTRY = /^registry\./
+
+/** The resource as it would be on the GitLab of a container registry. undefined = its host is no registry by its name. */
+export const behindRegistry = (resource: ResourceUrl): ResourceUrl | undefined =>
+  resource.transport === 'http' && REGISTRY.test(resource.hostname)
+    ? { ...resource, hostname: resource.hostname.replace(REGISTRY, '') }
+    : undefined
+
+export const registryHintFor = ({ hostname }: ResourceUrl, base_url: string): Hint => ({
+  detail: `${hostname} seems to be the container registry of ${base_url}, and tokens here are for Git and the API: send the URL of the project, such as ${base_url}/group/project.git.`,
+  member: { reason: 'container_registry', base_url },
+})
 
 export const hintFor = ({ protocols, hostname, port }: ResourceUrl, base_url: string): Hint => {
   const { protocol, port: registeredPort } = new URL(base_url)

@@ -9,6 +9,7 @@ import {
   type Reading,
   type ResourceUrl,
   readingsAt,
+  readingWithin,
 } from '../gitlab/repository-url.ts'
 import { findInstancesOfHost } from './queries.ts'
 
@@ -76,10 +77,18 @@ const placesOf = (
 const projectOf = ({ path }: Reading): string => (path.includes('/') ? path.toLowerCase() : '')
 
 /** What lies outside a key's URL prefixes does not exist for it. */
-export const withinPrefixes = (principal: Principal, { version, places }: Located): Located =>
-  principal.restrictions.urlPrefixes === undefined
-    ? { version, places }
-    : { version, places: places.filter(({ reading }) => mayAskAt(principal, reading)) }
+export const withinPrefixes = (principal: Principal, { version, places }: Located): Located => {
+  const { urlPrefixes } = principal.restrictions
+  if (urlPrefixes === undefined) return { version, places }
+  const within = places.filter(({ reading }) => mayAskAt(principal, reading))
+  return {
+    version,
+    places: within.map((place) => {
+      const reading = readingWithin(place.reading, urlPrefixes)
+      return reading === place.reading ? place : { ...place, reading, paths: coveringPaths(reading) }
+    }),
+  }
+}
 
 export const createLocator = ({ runPrepared }: { runPrepared: RunPrepared }): Locator => {
   const hosts = new LRUCache<string, Host>({ max: KEPT_HOSTS })

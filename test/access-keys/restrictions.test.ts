@@ -44,6 +44,12 @@ t.test('a key that is limited to URL prefixes', async (t) => {
       t.match((await explain(`${host}/${path}`, key)).body.candidates, [{ won: true }, {}], path)
     }
     t.match(await find(`${host}/acme/web-shop/-/issues`, key), { body: { connection_id: wide.id } })
+    for (const path of [
+      'acme/web-shop.wiki.git',
+      'acme/web-shop.wiki.git/info/refs',
+      'acme/web-shop.design.git',
+    ])
+      t.match(await find(`${host}/${path}`, key), { body: { connection_id: wide.id } }, path)
   })
 
   t.test('and nothing else: the rest does not exist for it', async (t) => {
@@ -53,6 +59,10 @@ t.test('a key that is limited to URL prefixes', async (t) => {
       'acme',
       'acme/platform-2/api',
       'acme/web-shop-2',
+      'acme/web-shop-2.wiki.git',
+      'acme/web-shop.wiki2.git',
+      'acme/web-shop.wiki/secret.git',
+      'acme.wiki.git',
       'acme/web',
       'acme%2Fweb',
       'somebody/acme/platform',

@@ -57,6 +57,17 @@ t.test('what a manager can do to a connection', async (t) => {
     const id = await connect(stage)
     t.match(await refresh(id), { status: 200, body: { id, token_version: 2, status: 'active' } })
     t.match(await refresh(id), { status: 200, body: { token_version: 3 } })
+    const asked = await broker.db
+      .selectFrom('audit_events')
+      .select(['access_key_id', 'details'])
+      .where('subject_id', '=', id)
+      .where('action', '=', 'connection.updated')
+      .orderBy('id')
+      .execute()
+    t.match(asked, [
+      { access_key_id: String, details: { change: 'refresh asked for', token_version: 1 } },
+      { access_key_id: String, details: { token_version: 2 } },
+    ])
   })
 
   t.test('refresh it under the feet of scanners only by preempting', async (t) => {

@@ -1,6 +1,7 @@
+import { sql } from 'kysely'
 import t from 'tap'
 import { type Answer, setStage } from '../support/broker.ts'
-import { connectToken } from '../support/connect.ts'
+import { connectToken, SCANNER_SCOPES } from '../support/connect.ts'
 import { connect, HALF_LIFE, lookUp, REFRESH, rowOf } from '../support/lifecycle.ts'
 
 t.test("Git's credential protocol over HTTP", async (t) => {
@@ -154,6 +155,34 @@ t.test("Git's credential protocol over HTTP", async (t) => {
       /quit=true\n.*\n.*limited to a part of it: set credential\.useHttpPath=true/,
     )
     t.match((await ask('get', 'none', { text })).text, /quit=true\ncode=no_connection_for_url/)
+    const separate = await connectToken(stage, { organization: 'separate' })
+    const { body } = await broker.post('/v1/connections/personal-access-token', {
+      organization: 'separate',
+      base_url: simulator.url,
+      token: simulator.world.createAccessToken({
+        kind: 'personal',
+        username: 'maria',
+        scopes: SCANNER_SCOPES,
+      }).token,
+      separate: true,
+    })
+    await broker.request('DELETE', `/v1/connections/${separate.id}?revoke=false`)
+    t.match(attributeOf(await ask('get', 'separate', { text }), 'password'), /^glpat-/, body.id)
+    await broker.db.deleteFrom('connection_places').where('connection_id', '=', body.id).execute()
+    await sql`insert into connection_places (connection_id, instance_id, organization, kind, path, match_path)
+      select id, instance_id, organization, 'group', path, path from connections, unnest('{acme/platform,globex}'::text[]) path
+      where id = ${body.id}`.execute(broker.db)
+    t.match((await ask('get', 'separate', { text })).text, /limited to a part of it/, 'whatever it was once')
+    for (const [path, found] of [
+      ['acme/platform/api.git', true],
+      ['globex/site.git', true],
+      ['acme/web-shop.git', false],
+    ] as const)
+      t.equal(
+        attributeOf(await ask('get', 'separate', { text: lines({ path }) }), 'username'),
+        found ? 'oauth2' : undefined,
+        path,
+      )
     const limited = await broker.post('/v1/access-keys', {
       name: 'limited',
       role: 'scanner',

@@ -133,6 +133,18 @@ t.test('another scheme or port gets a hint, and only where a connection would co
     t.match(found.detail, 'the connection is for https://git.example.com', url)
   }
   for (const url of [
+    'registry.git.example.com/acme/web-shop/image:1.0',
+    'https://registry.git.example.com/acme/web-shop',
+    'registry.git.example.com:5050/acme/web-shop@sha256:0a1b',
+  ]) {
+    const found = await find(url)
+    const hint = { reason: 'container_registry', base_url: 'https://git.example.com' }
+    t.match(found, { code: 'no_connection_for_url', detail: /URL of the project/, hint }, url)
+    t.equal(found.token, undefined)
+  }
+  for (const url of [
+    'registry.git.example.org/acme/x',
+    'registry.registry.git.example.com/acme/x',
     'http://git.example.org/acme/x',
     'ftp://git.example.com/acme/x',
     'git@git.example.org:a/b',
@@ -163,9 +175,21 @@ t.test('a key with URL prefixes gets nothing through an address that only seems 
     'https://git.example.com/gitlab/groups/acme/x',
     'https://git.example.com/gitlab/api/v4/projects/acme%2Fx',
     'https://git.example.com/acme/x',
-    'https://git.example.com/gitlab/acme.wiki.git',
+    'https://git.example.com/gitlab/acme2.wiki.git',
     'git@git.example.com:acme/x.git',
   ])
     t.equal((await find(url, key)).code, 'no_connection_for_url', url)
   t.equal((await find('git@git.example.com:gitlab/acme/x.git', key)).connection_id, wide.id)
+
+  await t.test('the wiki of its project, and no project that is called like the wiki', async (t) => {
+    const wiki = 'https://git.example.com/gitlab/acme.wiki.git'
+    t.equal((await find(wiki, key)).connection_id, wide.id)
+    await broker.db
+      .updateTable('connections')
+      .set({ group_path: 'gitlab/acme.wiki' })
+      .where('id', '=', wide.id)
+      .execute()
+    t.equal((await find(wiki)).connection_id, wide.id)
+    t.equal((await find(wiki, key)).code, 'no_connection_for_url')
+  })
 })

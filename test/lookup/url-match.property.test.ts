@@ -11,20 +11,24 @@ const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
 /** A second GitLab on the same host, under a path that could be a group of the first. */
 const BELOW = uuidv7()
 
+/** The project that the URL names. */
+const ASKED = 'asked'
+
 const connection = fc.record({
-  organization: fc.constantFrom('acme', 'globex'),
-  group: fc.constantFrom('', 'a', 'a', 'a/b', 'x'),
+  organization: fc.constantFrom('acme', 'acme', 'acme', 'globex'),
+  group: fc.constantFrom('', 'a', 'a', 'a', 'a/b', 'x'),
   status: fc.constantFrom('active', 'active', 'active', 'active', 'active', 'revoked'),
-  hoursLeft: fc.constantFrom(-1, 5, 5, null),
-  instance: fc.constantFrom(GITLAB_COM, GITLAB_COM, GITLAB_COM, BELOW),
+  hoursLeft: fc.constantFrom(-1, 5, 5, 5, 5, null),
+  instance: fc.constantFrom(GITLAB_COM, GITLAB_COM, GITLAB_COM, GITLAB_COM, GITLAB_COM, BELOW),
   verifiedMinutesAgo: fc.constantFrom(0, 1, 2, null),
   // What GitLab said of it at a project: recently, or too long ago to count.
   proof: fc.option(
     fc.record({
-      project: fc.constantFrom('a/p', 'a/p', 'a/b/p', 'x/p', 'a/b'),
+      project: fc.constantFrom(ASKED, ASKED, ASKED, 'a/p', 'a/b'),
       reaches: fc.boolean(),
-      minutesAgo: fc.constantFrom(1, 59, 61, 1_439, 1_441),
+      minutesAgo: fc.constantFrom(1, 1, 59, 61, 1_439, 1_441),
     }),
+    { freq: 2 },
   ),
 })
 
@@ -65,6 +69,7 @@ t.test(
 
     const minutesBefore = (minutes: number) => new Date(now.getTime() - minutes * 60_000)
     const insert = async (
+      path: string,
       index: number,
       { organization, group, status, hoursLeft, instance, verifiedMinutesAgo, proof }: Row,
     ) => {
@@ -83,17 +88,17 @@ t.test(
       if (proof)
         await sql`
         insert into reach_proofs (connection_id, match_path, reaches, proven_at)
-        values (${id}, ${proof.project}, ${proof.reaches}, ${minutesBefore(proof.minutesAgo)})`.execute(
+        values (${id}, ${proof.project === ASKED ? path : proof.project}, ${proof.reaches}, ${minutesBefore(proof.minutesAgo)})`.execute(
           broker.db,
         )
     }
 
     await fc.assert(
       fc.asyncProperty(
-        fc.array(connection, { maxLength: 7, size: 'max' }),
+        fc.array(connection, { minLength: 2, maxLength: 7, size: 'max' }),
         fc.array(connection, { maxLength: 2 }),
-        fc.constantFrom('a/p', 'a/p', 'a/b/p', 'a/b/c/p', 'x/p', 'x/a/p', 'y/p'),
-        fc.constantFrom('acme', 'acme', 'globex'),
+        fc.constantFrom('a/p', 'a/p', 'a/p', 'a/p', 'a/b/p', 'a/b/c/p', 'x/p', 'x/a/p', 'y/p'),
+        fc.constantFrom('acme', 'acme', 'acme', 'globex'),
         fc.constantFrom(...keys),
         async (rows, later, path, organization, key) => {
           const query = `url=https://gitlab.com/${path}&organization=${organization}`
@@ -111,11 +116,11 @@ t.test(
             }
           }
           await broker.db.deleteFrom('connections').execute()
-          for (const [index, row] of rows.entries()) await insert(index, row)
+          for (const [index, row] of rows.entries()) await insert(path, index, row)
           await limitToEveryOther()
           // Again, when it may be remembered; and when more has come, the first has left or another is well again.
           if (!(await agrees()) || !(await agrees())) return false
-          for (const [index, row] of later.entries()) await insert(rows.length + index, row)
+          for (const [index, row] of later.entries()) await insert(path, rows.length + index, row)
           await limitToEveryOther()
           if (!(await agrees())) return false
           await broker.db.deleteFrom('connections').where('gitlab_user_id', '=', '0').execute()

@@ -36,7 +36,7 @@ const withoutMarkup: Step = (text) => {
   return (markdown ?? asciidoc ?? org ?? html)?.[1] ?? text
 }
 
-const CLOSING = ' \t\r\n"\'`’”»>;,!?\\'
+const CLOSING = ' \t\r\n"\'`’”»>;,!?\\。，；、'
 /** The end of a sentence, and what closes a quotation or bracket that was opened before. */
 const withoutEnd: Step = (text) => {
   let length = text.length
@@ -44,13 +44,13 @@ const withoutEnd: Step = (text) => {
   const end = text.slice(0, length)
   if (/[\w)\]}-]\.$/.test(end)) return end.slice(0, -1)
   const last = end.at(-1) ?? ''
-  const opening = { ')': '(', ']': '[', '}': '{' }[last]
+  const opening = { ')': '(', ']': '[', '}': '{', '）': '（', '】': '【', '」': '「' }[last]
   return opening !== undefined && !end.slice(0, -1).includes(opening) ? end.slice(0, -1) : end
 }
 
 /** A bracket begins an SSH address with a port (`[git@host:22]:path`) or an address of IPv6, too. */
 const withoutBeginning: Step = (text) => {
-  const rest = text.replace(/^[\s"'`‘“«„<\\]+/, '')
+  const rest = text.replace(/^[\s"'`‘“«„<（【「\\]+/, '')
   const pair = { '(': ')', '{': '}', '[': ']' }[rest.at(0) ?? '']
   return pair !== undefined && rest.endsWith(pair) ? rest.slice(1, -1) : rest
 }
@@ -60,17 +60,25 @@ const COMMAND =
   /^(?:\$\s+)?(?:(?:sudo\s+)?(?:git|pip3?|npm|yarn|pnpm|go|cargo|glab|docker|helm|kustomize|terraform|nix|ansible-galaxy)\s|-e\s|--editable[\s=]|origin\s|upstream\s)/i
 const FIRST_URL =
   /(?:^|[\s="'<>([])((?:[a-z][a-z0-9+.-]*:{1,2}){0,2}[a-z][a-z0-9+.-]*:\/\/[^\s"'<>]+|(?:scm:git:)?[\w.+-]{1,64}@[\w.-]+:[^\s"'<>]+|git::[^\s"'<>]+)/i
-const withoutCommand: Step = (text) => (COMMAND.test(text) ? (FIRST_URL.exec(text)?.[1] ?? text) : text)
+/** The same of what withoutShorthand reads. To Git itself `gitlab:` is a host of SSH. */
+const FIRST_SHORTHAND = /(?:^|[\s="'([])(gitlab[:>][\w.%-]+\/[^\s"'<>]+)/i
+const BY_GIT = /^(?:\$\s+)?(?:sudo\s+)?git\s/i
+const withoutCommand: Step = (text) => {
+  if (!COMMAND.test(text)) return text
+  const found = FIRST_URL.exec(text) ?? (BY_GIT.test(text) ? null : FIRST_SHORTHAND.exec(text))
+  return found?.[1] ?? text
+}
 
 /** What is a URL already, in any scheme: nothing is looked for within. */
-const IS_URL = /^(?:[a-z][a-z0-9+.-]*:(?:\/\/|:|[a-z])|[\w.+-]+@[\w.-]+:|pkg:)/i
+const IS_URL = /^(?:[a-z][a-z0-9+.-]*:(?:\/\/|:(?!\w+\()|[a-z])|[\w.+-]+@[\w.-]+:|pkg:)/i
 const EACH_URL = new RegExp(FIRST_URL.source, 'gi')
 /** `pod 'x', :git => '<url>'`, `<url>…</url>`, `.package(url: "<url>")`: the one URL of a statement, where there is one. */
 const withoutStatement: Step = (text) => {
   if (IS_URL.test(text) || !/[\s"'<>=(]/.test(text)) return text
   const urls = new Set(Array.from(text.matchAll(EACH_URL), ([, url = '']) => url))
   const [only, another] = urls
-  return only !== undefined && another === undefined ? only : text
+  if (only === undefined) return BY_GIT.test(text) ? text : (FIRST_SHORTHAND.exec(text)?.[1] ?? text)
+  return another === undefined ? only : text
 }
 
 /** `go get host/group/project@v1`, and `host/group/project v1.2.3` of a go.mod. */
@@ -94,7 +102,8 @@ const withoutShorthand: Step = (text) => {
   if (path === undefined) return text
   const host = new URLSearchParams(query).get('host')
   // Nix encodes the slashes of the owner, so that a ref can follow the repository.
-  const isNix = host !== null || /^[^/]*%2f/i.test(path)
+  const isNix =
+    /^\?(?:[^#]*&)?(?:host|dir|ref|rev|narHash|lastModified)=/.test(query) || /^[^/]*%2f/i.test(path)
   const place = isNix ? path.split('/').slice(0, 2).join('/') : path
   return host === null || /^[\w.:-]+$/.test(host) ? `https://${host ?? 'gitlab.com'}/${place}` : text
 }
@@ -131,8 +140,15 @@ const STEPS: Step[] = [
   ),
   // PEP 508 and aliases of npm and Yarn: `name[extra] @ url`, `@scope/name@url`
   replace(
-    /^(?:@[\w.-]+\/)?[\w.-]+(?:\[[\w, -]*\])?\s*@\s*(?=(?:git\+|git:)?(?:https?|ssh|git|git\+\w+):\/\/|git\+|git::)/i,
+    /^(?:@[\w.-]+\/)?[\w.-]+(?:\[[\w, -]*\])?\s*@\s*(?=(?:git\+|git:)?(?:https?|ssh|git|git\+\w+):\/\/|git\+|git::|[\w.+-]{1,64}@[\w.-]+:)/i,
   ),
+  // Output of git push, and variables of a shell that hold no scheme: GOPRIVATE=host/group/project
+  replace(/^(?:To|From)\s+(?=[^\s"']+$)/),
+  replace(/^(?:export\s+)?[A-Z][A-Z0-9_]*=(?=[\w.-]+\.[a-z]{2,}[/:][^\s,]+$)/),
+  // CI/CD components: `component: host/group/project/name@version`
+  replace(/^-?\s*"?component"?:\s*["']?(?=[\w.-]+\.[a-z]{2,}\/)/i),
+  // Aliases of npm: `@scope/name@gitlab:group/project`. Without a scope the name would be a user of SSH.
+  replace(/^@[\w.-]+\/[\w.-]+@(?=gitlab:\w)/i),
   // Maven: scm:git:url, scm:git|url, scm:git:[fetch=]url[push=]url
   replace(/^scm:(?:git[:|])?/i),
   replace(/^\[fetch=\]([^[\]]+)(?:\[push=\].*)?$/i, '$1'),
@@ -141,7 +157,9 @@ const STEPS: Step[] = [
     /^(?:git|vcs|url|view-source|link):{1,2}(?=(?:git\+|git::)?[a-z][a-z0-9+.-]*:\/\/|[\w.+-]+@[\w.-]+:)/i,
   ),
   replace(/^git::(?!\/)/i),
-  replace(/^(?:git|gitlab|vcs|pip|cargo)\+(?=(?:https?|ssh|git):\/\/|[\w.+-]+@[\w.-]+:)/i),
+  replace(
+    /^(?:git|gitlab|vcs|pip|cargo|registry|sparse|tarball)\+(?=(?:https?|ssh|git):\/\/|[\w.+-]+@[\w.-]+:)/i,
+  ),
   replace(/^ssh\+git:\/\//i, 'ssh://'),
   replace(/^x-github-client:\/\/openRepo\//i),
   replace(/^https:\/\/(?:gitpod\.io|app\.gitpod\.io)\/#(?:\/)?(?=https?:\/\/)/i),

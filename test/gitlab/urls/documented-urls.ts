@@ -42,6 +42,65 @@ const code = at('https://code.example.org')
 const port = at('https://code.example.org:8443')
 const plain = at('http://10.0.0.5:8080')
 
+const NEWER_TOOLS = [
+  gitlabCom(
+    'Bazel, Nix, Julia, R, Elixir, Cargo, Jenkins, Argo CD, Flux, Renovate, shells',
+    'acme/web-shop',
+    `
+  git_repository(name = "x", remote = "https://gitlab.com/acme/web-shop.git", commit = "abc")
+  http_archive(name = "x", urls = ["https://gitlab.com/acme/web-shop/-/archive/v1/web-shop-v1.tar.gz"])
+  inputs.x.url = "gitlab:acme/web-shop";
+  inputs.x.url = "git+https://gitlab.com/acme/web-shop?ref=main&rev=abc";
+  gitlab:acme/web-shop/v1.2?dir=nix
+  gitlab:acme/web-shop/main?narHash=sha256-FAKE
+  builtins.fetchGit { url = "git@gitlab.com:acme/web-shop.git"; ref = "main"; }
+  tarball+https://gitlab.com/acme/web-shop/-/archive/main/web-shop.tar.gz
+  Pkg.add(url="https://gitlab.com/acme/web-shop.git")
+  devtools::install_git("https://gitlab.com/acme/web-shop.git")
+  {:git, "https://gitlab.com/acme/web-shop.git", tag: "1"}
+  registry+https://gitlab.com/acme/web-shop.git
+  sparse+https://gitlab.com/api/v4/projects/acme%2Fweb-shop/packages/cargo/
+  checkout scmGit(userRemoteConfigs: [[credentialsId: 'x', url: 'git@gitlab.com:acme/web-shop.git']])
+  argocd app create x --repo https://gitlab.com/acme/web-shop.git --path guestbook
+  flux create source git x --url=ssh://git@gitlab.com/acme/web-shop
+  extends: ["gitlab>acme/web-shop:preset"]
+  GOPRIVATE=gitlab.com/acme/web-shop
+  export REPO=https://gitlab.com/acme/web-shop.git
+  To gitlab.com:acme/web-shop.git
+  fatal: could not read Username for 'https://gitlab.com/acme/web-shop.git': x
+  gitlab.com/acme/web-shop.git/v2@v2.0.1
+  uv pip install git+ssh://git@gitlab.com/acme/web-shop
+  `,
+  ),
+  gitlabCom(
+    'npm, Yarn, pnpm, Bun',
+    'acme/web-shop',
+    `
+  "web-shop": "gitlab:acme/web-shop#semver:^2"
+  "web-shop": "git+https://gitlab.com/acme/web-shop.git#v1&path:packages/x"
+  @acme/web-shop@gitlab:acme/web-shop#v1
+  web-shop@git@gitlab.com:acme/web-shop.git#commit=abc
+  pnpm add gitlab:acme/web-shop#main
+  bun add git+ssh://git@gitlab.com:acme/web-shop.git
+  yarn add https://gitlab.com/acme/web-shop.git#workspace=x&commit=abc
+  `,
+  ),
+  gitlabCom(
+    'marks of Chinese and Japanese',
+    'acme/web-shop',
+    `
+  （https://gitlab.com/acme/web-shop）
+  「https://gitlab.com/acme/web-shop」
+  https://gitlab.com/acme/web-shop。
+  `,
+  ),
+  gitlabCom(
+    'a component of CI/CD',
+    'acme/web-shop/scan',
+    'component: gitlab.com/acme/web-shop/scan@1.0\n- component: gitlab.com/acme/web-shop/scan@~latest',
+  ),
+]
+
 const FORMS = [
   gitlabCom(
     'HTTPS',
@@ -854,4 +913,12 @@ const INSTANCES = [
   ),
 ]
 
-export const DOCUMENTED: Documented[] = [FORMS, WRAPPED, STATEMENTS, BEHIND, GROUPS, INSTANCES].flat()
+export const DOCUMENTED: Documented[] = [
+  FORMS,
+  NEWER_TOOLS,
+  WRAPPED,
+  STATEMENTS,
+  BEHIND,
+  GROUPS,
+  INSTANCES,
+].flat()

@@ -7,6 +7,20 @@ const lines = (text: string): string[] =>
 
 /** They lie on no instance that is registered. */
 export const ELSEWHERE = lines(`
+  evil.example/x@gitlab:acme/web-shop
+  git@gitlab:acme/web-shop.git
+  web-shop@gitlab:acme/web-shop
+  git clone git@gitlab:acme/web-shop.git
+  git clone gitlab:acme/web-shop.git
+  url = git@gitlab:acme/web-shop.git
+  https://evil.example/x@gitlab:acme/web-shop
+  git+https://evil.example/x@git@gitlab.com:acme/web-shop.git
+  GOPRIVATE=evil.example/gitlab.com/acme/web-shop
+  GOPRIVATE=evil.example,gitlab.com/acme/web-shop
+  To evil.example:gitlab.com/acme/web-shop.git
+  sparse+https://evil.example/gitlab:acme/web-shop
+  evil.example::install_git("https://gitlab.com.evil.example/acme/web-shop")
+  registry.gitlab.com/acme/web-shop/image:1.0
   https://gitlab.com.evil.example/acme/web-shop.git
   https://gitlab.com-evil.example/acme/web-shop
   https://gitlab.comm/acme/web-shop
