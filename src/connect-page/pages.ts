@@ -85,15 +85,7 @@ export const createPages = (deps: Deps) => {
       }
       return render(reply, 'open-link.eta', `${t.opening.heading(session.organization)} · ${t.title}`, data)
     },
-    /** Asks before an account is connected that another organization has connected too. */
-    async question(reply: FastifyReply, authorizationId: string, question: Question) {
-      const data = {
-        question: describeQuestion(question, t),
-        form: await forms.seal({ for: 'confirming', authorizationId }),
-        formsLeadTo: question.returnUrl === null ? [] : [question.returnUrl],
-      }
-      return render(reply, 'question.eta', `${t.question.title} · ${t.title}`, data)
-    },
+    question: createQuestionPage(deps, render),
     /** The code that a person enters at GitLab. */
     device(reply: FastifyReply, shown: ShownDevice, href: string) {
       const device = describeDevice(shown, href, t)
@@ -122,6 +114,18 @@ const createProjectsPage =
     }
     const { projects, title } = deps.texts
     return render(reply, 'projects.eta', `${projects.heading(card.who)} · ${title}`, data)
+  }
+
+/** Asks before an account is connected that another organization has connected too. */
+const createQuestionPage =
+  ({ forms, texts }: Deps, render: Render) =>
+  async (reply: FastifyReply, authorizationId: string, question: Question) => {
+    const data = {
+      question: describeQuestion(question, texts),
+      form: await forms.seal({ for: 'confirming', authorizationId }),
+      formsLeadTo: question.returnUrl === null ? [] : [question.returnUrl],
+    }
+    return render(reply, 'question.eta', `${texts.question.title} · ${texts.title}`, data)
   }
 
 export type Pages = ReturnType<typeof createPages>
