@@ -5,7 +5,7 @@ import type { OpenLink } from '../connect-sessions/find-link.ts'
 import type { ConnectionCard } from './accounts/connection-card.ts'
 import { newTokenLink, type ShownAdvice } from './advice.ts'
 import type { Assets } from './assets.ts'
-import { describeQuestion, type Question } from './connect/question.ts'
+import { describeQuestion, type Question, type StrangerQuestion } from './connect/question.ts'
 import { describeDevice, type ShownDevice } from './connect/shown-device.ts'
 import { describeHome, type HomeDeps, type HomeOptions } from './home.ts'
 import type { Notice } from './notice.ts'
@@ -57,6 +57,8 @@ export const createPages = (deps: Deps) => {
       principal: Principal,
       card: ConnectionCard,
       refused?: ShownAdvice,
+      /** Whose place the token would take: the person says yes beside the field. */
+      stranger?: StrangerQuestion,
     ) {
       const member = { kind: 'member', principal } as const
       const about = { organization: card.organization, connectionId: card.id }
@@ -64,11 +66,18 @@ export const createPages = (deps: Deps) => {
         kind,
         card,
         refused,
+        stranger,
         form: await forms.sealFor(member, about),
         newToken: newTokenLink(card.baseUrl, [], t),
         visitor: await showVisitor(deps, member),
       }
-      return render(reply, 'confirm.eta', `${t.connected[kind]} · ${t.title}`, data, refused ? 422 : 200)
+      return render(
+        reply,
+        'confirm.eta',
+        `${t.connected[kind]} · ${t.title}`,
+        data,
+        refused || stranger ? 422 : 200,
+      )
     },
     /** Asks before a link is opened in a browser in which somebody is signed in, or many links are open. */
     async openLink(reply: FastifyReply, token: string, { session, maker }: OpenLink, member?: Principal) {

@@ -43,7 +43,21 @@ test('everything works with JavaScript switched off', async (t, stage) => {
   await page.getByLabel('New token', { exact: true }).fill(token('maria', SCOPES))
   await page.getByRole('button', { name: 'Replace token' }).click()
   await page.getByText('The token of Maria Rossi was replaced.').waitFor()
-  await maria.getByRole('link', { name: 'Disconnect' }).click()
+  // Another person's token: the page asks, and the token is entered again.
+  await maria.getByRole('link', { name: 'Replace token' }).click()
+  await page.getByLabel('New token', { exact: true }).fill(token('tom', SCOPES))
+  await page.getByRole('button', { name: 'Replace token' }).click()
+  await page.getByText('Let GitLab user tom take the place of maria?').waitFor()
+  t.equal(
+    await page.getByLabel('New token', { exact: true }).inputValue(),
+    '',
+    'the token does not come back',
+  )
+  await page.getByLabel('New token', { exact: true }).fill(token('tom', SCOPES))
+  await page.getByRole('button', { name: 'Reconnect as tom' }).click()
+  await page.getByText('The token of Tom Novak was replaced.').waitFor()
+  const tom = page.getByRole('article', { name: 'Tom Novak' })
+  await tom.getByRole('link', { name: 'Disconnect' }).click()
   await page.getByRole('button', { name: 'Disconnect' }).click()
   await page.getByText('Disconnected. The token was revoked at GitLab').waitFor()
   await page.getByRole('button', { name: 'Sign out' }).click()

@@ -1,5 +1,7 @@
+import { sql } from 'kysely'
 import t from 'tap'
 import { connectByOAuth, type Stage, setStage, startTestBroker } from '../support/broker.ts'
+import { until } from '../support/lifecycle.ts'
 import { createSession } from '../support/oauth.ts'
 import { type Browser, createBrowser } from '../support/page-forms.ts'
 
@@ -292,4 +294,49 @@ t.test('a link starts 20 flows at most, codes included', async (t) => {
   for (let count = 0; count < 21; count += 1)
     statuses.push((await browser.submit(text, '/connect/device/simulator')).status)
   t.same(statuses, [...Array.from({ length: 20 }, () => 303), 410])
+})
+
+t.test('tokens that GitLab issues while the database is away are saved after, or revoked', async (t) => {
+  const stage = await setStage(t)
+  const { broker, clock, simulator } = stage
+  const away = (condition: string) =>
+    sql
+      .raw(
+        `create or replace function refuse_grants() returns trigger language plpgsql as $$
+      begin
+        if new.grant_jwe is not null and old.grant_jwe is null then
+          raise exception 'FAKE outage' using errcode = '${condition}';
+        end if;
+        return new;
+      end $$;
+      create or replace trigger refuse_grants before update on authorization_requests
+        for each row execute function refuse_grants()`,
+      )
+      .execute(broker.db)
+  const back = () => sql`drop trigger refuse_grants on authorization_requests`.execute(broker.db)
+  const enter = async () => {
+    const started = await start(stage)
+    answer(stage, started.userCode)
+    clock.advance(5)
+    return started
+  }
+  const lastTokenState = () => simulator.world.events.filter(({ kind }) => kind === 'revoked').length
+
+  const first = await enter()
+  await away('57P03')
+  const asking = first.browser.get(first.href)
+  await until(() => polls(stage) === 1)
+  await back()
+  t.match((await asking).headers.get('location'), /status=connected/)
+  t.equal((await connections(stage)).length, 1)
+  t.equal(lastTokenState(), 0)
+
+  await t.test('what cannot be saved is revoked, and the person starts again', async (t) => {
+    const second = await enter()
+    await away('23514')
+    await second.browser.get(second.href)
+    await until(() => lastTokenState() === 1)
+    await back()
+    t.equal((await connections(stage)).length, 1)
+  })
 })

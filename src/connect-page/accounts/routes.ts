@@ -2,12 +2,14 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Actor, actorOf, type Principal } from '../../callers/principal.ts'
 import { disconnect } from '../../connections/disconnect.ts'
 import { replaceToken } from '../../connections/replace-token.ts'
+import { OtherIdentity } from '../../connections/take-over.ts'
 import { statusOf } from '../../errors/catalogue.ts'
 import { notFound, Problem } from '../../errors/problem.ts'
 import { refusalProblem } from '../../gitlab/refusal.ts'
 import type { App } from '../../http/server.ts'
 import { rotate } from '../../token-lifecycle/rotate.ts'
 import { adviceForProblem } from '../advice.ts'
+import { describeStranger } from '../connect/question.ts'
 import type { PageContext } from '../context.ts'
 import { readField, readId, requireField } from '../form-fields.ts'
 import type { ConfirmKind } from '../pages.ts'
@@ -96,6 +98,10 @@ const act = async (
     return await action(own, request, reply)
   } catch (error) {
     if (!(error instanceof Problem)) throw error
+    if (error instanceof OtherIdentity) {
+      const stranger = describeStranger(error, own.card.organization, context.texts)
+      return context.pages.confirm(reply, kind, own.principal, own.card, undefined, stranger)
+    }
     const { baseUrl, group } = own.card
     const advice = adviceForProblem(error, { baseUrl, group }, context.texts)
     return context.pages.confirm(reply, kind, own.principal, own.card, advice)

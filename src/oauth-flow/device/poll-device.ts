@@ -1,9 +1,12 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Origin } from '../../callers/principal.ts'
 import { addSeconds } from '../../clock/clock.ts'
 import { findLink } from '../../connect-sessions/find-link.ts'
+import { isDatabaseUnavailable } from '../../db/database.ts'
 import type { AuthorizationRequestRow } from '../../db/tables.ts'
 import { Problem } from '../../errors/problem.ts'
 import { pollForTokens } from '../../oauth-apps/device-grant.ts'
+import { revokeToken } from '../../oauth-apps/revoke-token.ts'
 import type { TokenSet } from '../../oauth-apps/token-answer.ts'
 import { VaultError } from '../../vault/vault.ts'
 import { type AppAndInstance, requireApp } from '../authorization-app.ts'
@@ -63,6 +66,21 @@ export const pollDevice = async (deps: FlowDeps, id: string, origin: Origin): Pr
 
 type Issued = { found: AppAndInstance; tokenSet: TokenSet; sentAt: Date; origin: Origin }
 
+/** The answer exists nowhere else: a restart of the database takes seconds. */
+const SAVE_PAUSES_MS = [100, 250, 500, 1_000, 2_000, 4_000, 8_000]
+
+const saveThroughOutage = async (save: () => Promise<void>): Promise<void> => {
+  for (const pauseMs of SAVE_PAUSES_MS) {
+    try {
+      return await save()
+    } catch (error) {
+      if (!isDatabaseUnavailable(error)) throw error
+      await pause(pauseMs, undefined, { ref: false })
+    }
+  }
+  await save()
+}
+
 const keepAndComplete = async (
   deps: FlowDeps,
   request: AuthorizationRequestRow,
@@ -71,7 +89,19 @@ const keepAndComplete = async (
   const { db, vault, clock } = deps
   const now = new Date(clock())
   const grantJwe = await sealGrant(vault, request, toStoredGrant(tokenSet, sentAt))
-  await saveDeviceGrant(db, request.id, grantJwe, now)
+  try {
+    await saveThroughOutage(() => saveDeviceGrant(db, request.id, grantJwe, now))
+  } catch (error) {
+    // Nobody will know the tokens: better that GitLab does not, either. The person starts again.
+    const revocation = await revokeToken(deps, found.app, found.instance, tokenSet.accessToken).catch(
+      () => undefined,
+    )
+    deps.logger.warn(
+      { authorization_request: request.id, revoked: revocation?.revoked ?? false },
+      'a device grant could not be saved',
+    )
+    throw error
+  }
   const kept = { ...request, grant_jwe: grantJwe, granted_at: now }
   await completeAndTell(deps, request.id, () =>
     completeGrant(deps, kept, found, origin, { saidYes: false }),
