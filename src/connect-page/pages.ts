@@ -20,6 +20,18 @@ const GONE = 410
 
 type Deps = HomeDeps & { assets: Assets; publicUrl: string }
 
+const describeConfirm = async (deps: Deps, kind: ConfirmKind, principal: Principal, card: ConnectionCard) => {
+  const member = { kind: 'member', principal } as const
+  const about = { organization: card.organization, connectionId: card.id }
+  return {
+    kind,
+    card,
+    form: await deps.forms.sealFor(member, about),
+    newToken: newTokenLink(card.baseUrl, [], deps.texts),
+    visitor: await showVisitor(deps, member),
+  }
+}
+
 /** Every page as an answer. */
 export const createPages = (deps: Deps) => {
   const { forms, texts: t, assets, publicUrl, at } = deps
@@ -55,24 +67,9 @@ export const createPages = (deps: Deps) => {
       /** Whose place the token would take: the person says yes beside the field. */
       stranger?: StrangerQuestion,
     ) {
-      const member = { kind: 'member', principal } as const
-      const about = { organization: card.organization, connectionId: card.id }
-      const data = {
-        kind,
-        card,
-        refused,
-        stranger,
-        form: await forms.sealFor(member, about),
-        newToken: newTokenLink(card.baseUrl, [], t),
-        visitor: await showVisitor(deps, member),
-      }
-      return render(
-        reply,
-        'confirm.eta',
-        `${t.connected[kind]} · ${t.title}`,
-        data,
-        refused || stranger ? 422 : 200,
-      )
+      const data = { ...(await describeConfirm(deps, kind, principal, card)), refused, stranger }
+      const title = `${t.connected[kind]} · ${t.title}`
+      return render(reply, 'confirm.eta', title, data, refused || stranger ? 422 : 200)
     },
     projects: createProjectsPage(deps, render),
     /** Asks before a link is opened in a browser in which somebody is signed in, or many links are open. */

@@ -1,4 +1,5 @@
 import { readdir } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { sql, type Transaction } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import type { Database, OpenDatabase } from './database.ts'
@@ -11,6 +12,15 @@ import type { Tables } from './tables.ts'
  * before still uses comes a version later, and names the migration that a version must know to live with it.
  */
 export type MigrationModule = Migration & { oldestNeighbour?: string }
+
+/**
+ * A migration holds some tables while it waits for others, which a lookup of a running broker may have in another order.
+ * It gives way long before PostgreSQL would look for a deadlock (1 s), and fail the lookup.
+ */
+const TABLE_PATIENCE_MS = 200
+const PAUSE_MS = 250
+/** Of a lock that was not to be had in time, and of a deadlock. */
+const GAVE_WAY = new Set(['55P03', '40P01'])
 
 const FOLDER = new URL('../../migrations/', import.meta.url)
 const FILE_NAME = /^\d{4}_\w+\.ts$/
@@ -115,11 +125,19 @@ export const migrate = async (
   const ours = migrations ?? (await loadMigrations())
   const done = judge(await readSchemaState(patientDb, ours))
   if (done) return done
-  return patientDb.transaction().execute(async (transaction) => {
-    await lockMigrations(transaction)
-    // Another process may have been first, one of a newer version too.
-    return judge(await readSchemaState(transaction, ours)) ?? apply(transaction, ours)
-  })
+  for (;;) {
+    try {
+      return await patientDb.transaction().execute(async (transaction) => {
+        await lockMigrations(transaction)
+        await sql`set local lock_timeout = ${sql.lit(TABLE_PATIENCE_MS)}`.execute(transaction)
+        // Another process may have been first, one of a newer version too.
+        return judge(await readSchemaState(transaction, ours)) ?? apply(transaction, ours)
+      })
+    } catch (error) {
+      if (!GAVE_WAY.has((error as { code?: string }).code ?? '')) throw error
+    }
+    await sleep(PAUSE_MS)
+  }
 }
 
 /** @returns undefined = there is something to do. */

@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises'
 import { sql } from 'kysely'
 import { Migrator } from 'kysely/migration'
+import pg from 'pg'
 import t from 'tap'
-import { migrateToLatest } from '../../src/db/migrate.ts'
+import { migrate, migrateToLatest } from '../../src/db/migrate.ts'
 import { openDatabase } from '../../src/db/open.ts'
 import { dumpSchema } from '../../src/db/schema-dump.ts'
 import { createEmptyDatabase } from '../support/database.ts'
+import { until } from '../support/lifecycle.ts'
 
 const committed = await readFile(new URL('../../migrations/schema.sql', import.meta.url), 'utf8')
 
@@ -79,4 +81,28 @@ t.test('a migration waits for a claim that is under way in another process, and 
   })
   t.match(await migrating, ['0002_lookups_by_url', '0003_match_versions', '0004_expiry_index'])
   t.equal(await dumpSchema(db), committed)
+})
+
+t.test('a lookup that has the tables in another order than a migration is not failed by it', async (t) => {
+  const database = await createEmptyDatabase(t)
+  const { db } = database
+  await sql`create table one (id int)`.execute(db)
+  await sql`create table two (id int)`.execute(db)
+  const lookup = new pg.Client({ connectionString: database.url })
+  await lookup.connect()
+  t.teardown(() => lookup.end())
+  let tries = 0
+  const up = async (migrating: typeof db) => {
+    tries += 1
+    await sql`alter table one add column more int`.execute(migrating)
+    await sql`alter table two add column more int`.execute(migrating)
+  }
+  await lookup.query('begin')
+  await lookup.query('select from two')
+  const migrating = migrate(database, { '0001_initial': { up } })
+  await until(async () => (await database.runPrepared(WAITING, [])).length > 0)
+  await lookup.query('select from one')
+  await lookup.query('commit')
+  t.same((await migrating).applied, ['0001_initial'])
+  t.ok(tries > 1, 'the migration gave way')
 })
