@@ -63,12 +63,20 @@ export const leaseTokenByUrl = async (
   deps.directories.compare(organization, match?.instanceId, best)
   // Of rivals the one that reaches the project is right; and before nobody is, those refused before are tried again.
   for (let round = 0; round < MOST_QUESTIONS && (!best || (best.has_rivals && !best.reaches)); round += 1) {
+    if (best && isPaused(deps, query, best)) break
     const { ranked } = await rank(deps, query)
     if (!(await deps.reach.learn(principal, ranked))) break
     best = await deps.findBest(query)
   }
   if (best) return leaseTokenOf(deps, best.id, principal, options)
   throw await noneFor(deps, principal, resource, query)
+}
+
+/** Spares the search for rivals where GitLab is not to be asked about them. */
+const isPaused = ({ reach }: FindByUrlDeps, { organization, covering }: CandidateQuery, best: Best) => {
+  const instanceId = best.instance_id
+  const project = covering.find((path) => path.instanceId === instanceId)?.project ?? ''
+  return reach.isPaused({ organization, instanceId, project })
 }
 
 /** A text that is no URL is the first fault: nobody has to name an organization for it. */

@@ -38,6 +38,7 @@ const CLOCK_SHIFTS_MS = [0, 300_000, -240_000]
 const CONNECTED_AT_ONCE = 12
 const SCOPES = ['read_user', 'read_api', 'read_repository']
 const START_LIMIT_MS = 60_000
+const MOST_TRIES = 5
 
 /** Three brokers on one PostgreSQL, a GitLab, and connections to it. */
 export const setScene = async (
@@ -97,7 +98,12 @@ const connectAll = async (
   size: SceneSize,
 ): Promise<Pick<Scene, 'subjects' | 'scannerKey'>> => {
   const create = async (path: string, body: object): Promise<Record<string, string>> => {
-    const answer = await ask(url, 'POST', path, { key, body })
+    let answer = await ask(url, 'POST', path, { key, body })
+    // A machine that is busy with something else: the trouble has not begun yet.
+    for (let tried = 1; answer?.status === 503 && tried < MOST_TRIES; tried += 1) {
+      await sleep(answer.retryAfterSeconds * 1000)
+      answer = await ask(url, 'POST', path, { key, body })
+    }
     if (answer?.status !== 201) throw new Error(`POST ${path}: ${answer?.status} ${answer?.text}`)
     return answer.body
   }

@@ -126,7 +126,7 @@ t.test('a report that GitLab refused a token', async (t) => {
     const answer = await lookUp(stage, id)
     const before = await rowOf(stage, id)
     clock.advance(10)
-    simulator.faults.add({ match: SELF, effect: { kind: 'status', status: 502 } })
+    simulator.faults.add({ match: { path: '/oauth/token/info' }, effect: { kind: 'status', status: 502 } })
     t.match(await reject(answer), { status: 503, body: { code: 'gitlab_unavailable' } })
     t.same(await rowOf(stage, id), before, 'least of all when GitLab last confirmed the token')
     t.match(await lookUp(stage, id), served(1))

@@ -55,12 +55,13 @@ t.test('one 401 about an OAuth token breaks no lease: the second must say the sa
     error: 'invalid_token',
     error_description: 'Token was revoked. You have to re-authorize from the user.',
   })
-  const SELF = { path: '/api/v4/personal_access_tokens/self' }
-  simulator.faults.add({ match: SELF, effect: { kind: 'status', status: 401, body: body401 } })
+  const INFO = { path: '/oauth/token/info' }
+  const fault = simulator.faults.add({ match: INFO, effect: { kind: 'status', status: 401, body: body401 } })
   t.match(await broker.post(`/v1/leases/${body.lease_id}/rejection`), {
     status: 409,
     body: { code: 'token_works' },
   })
+  t.equal(fault.fired(), 1)
   t.match(await rowOf(stage, id), { status: 'active', token_version: 1, unanswered_since: null })
   simulator.world.revokeToken(body.token)
   t.match((await broker.post(`/v1/connections/${id}/verify`)).body, { works: false, reason: 'token_revoked' })

@@ -2,6 +2,7 @@ import { bulkhead } from 'cockatiel'
 import { LRUCache } from 'lru-cache'
 import type { Logger } from 'pino'
 import type { Principal } from '../../callers/principal.ts'
+import type { Clock } from '../../clock/clock.ts'
 import { startPatience } from '../../clock/patience.ts'
 import { coalesce } from '../../coalesce.ts'
 import type { ProjectWord } from '../../gitlab/project-reach.ts'
@@ -14,6 +15,8 @@ type Deps = Omit<QuestionDeps, 'patienceMs'> & { logger: Logger; patienceMs?: nu
 
 /** Finds out from GitLab which connections reach a project, and remembers it. */
 export type ReachLearner = {
+  /** Whether nothing is to be learned about a project for a while. */
+  isPaused(place: Place): boolean
   /**
    * Asks about the candidates for one URL, when the answer could change which of them wins.
    * @returns whether more is known now. false as well when GitLab takes too long: what it says later is remembered.
@@ -29,6 +32,9 @@ export type ReachLearner = {
   ): Promise<void>
   budgets: KnownBudgets
 }
+
+/** A project, and whose connections are to reach it. */
+type Place = { organization: string; instanceId: string; project: string }
 
 /** More would cost GitLab more than they tell. */
 const MOST_ASKED = 4
@@ -59,14 +65,20 @@ const askedAbout = (ranked: RankedCandidate[], now: Date): RankedCandidate[] => 
   return first.reaches || rivals.length < 2 ? [] : rivals
 }
 
+/** Until when not to ask again: about a project, a candidate or an instance. */
+const createPauses = (clock: Clock) => {
+  const pauses = new LRUCache<string, number>({ max: KEPT_PAUSES })
+  return {
+    pause: (name: string, seconds: number) => void pauses.set(name, clock() + seconds * 1000),
+    isPaused: (name: string): boolean => (pauses.get(name) ?? 0) > clock(),
+  }
+}
+
 export const createReachLearner = (deps: Deps): ReachLearner => {
   const { db, clock, budgets, logger, patienceMs = PATIENCE_MS } = deps
   const { askOne, isForAll } = createQuestions({ ...deps, patienceMs })
   const turns = bulkhead(AT_ONCE, WAITING)
-  /** Until when not to ask again: about a project, or an instance. */
-  const pauses = new LRUCache<string, number>({ max: KEPT_PAUSES })
-  const pause = (name: string, seconds: number) => pauses.set(name, clock() + seconds * 1000)
-  const isPaused = (name: string): boolean => (pauses.get(name) ?? 0) > clock()
+  const { pause, isPaused } = createPauses(clock)
 
   type Question = { principal: Principal; rows: RankedCandidate[]; isKnownProject: boolean }
 
@@ -115,11 +127,16 @@ export const createReachLearner = (deps: Deps): ReachLearner => {
 
   return {
     budgets,
+    isPaused: ({ organization, instanceId, project }) =>
+      [instanceId, `${instanceId} ${project}`, `${organization} ${instanceId} ${project}`].some(isPaused),
     async learn(principal, ranked) {
       const rows = askedAbout(ranked, new Date(clock()))
         .filter((row) => ![row.instance_id, projectName(row), candidateName(row)].some(isPaused))
         .slice(0, MOST_ASKED)
-      return rows.length > 0 && settle({ principal, rows, isKnownProject: isKnownProject(ranked) })
+      if (rows.length > 0) return settle({ principal, rows, isKnownProject: isKnownProject(ranked) })
+      const [first] = ranked
+      if (first) pause(`${first.organization} ${projectName(first)}`, SHORT_PAUSE_SECONDS)
+      return false
     },
     async ask(principal, ranked, connectionId) {
       const rows = ranked.filter(({ id, project }) => id === connectionId && project !== '')
