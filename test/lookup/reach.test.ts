@@ -56,6 +56,17 @@ t.test('of two people the one who reaches the project gets the first lookup', as
   t.equal(asked(), 3)
 })
 
+t.test('whose projects are kept in step is not asked about', async (t) => {
+  const { broker, reaching, find, explain, asked } = await setRivals(t)
+  t.equal((await broker.post(`/v1/connections/${reaching}/sync`)).status, 202)
+  await broker.jobs.syncProjects()
+  t.equal((await find(SECRET)).body.connection_id, reaching)
+  t.equal(asked(), 0)
+  t.match(await explain(SECRET), {
+    candidates: [{ connection_id: reaching, reason: `best match: is known to reach ${SECRET}` }, {}],
+  })
+})
+
 t.test('while GitLab is down the order is that of what is known, and GitLab is left alone', async (t) => {
   const { simulator, clock, reaching, later, find, asked } = await setRivals(t)
   const struck = simulator.faults.add({

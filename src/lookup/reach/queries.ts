@@ -17,9 +17,12 @@ const PROOF = (project: string, condition: string, seconds: number) => `from rea
 /** When GitLab refused it for the project; null = it did not. */
 export const REFUSED_AT = (project: string) =>
   `(select reach_proofs.proven_at ${PROOF(project, 'not reach_proofs.reaches', REFUSED_SECONDS)})`
-/** Known to reach the project. What the projects of a connection are when they are kept in step belongs here as well. */
+/** Known to reach the project: proven, or among the projects that GitLab lists for the connection. */
 export const REACHES = (project: string) =>
-  `exists (select ${PROOF(project, 'reach_proofs.reaches', REACHES_SECONDS)})`
+  `(exists (select ${PROOF(project, 'reach_proofs.reaches', REACHES_SECONDS)}) or exists (
+    select from connection_project_paths as listed
+    where listed.connection_id = connections.id and listed.match_path = ${project}
+  ))`
 
 /** @param budgets the parameters that hold the ids, and what is left for each */
 export const RATE_LEFT = ([ids, left]: [string, string]) =>
