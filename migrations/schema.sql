@@ -166,6 +166,20 @@ create table connect_sessions (
 );
 CREATE INDEX connect_sessions_by_organization ON public.connect_sessions USING btree (organization, id);
 
+create table connection_groups (
+  connection_id uuid not null,
+  group_id bigint not null,
+  path text not null,
+  match_path text collate "C" not null,
+  name text,
+  visibility text,
+  parent_id bigint,
+  seen_run integer not null default 0,
+  missing_since timestamp with time zone,
+  constraint connection_groups_pkey PRIMARY KEY (connection_id, group_id),
+  constraint connection_groups_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES connections(id) ON DELETE CASCADE
+);
+
 create table connection_places (
   connection_id uuid not null,
   instance_id uuid not null,
@@ -221,6 +235,70 @@ AS $function$
     return null;
   end $function$;
 CREATE TRIGGER renew_directories_of_removed AFTER DELETE ON public.connection_places REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION renew_directories_of_removed();
+
+create table connection_project_paths (
+  connection_id uuid not null,
+  match_path text collate "C" not null,
+  project_id bigint not null,
+  constraint connection_project_paths_pkey PRIMARY KEY (connection_id, match_path),
+  constraint connection_project_paths_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES connections(id) ON DELETE CASCADE
+);
+CREATE INDEX connection_project_paths_by_project ON public.connection_project_paths USING btree (connection_id, project_id);
+
+create table connection_projects (
+  connection_id uuid not null,
+  project_id bigint not null,
+  organization text not null,
+  instance_id uuid not null,
+  path text not null,
+  match_path text collate "C" not null,
+  name text,
+  visibility text,
+  archived boolean not null default false,
+  default_branch text,
+  last_activity_at timestamp with time zone,
+  size_bytes bigint,
+  seen_run integer not null default 0,
+  missing_since timestamp with time zone,
+  constraint connection_projects_pkey PRIMARY KEY (connection_id, project_id),
+  constraint connection_projects_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES connections(id) ON DELETE CASCADE
+);
+CREATE INDEX connection_projects_by_activity ON public.connection_projects USING btree (organization, last_activity_at);
+CREATE INDEX connection_projects_by_organization ON public.connection_projects USING btree (organization, instance_id, project_id);
+CREATE INDEX connection_projects_by_words ON public.connection_projects USING gin (array_to_tsvector(array_remove(string_to_array(translate(match_path, '/-_.'::text, '    '::text), ' '::text), ''::text)));
+
+create table connection_syncs (
+  connection_id uuid not null,
+  state text not null,
+  kind text not null,
+  wants_full boolean not null default true,
+  run integer not null default 0,
+  step text,
+  position bigint not null default 0,
+  is_exact boolean not null default true,
+  since timestamp with time zone,
+  attempt_id uuid,
+  attempt_deadline timestamp with time zone,
+  token_version integer,
+  pages integer not null default 0,
+  projects integer not null default 0,
+  groups integer not null default 0,
+  reached_projects integer,
+  reached_groups integer,
+  started_at timestamp with time zone,
+  finished_at timestamp with time zone,
+  synced_to timestamp with time zone,
+  full_synced_to timestamp with time zone,
+  failures integer not null default 0,
+  error_code text,
+  error_detail text,
+  due_at timestamp with time zone not null,
+  constraint connection_syncs_pkey PRIMARY KEY (connection_id),
+  constraint connection_syncs_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES connections(id) ON DELETE CASCADE,
+  constraint connection_syncs_kind_check CHECK ((kind = ANY (ARRAY['full'::text, 'incremental'::text]))),
+  constraint connection_syncs_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'done'::text, 'not_permitted'::text])))
+);
+CREATE INDEX connection_syncs_due ON public.connection_syncs USING btree (due_at);
 
 create table connections (
   id uuid not null,
@@ -302,6 +380,17 @@ AS $function$
     return null;
   end $function$;
 CREATE TRIGGER add_places_of_added AFTER INSERT ON public.connections REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION add_places_of_added();
+CREATE OR REPLACE FUNCTION public.add_syncs_of_added()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    insert into connection_syncs (connection_id, state, kind, due_at) select id, 'waiting', 'full', now() from added
+    on conflict do nothing;
+    return null;
+  end $function$;
+CREATE TRIGGER add_syncs_of_added AFTER INSERT ON public.connections REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION add_syncs_of_added();
 CREATE OR REPLACE FUNCTION public.forget_reach()
  RETURNS trigger
  LANGUAGE plpgsql

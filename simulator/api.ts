@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { authenticate, type Caller, requirePermission } from './authentication.ts'
-import { type Pager, pageByKeyset, pageByOffset } from './paging.ts'
+import { isTooDeep, type Pager, pageByKeyset, pageByOffset } from './paging.ts'
 import type { Group, Project } from './people.ts'
 import type { Presenter } from './places.ts'
 import { apiRefusal, Refusal } from './refusal.ts'
@@ -24,7 +24,6 @@ export const pagerOf = (
   baseUrl: baseUrl(),
 })
 
-const newestFirst = (left: { id: number }, right: { id: number }) => right.id - left.id
 const byName = (left: Group, right: Group) => (left.name < right.name ? -1 : 1)
 
 const isBelow = (place: { fullPath: string }, group: Group) =>
@@ -47,21 +46,36 @@ const groupOf = ({ people, groupRules }: World, request: FastifyRequest, caller:
   return group
 }
 
-const projectsFor = (
-  { people }: World,
-  caller: Caller,
-  query: Query,
-  candidates: Iterable<Project>,
-): Project[] => {
-  const { user } = caller
+/** Whether a list shows a project to the caller, by what the query says. */
+const listedFor = ({ people }: World, { user }: Caller, query: Query): ((project: Project) => boolean) => {
   const level = Number(query.min_access_level ?? (query.membership === 'true' ? 1 : 0))
   const search = query.search?.toLowerCase()
-  return [...candidates].filter(
-    (project) =>
-      (level > 0 ? people.accessLevel(user, project) >= level : people.canSee(user, project)) &&
-      (search === undefined || project.fullPath.toLowerCase().includes(search)) &&
-      (query.visibility === undefined || project.visibility === query.visibility),
-  )
+  const activeAfter = query.last_activity_after && Date.parse(query.last_activity_after)
+  return (project) =>
+    (level > 0 ? people.accessLevel(user, project) >= level : people.canSee(user, project)) &&
+    (search === undefined || project.fullPath.toLowerCase().includes(search)) &&
+    (query.visibility === undefined || project.visibility === query.visibility) &&
+    (query.archived === undefined || String(project.archived) === query.archived) &&
+    (!activeAfter || project.lastActivityAt > activeAfter)
+}
+
+function* filtered<T>(items: Iterable<T>, isListed: (item: T) => boolean): Generator<T> {
+  for (const item of items) if (isListed(item)) yield item
+}
+
+const inOrder = (query: Query) => (left: Project, right: Project) => {
+  const sign = query.sort === 'asc' ? 1 : -1
+  const difference =
+    query.order_by === 'last_activity_at' ? left.lastActivityAt - right.lastActivityAt : left.id - right.id
+  return sign * (difference || left.id - right.id)
+}
+
+const refuseDeep = (query: Query): void => {
+  if (isTooDeep(query))
+    throw apiRefusal(
+      405,
+      'Offset pagination has a maximum allowed offset of 50000 for requests that return objects of type Project. Remaining records can be retrieved using keyset pagination.',
+    )
 }
 
 const groupRoutes = (app: FastifyInstance, context: ApiContext): void => {
@@ -79,7 +93,8 @@ const groupRoutes = (app: FastifyInstance, context: ApiContext): void => {
         (query.top_level_only !== 'true' || group.parentPath === undefined) &&
         (search === undefined || group.fullPath.toLowerCase().includes(search)),
     )
-    return pageByOffset(pagerOf(context, request, reply), found.sort(byName)).map(present.group)
+    found.sort(query.order_by === 'id' ? (left, right) => left.id - right.id : byName)
+    return pageByOffset(pagerOf(context, request, reply), found).map(present.group)
   })
 
   app.get('/api/v4/groups/:id', async (request) => {
@@ -97,7 +112,8 @@ const groupRoutes = (app: FastifyInstance, context: ApiContext): void => {
     const inGroup = [...people.projects()].filter((project) =>
       query.include_subgroups === 'true' ? isBelow(project, group) : project.parentPath === group.fullPath,
     )
-    const found = projectsFor(world, caller, query, inGroup).sort(newestFirst)
+    refuseDeep(query)
+    const found = inGroup.filter(listedFor(world, caller, query)).sort(inOrder(query))
     return pageByOffset(pagerOf(context, request, reply), found).map(present.project)
   })
 }
@@ -109,15 +125,21 @@ const projectRoutes = (app: FastifyInstance, context: ApiContext): void => {
   app.get('/api/v4/projects', async (request, reply) => {
     const caller = requirePermission(world, authenticate(world, request, READ_API), 'read_project', 'user')
     const query = request.query as Query
-    const found = projectsFor(world, caller, query, people.projects())
+    const isListed = listedFor(world, caller, query)
     const pager = pagerOf(context, request, reply)
+    const show = (project: Project) => ({
+      ...present.project(project),
+      ...(query.statistics === 'true' ? present.statistics(project) : {}),
+    })
     if (query.pagination === 'keyset') {
       if (query.order_by !== 'id')
         throw apiRefusal(405, 'Keyset pagination is not yet available for this type of request')
-      return pageByKeyset(pager, found).map(present.project)
+      return pageByKeyset(pager, (id, order) => filtered(people.projectsBeyond(id, order), isListed)).map(
+        show,
+      )
     }
-    found.sort((left, right) => (query.sort === 'asc' ? left.id - right.id : right.id - left.id))
-    return pageByOffset(pager, found).map(present.project)
+    refuseDeep(query)
+    return pageByOffset(pager, [...people.projects()].filter(isListed).sort(inOrder(query))).map(show)
   })
 
   app.get('/api/v4/projects/:id', async (request) => {
@@ -139,6 +161,7 @@ const projectRoutes = (app: FastifyInstance, context: ApiContext): void => {
     }
     return {
       ...present.project(project),
+      ...((request.query as Query).statistics === 'true' ? present.statistics(project) : {}),
       permissions,
       _links: { self: `${baseUrl()}/api/v4/projects/${project.id}` },
     }

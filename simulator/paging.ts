@@ -50,20 +50,35 @@ export const pageByOffset = <T>(pager: Pager, all: T[]): T[] => {
   return all.slice((page - 1) * perPage, page * perPage)
 }
 
-/** One page by id; the only way on is the Link header, which is missing on the last page. */
-export const pageByKeyset = <T extends { id: number }>(pager: Pager, all: T[]): T[] => {
+/**
+ * One page by id; the only way on is the Link header, which is missing on the last page.
+ * @param beyond the items by id, from beyond one on; no more are taken than the page needs.
+ */
+export const pageByKeyset = <T extends { id: number }>(
+  pager: Pager,
+  beyond: (id: number, order: { ascending: boolean }) => Iterable<T>,
+): T[] => {
   const query = pager.request.query as Record<string, string>
   const perPage = perPageOf(query)
   const ascending = query.sort === 'asc'
-  const after = Number(query.id_after ?? -Infinity)
-  const before = Number(query.id_before ?? Infinity)
-  const rest = all
-    .filter(({ id }) => id > after && id < before)
-    .sort((left, right) => (ascending ? left.id - right.id : right.id - left.id))
-  const page = rest.slice(0, perPage)
-  const last = page.at(-1)
-  if (last && rest.length > page.length) {
-    pager.reply.header('link', linkTo(pager, { [ascending ? 'id_after' : 'id_before']: last.id }, 'next'))
+  const after = Number(query.id_after ?? 0)
+  const before = Number(query.id_before ?? Number.MAX_SAFE_INTEGER)
+  const page: T[] = []
+  for (const item of beyond(ascending ? after : before, { ascending })) {
+    if (item.id <= after || item.id >= before) break
+    page.push(item)
+    if (page.length > perPage) break
   }
+  const isLast = page.length <= perPage
+  page.length = Math.min(page.length, perPage)
+  const last = page.at(-1)
+  if (last && !isLast)
+    pager.reply.header('link', linkTo(pager, { [ascending ? 'id_after' : 'id_before']: last.id }, 'next'))
   return page
 }
+
+/** GitLab serves no page that begins further back than this. */
+const DEEPEST_OFFSET = 50_000
+
+export const isTooDeep = (query: Record<string, string>): boolean =>
+  (positive(query.page, 1) - 1) * perPageOf(query) >= DEEPEST_OFFSET

@@ -24,7 +24,20 @@ type Place = {
 }
 
 export type Group = Place & { kind: 'group' }
-export type Project = Place & { kind: 'project' }
+export type Project = Place & {
+  kind: 'project'
+  archived: boolean
+  defaultBranch: string | null
+  lastActivityAt: number
+  repositorySize: number
+}
+
+/** As when somebody pushes or archives, or GitLab counts anew. */
+export type ProjectChanges = Partial<
+  Pick<Project, 'archived' | 'defaultBranch' | 'lastActivityAt' | 'repositorySize'>
+>
+
+const NEW_PROJECT = { archived: false, defaultBranch: 'main', repositorySize: 4_096 }
 
 const DEVELOPER = 30
 const OWNER = 50
@@ -73,6 +86,7 @@ const createPlaces = ({ user, findUser }: ReturnType<typeof createUsers>, now: (
   const projects = new Map<string, Project>()
   const groupsById = new Map<number, Group>()
   const projectsById = new Map<number, Project>()
+  let lastProjectId = 0
 
   const newPlace = (id: number, fullPath: string, members: string[], visibility: Visibility): Place => {
     const path = fullPath.slice(fullPath.lastIndexOf('/') + 1)
@@ -124,7 +138,9 @@ const createPlaces = ({ user, findUser }: ReturnType<typeof createUsers>, now: (
     if (!owner && !groups.has(parent.toLowerCase())) addGroup({ fullPath: parent })
     const project: Project = {
       kind: 'project',
-      ...newPlace(projects.size + 1, fullPath, members, visibility),
+      ...NEW_PROJECT,
+      lastActivityAt: now(),
+      ...newPlace(++lastProjectId, fullPath, members, visibility),
     }
     if (owner) project.members.set(owner.id, OWNER)
     projects.set(fullPath.toLowerCase(), project)
@@ -138,10 +154,48 @@ const createPlaces = ({ user, findUser }: ReturnType<typeof createUsers>, now: (
     addProject,
     ancestorsOf,
     ...createMoves({ groups, projects }),
+    ...createProjectChanges(projects, projectsById, addProject, () => lastProjectId),
     groups: () => groups.values(),
     projects: () => projects.values(),
     findGroup: (idOrPath: string) => find(groups, groupsById, idOrPath),
     findProject: (idOrPath: string) => find(projects, projectsById, idOrPath),
+  }
+}
+
+/** What happens to many projects, or to one that is there. */
+const createProjectChanges = (
+  byPath: Map<string, Project>,
+  byId: Map<number, Project>,
+  addProject: (wanted: { fullPath: string }) => Project,
+  lastIdOf: () => number,
+) => {
+  const project = (fullPath: string): Project => {
+    const found = byPath.get(fullPath.toLowerCase())
+    if (!found) throw new Error(`there is no project ${fullPath}`)
+    return found
+  }
+  return {
+    /** `<group>/project-1` and so on. */
+    addProjects(group: string, count: number): void {
+      for (let number = 1; number <= count; number += 1)
+        addProject({ fullPath: `${group}/project-${number}` })
+    },
+    changeProject(fullPath: string, changes: ProjectChanges): void {
+      Object.assign(project(fullPath), changes)
+    },
+    removeProject(fullPath: string): void {
+      byId.delete(project(fullPath).id)
+      byPath.delete(fullPath.toLowerCase())
+    },
+    /** By id, upwards or downwards, from beyond an id on: nothing is sorted, however many there are. */
+    *projectsBeyond(id: number, { ascending }: { ascending: boolean }): Generator<Project> {
+      const lastId = lastIdOf()
+      const first = ascending ? Math.max(1, id + 1) : Math.min(lastId, id - 1)
+      for (let next = first; next >= 1 && next <= lastId; next += ascending ? 1 : -1) {
+        const found = byId.get(next)
+        if (found) yield found
+      }
+    },
   }
 }
 

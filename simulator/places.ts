@@ -82,15 +82,19 @@ export const createPresenter = (people: People, baseUrl: BaseUrl) => {
     }),
     project: (project: Project) => ({
       ...shortProject(project),
-      default_branch: 'main',
+      default_branch: project.defaultBranch,
       ssh_url_to_repo: `git@${new URL(baseUrl()).hostname}:${project.fullPath}.git`,
       http_url_to_repo: `${baseUrl()}/${project.fullPath}.git`,
       web_url: `${baseUrl()}/${project.fullPath}`,
       namespace: namespace(project),
-      archived: false,
+      archived: project.archived,
       empty_repo: false,
       visibility: project.visibility,
-      last_activity_at: new Date(project.createdAt).toISOString(),
+      last_activity_at: new Date(project.lastActivityAt).toISOString(),
+    }),
+    /** What `statistics=true` adds. */
+    statistics: ({ repositorySize }: Project) => ({
+      statistics: { commit_count: 1, storage_size: repositorySize, repository_size: repositorySize },
     }),
     associatedGroup: (group: Group, level: number) => ({
       id: group.id,

@@ -7,6 +7,7 @@ import type { FlowResult } from '../connect-sessions/connect-session.ts'
 import type { DeviceFlows } from '../connect-sessions/device-flows.ts'
 import type { Receipt } from '../connect-sessions/receipt.ts'
 import type { SealedCookie } from '../connect-sessions/sealed-cookie.ts'
+import type { Syncs } from '../projects/sync/syncs.ts'
 import type { Refresher } from '../token-lifecycle/refresh.ts'
 import type { RotateDeps } from '../token-lifecycle/rotate.ts'
 import type { StoredTokenVerifier } from '../token-lifecycle/verify-stored-token.ts'
@@ -25,6 +26,7 @@ export type ConnectPageDeps = RotateDeps & {
   verifier: StoredTokenVerifier
   visitors: Visitors
   oauthFlow: OAuthFlow
+  syncs: Syncs
 }
 
 /** The part of the OAuth flow that the page leads people into, and the question that may come at its end. */

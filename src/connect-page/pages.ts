@@ -3,6 +3,7 @@ import type { Principal } from '../callers/principal.ts'
 import type { LinkEnd } from '../connect-sessions/connect-session.ts'
 import type { OpenLink } from '../connect-sessions/find-link.ts'
 import type { ConnectionCard } from './accounts/connection-card.ts'
+import type { ReachedPage } from './accounts/reached-page.ts'
 import { newTokenLink, type ShownAdvice } from './advice.ts'
 import type { Assets } from './assets.ts'
 import { describeQuestion, type Question, type StrangerQuestion } from './connect/question.ts'
@@ -35,13 +36,7 @@ const describeConfirm = async (deps: Deps, kind: ConfirmKind, principal: Princip
 export const createPages = (deps: Deps) => {
   const { forms, texts: t, assets, publicUrl, at } = deps
 
-  const render = async (
-    reply: FastifyReply,
-    view: string,
-    title: string,
-    data: { formsLeadTo?: string[]; [name: string]: unknown },
-    status = 200,
-  ) => {
+  const render = async (reply: FastifyReply, view: string, title: string, data: Data, status = 200) => {
     const model = { t, assets, at, publicUrl, title, visitor: { kind: 'nobody' }, ...data }
     const html = await reply.viewAsync(view, model, { layout: 'layout.eta' })
     return reply
@@ -76,6 +71,7 @@ export const createPages = (deps: Deps) => {
       const title = `${t.connected[kind]} · ${t.title}`
       return render(reply, 'confirm.eta', title, data, refused || stranger ? 422 : 200)
     },
+    projects: createProjectsPage(deps, render),
     /** Asks before a link is opened in a browser in which somebody is signed in, or many links are open. */
     async openLink(reply: FastifyReply, token: string, { session, maker }: OpenLink, member?: Principal) {
       const data = {
@@ -86,15 +82,7 @@ export const createPages = (deps: Deps) => {
       }
       return render(reply, 'open-link.eta', `${t.opening.heading(session.organization)} · ${t.title}`, data)
     },
-    /** Asks before an account is connected that another organization has connected too. */
-    async question(reply: FastifyReply, authorizationId: string, question: Question) {
-      const data = {
-        question: describeQuestion(question, t),
-        form: await forms.seal({ for: 'confirming', authorizationId }),
-        formsLeadTo: question.returnUrl === null ? [] : [question.returnUrl],
-      }
-      return render(reply, 'question.eta', `${t.question.title} · ${t.title}`, data)
-    },
+    question: createQuestionPage(deps, render),
     /** The code that a person enters at GitLab. */
     device(reply: FastifyReply, shown: ShownDevice, href: string) {
       const device = describeDevice(shown, href, t)
@@ -105,5 +93,36 @@ export const createPages = (deps: Deps) => {
     message,
   }
 }
+
+type Data = { formsLeadTo?: string[]; [name: string]: unknown }
+type Render = (reply: FastifyReply, view: string, title: string, data: Data) => Promise<FastifyReply>
+
+/** What an account reaches at GitLab. */
+const createProjectsPage =
+  (deps: Deps, render: Render) =>
+  async (reply: FastifyReply, principal: Principal, card: ConnectionCard, reached: ReachedPage) => {
+    const member = { kind: 'member', principal } as const
+    const about = { organization: card.organization, connectionId: card.id }
+    const data = {
+      card,
+      reached,
+      form: await deps.forms.sealFor(member, about),
+      visitor: await showVisitor(deps, member),
+    }
+    const { projects, title } = deps.texts
+    return render(reply, 'projects.eta', `${projects.heading(card.who)} · ${title}`, data)
+  }
+
+/** Asks before an account is connected that another organization has connected too. */
+const createQuestionPage =
+  ({ forms, texts }: Deps, render: Render) =>
+  async (reply: FastifyReply, authorizationId: string, question: Question) => {
+    const data = {
+      question: describeQuestion(question, texts),
+      form: await forms.seal({ for: 'confirming', authorizationId }),
+      formsLeadTo: question.returnUrl === null ? [] : [question.returnUrl],
+    }
+    return render(reply, 'question.eta', `${texts.question.title} · ${texts.title}`, data)
+  }
 
 export type Pages = ReturnType<typeof createPages>

@@ -10,6 +10,7 @@ import { statusOf } from '../errors/catalogue.ts'
 import { Problem } from '../errors/problem.ts'
 import { toProblem } from '../http/errors.ts'
 import type { App } from '../http/server.ts'
+import { registerProjectPages } from './accounts/project-pages.ts'
 import { registerAccountRoutes } from './accounts/routes.ts'
 import { adviceForProblem } from './advice.ts'
 import { registerAssets } from './assets.ts'
@@ -85,4 +86,5 @@ export const registerConnectPage = async (app: App, deps: ConnectPageDeps): Prom
   registerDeviceRoutes(app, context)
   registerQuestionRoutes(app, context)
   registerAccountRoutes(app, context)
+  registerProjectPages(app, context)
 }

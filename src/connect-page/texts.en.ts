@@ -246,11 +246,37 @@ export const texts = {
     usedNow: (names: string) => `Now, by ${names}`,
     deletedKey: 'a deleted key',
     others: (count: number) => (count === 1 ? 'one more' : `${count} more`),
+    projects: 'Projects',
     verify: 'Verify',
     reconnect: 'Reconnect',
     replace: 'Replace token',
     rotate: 'Rotate',
     disconnect: 'Disconnect',
+  },
+
+  projects: {
+    heading: (who: string) => `What ${who} reaches`,
+    back: 'Back to the accounts',
+    counts: (projects: number, groups: number) =>
+      `${projects} ${projects === 1 ? 'project' : 'projects'}, ${groups} ${groups === 1 ? 'group' : 'groups'}`,
+    asOf: (when: string) => `As GitLab was ${when}.`,
+    never: 'GitLab has not been asked yet. That begins by itself within minutes.',
+    running: (projects: number) =>
+      `GitLab is being asked: ${projects} ${projects === 1 ? 'project' : 'projects'} so far. Reload the page to see more.`,
+    waiting: (when: string) => `It goes on ${when}.`,
+    notPermitted: 'This token may not list projects. A token with the scope read_api can.',
+    synchronise: 'Synchronise now',
+    search: 'Find a project',
+    searchHint: 'A part of its path, such as platform/api',
+    find: 'Find',
+    none: 'No project here.',
+    noneFound: (search: string) => `No project has ${search} in its path.`,
+    archived: 'archived',
+    missing: 'GitLab no longer lists it',
+    path: 'Project',
+    activity: 'Last activity',
+    more: 'Show more',
+    first: 'Back to the start',
   },
 
   status: {

@@ -3,6 +3,12 @@ import type { Guesses } from './counter-tables.ts'
 import type { DatabaseHistory, Heartbeats } from './history-tables.ts'
 import type { LeaseBatches, WrappedLeases } from './lease-tables.ts'
 import type { ConnectionPlaces, DirectoryVersions, ReachProofs } from './lookup-tables.ts'
+import type {
+  ConnectionGroups,
+  ConnectionProjectPaths,
+  ConnectionProjects,
+  ConnectionSyncs,
+} from './project-tables.ts'
 import type { AuditEvents, AuditSeals, AuditUnsealed, LeaseSlots } from './record-tables.ts'
 import type { IncidentsTable, InstanceBans, InstanceRefusals } from './weather-tables.ts'
 
@@ -230,6 +236,10 @@ export type Tables = {
   authorization_requests: AuthorizationRequests
   connections: Connections
   connection_places: ConnectionPlaces
+  connection_projects: ConnectionProjects
+  connection_project_paths: ConnectionProjectPaths
+  connection_groups: ConnectionGroups
+  connection_syncs: ConnectionSyncs
   leases: Leases
   wrapped_leases: WrappedLeases
   lease_batches: LeaseBatches
@@ -257,6 +267,7 @@ export type WrappedLeaseRow = Selectable<WrappedLeases>
 export type ConnectSessionRow = Selectable<ConnectSessions>
 export type AuthorizationRequestRow = Selectable<AuthorizationRequests>
 export type ConnectionRow = Selectable<Connections>
+export type ConnectionSyncRow = Selectable<ConnectionSyncs>
 export type NewConnectionRow = Insertable<Connections>
 export type LeaseTableRow = Selectable<Leases>
 export type AuditSealRow = Selectable<AuditSeals>

@@ -10,7 +10,7 @@ import { readEndDate, readLifetime, readScopes } from './issued.ts'
  * database could not hold goes further. Pure.
  */
 
-const LONGEST_NAME = 255
+export const LONGEST_NAME = 255
 const LONGEST_SENTENCE = 300
 const LONGEST_PATH = 1_024
 const MOST_PLACES = 100
@@ -19,7 +19,7 @@ const DAY_SECONDS = 86_400
 /** Control characters, halves of pairs, and marks that turn the direction of what follows. */
 const UNFIT = /[\p{Cc}\p{Cs}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu
 
-const AccountId = Type.Union([
+export const AccountId = Type.Union([
   Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
   Type.String({ pattern: '^[1-9][0-9]{0,14}$' }),
 ])
@@ -35,14 +35,14 @@ const TokenInfo = Type.Object({ resource_owner_id: AccountId, scope: Type.Unknow
 const User = Type.Object({ id: AccountId, username: Type.Unknown() })
 const Application = Type.Object({ uid: ClientId })
 
-type Members = Record<string, unknown>
+export type Members = Record<string, unknown>
 
 /** The value when it has the form; undefined when not. */
-const as = <Schema extends TSchema>(schema: Schema, value: unknown): Static<Schema> | undefined =>
+export const as = <Schema extends TSchema>(schema: Schema, value: unknown): Static<Schema> | undefined =>
   Value.Check(schema, value) ? (value as Static<Schema>) : undefined
 
 /** Text for people, in one line; null when there is none. */
-const readText = (value: unknown, longest: number): string | null => {
+export const readText = (value: unknown, longest: number): string | null => {
   if (typeof value !== 'string') return null
   // Cut first: what is huge is not searched.
   const text = value.slice(0, longest).replace(UNFIT, ' ').trim()
@@ -50,7 +50,7 @@ const readText = (value: unknown, longest: number): string | null => {
 }
 
 /** A time between the first GitLab and tomorrow; null when there is none. */
-const readPast = (value: unknown, now: Date): Date | null => {
+export const readPast = (value: unknown, now: Date): Date | null => {
   const time =
     typeof value === 'number' ? value * 1000 : typeof value === 'string' ? Date.parse(value) : Number.NaN
   const latest = addSeconds(now, DAY_SECONDS).getTime()
@@ -157,7 +157,7 @@ export type AssociationsAnswer = {
 }
 
 /** Groups are listed without a full path, but with their page: `https://gitlab.example.com/groups/acme/platform`. */
-const readGroupPath = ({ full_path, web_url }: Members): string | undefined => {
+export const readGroupPath = ({ full_path, web_url }: Members): string | undefined => {
   const page = typeof web_url === 'string' && URL.canParse(web_url) ? new URL(web_url).pathname : ''
   const path = full_path ?? /\/groups\/(.+)$/.exec(page)?.[1]
   return isPath(path) ? path : undefined

@@ -59,6 +59,10 @@ const TAGS = [
       'GitLab accounts that people connected, and links with which people connect them. People use the page at /connect.',
   },
   {
+    name: 'Projects',
+    description: 'What your connections reach at GitLab: what a scheduler has scanned.',
+  },
+  {
     name: 'Credentials',
     description: 'Scanners ask for a token that works until the scan ends.',
   },

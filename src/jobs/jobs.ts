@@ -9,6 +9,7 @@ export type Jobs = {
   lookAtNames(): Promise<void>
   completeGrants(): Promise<void>
   deleteOld(): Promise<void>
+  syncProjects(): Promise<void>
   noteLeaseSlots(): Promise<void>
   sealAudit(): Promise<void>
   renewDataKey(): Promise<void>
@@ -23,6 +24,7 @@ const EVERY_HOUR = '17 * * * *'
 export const TIMETABLE: { queue: string; cron: string; job: Exclude<keyof Jobs, 'stop'> }[] = [
   { queue: 'mend-connections', cron: EVERY_MINUTE, job: 'mendConnections' },
   { queue: 'complete-grants', cron: EVERY_MINUTE, job: 'completeGrants' },
+  { queue: 'sync-projects', cron: EVERY_MINUTE, job: 'syncProjects' },
   { queue: 'look-at-names', cron: EVERY_MINUTE, job: 'lookAtNames' },
   { queue: 'rotate-due', cron: EVERY_HOUR, job: 'rotateDue' },
   { queue: 'delete-old', cron: EVERY_HOUR, job: 'deleteOld' },
@@ -42,6 +44,8 @@ export type JobDeps = {
   lookAtNamesDue(lanes: Lanes): Promise<void>
   /** oauth-flow/complete-due.ts */
   completeDue(lanes: Lanes): Promise<void>
+  /** projects/sync/syncs.ts */
+  syncs: { runDue(): Promise<void>; stop(): Promise<void> }
   /** leases/record/slots.ts */
   noteLeaseSlots(): Promise<void>
   /** audit/seals/seal-audit.ts */
@@ -73,9 +77,12 @@ export const createJobs = (deps: JobDeps): Jobs => {
       if (deleted > 0) logger.info({ deleted }, 'old rows deleted')
       if (failures.length > 0) throw failures[0]
     },
+    syncProjects: () => deps.syncs.runDue(),
     noteLeaseSlots: () => deps.noteLeaseSlots(),
     sealAudit: () => deps.sealAudit(),
     renewDataKey: () => deps.renewDataKey(),
-    stop: () => lanes.stop(),
+    async stop() {
+      await Promise.all([lanes.stop(), deps.syncs.stop()])
+    },
   }
 }

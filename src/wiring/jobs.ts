@@ -27,7 +27,7 @@ const JOB_LANES = 8
 
 /** What each room does without being asked. */
 export const createRoomJobs = (
-  { lifecycle, flow, deviceTimers, namedKeys, vault, tokenSaver }: Rooms,
+  { lifecycle, flow, deviceTimers, namedKeys, syncs, vault, tokenSaver }: Rooms,
   { db, clock, logger, keyRing, masterKeys, config }: AppDeps,
 ): Jobs =>
   createJobs({
@@ -41,6 +41,7 @@ export const createRoomJobs = (
       await deviceTimers.pollDue(lanes)
       await completeDue(flow, lanes)
     },
+    syncs,
     noteLeaseSlots: () => noteLeaseSlots(db),
     sealAudit: () =>
       sealAudit({

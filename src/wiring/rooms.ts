@@ -14,6 +14,7 @@ import type { GitLabClientOptions } from '../gitlab/http-client.ts'
 import type { ProcessState } from '../http/readiness.ts'
 import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { createInstanceClients } from '../instances/instance-clients.ts'
+import { createBorrower } from '../leases/borrowed/borrow.ts'
 import type { LeaseDeps } from '../leases/lease-token.ts'
 import { createOpenedTokens } from '../leases/opened-tokens.ts'
 import { createRejections } from '../leases/reject-lease.ts'
@@ -28,6 +29,7 @@ import { learnRefusal } from '../lookup/reach/learn-refusal.ts'
 import { createRateBudgets } from '../lookup/reach/rate-budgets.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
+import { createSyncs } from '../projects/sync/syncs.ts'
 import { shareCalls } from '../share.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
 import { createDatabaseHistory, type DatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
@@ -202,7 +204,7 @@ export const createRooms = (deps: AppDeps) => {
     db,
     learnRefusal: (principal, refused) => learnRefusal(finding, principal, refused),
   })
-  const sendCredential = createCredentialSender({ db, clock })
+  const syncs = createSyncs({ ...access, borrower: createBorrower({ ...leasing, db }), forecast, logger })
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {
@@ -233,8 +235,9 @@ export const createRooms = (deps: AppDeps) => {
     namedKeys,
     refusals,
     rejections,
-    sendCredential,
+    sendCredential: createCredentialSender({ db, clock }),
     spoolFolder,
+    syncs,
     tokenSaver,
     vault,
     visitors,

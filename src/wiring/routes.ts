@@ -21,6 +21,8 @@ import { registerOAuthAppRoutes } from '../oauth-apps/routes.ts'
 import { createOAuthFlow } from '../oauth-flow/oauth-flow.ts'
 import { registerOAuthFlowRoutes } from '../oauth-flow/routes.ts'
 import { registerPreflightRoutes } from '../preflight/routes.ts'
+import { registerProjectRoutes } from '../projects/routes.ts'
+import { registerSyncRoutes } from '../projects/sync/routes.ts'
 import { registerTrustedIssuerRoutes } from '../trusted-issuers/routes.ts'
 import { registerWeatherRoutes } from '../weather/routes.ts'
 
@@ -42,6 +44,7 @@ export const registerRoutes = async (
     refusals,
     rejections,
     sendCredential,
+    syncs,
     vault,
     visitors,
     workloads,
@@ -59,6 +62,8 @@ export const registerRoutes = async (
   registerConnectionRoutes(routes, lifecycle)
   registerConnectRoutes(routes, { ...access, authenticator })
   registerTokenRoutes(routes, lifecycle)
+  registerProjectRoutes(routes, { db, authenticator })
+  registerSyncRoutes(routes, { db, clock, syncs, authenticator })
   registerLeaseRoutes(routes, { ...leasing, db, authenticator, rejections, sendCredential })
   registerLookupRoutes(routes, { ...finding, ...access, forecast, authenticator, sendCredential })
   await routes.register((scope) => registerTokenExchange(scope as App, { ...finding, workloads, refusals }))
@@ -84,6 +89,7 @@ export const registerRoutes = async (
         publicUrl,
         refusals,
         visitors,
+        syncs,
         oauthFlow: createOAuthFlow(flow, deviceTimers),
       }),
     )

@@ -46,3 +46,24 @@ test('the same person is not asked', async (t, stage) => {
   await throughGitLab(page, { user: 'Maria Rossi' })
   t.match(page.url(), `connection_id=${id}`)
 })
+
+test('the new token of a group revives the connection of the old one, and nobody is asked', async (t, stage) => {
+  const make = () =>
+    stage.simulator.world.createAccessToken({ kind: 'group', path: 'acme/platform', scopes: SCANNER_SCOPES })
+      .token
+  const old = make()
+  const id = await stage.connectToken({ organization: 'acme', token: old })
+  stage.simulator.world.revokeToken(old)
+  await stage.broker.post(`/v1/connections/${id}/verify`)
+  const before = (await stage.broker.get(`/v1/connections/${id}`)).body
+  const { page } = await stage.open()
+  await page.goto(await stage.link({ organization: 'acme', connection_id: id }))
+  const form = tokenForm(page)
+  await form.token.fill(make())
+  await form.connect.click()
+  await page.waitForURL(/status=connected/)
+  const after = (await stage.broker.get(`/v1/connections/${id}`)).body
+  t.match(before, { status: 'revoked', token_kind: 'group_access_token' })
+  t.match(after, { status: 'active', group: 'acme/platform', token_version: 2 })
+  t.not(after.user.id, before.user.id, 'a bot of its own')
+})

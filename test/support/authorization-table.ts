@@ -191,6 +191,28 @@ export const TABLE: Record<string, Row> = {
     within: 'thing',
     ...on('/v1/connections/:id', 'connection'),
   }),
+  'GET /v1/projects': row('manager', 200, { within: 'list' }),
+  'GET /v1/connections/:id/projects': row('manager', 200, {
+    within: 'thing',
+    ...on('/v1/connections/:id/projects', 'connection'),
+  }),
+  'GET /v1/connections/:id/groups': row('manager', 200, {
+    within: 'thing',
+    ...on('/v1/connections/:id/groups', 'connection'),
+  }),
+  'GET /v1/connections/:id/sync': row('manager', 200, {
+    within: 'thing',
+    ...on('/v1/connections/:id/sync', 'connection'),
+  }),
+  'POST /v1/connections/:id/sync': row('manager', 202, {
+    within: 'thing',
+    call: async (make, _caller, { broker }) => {
+      const { id } = await make.connection()
+      // What the call before began goes on in the background.
+      await broker.jobs.syncProjects()
+      return at(`/v1/connections/${id}/sync`)
+    },
+  }),
   'PATCH /v1/connections/:id': row('manager', 200, {
     within: 'thing',
     ...on('/v1/connections/:id', 'connection', { body: { name: 'renamed' } }),
@@ -329,6 +351,8 @@ export const TABLE: Record<string, Row> = {
   'GET /connect/connections/:id/rotate': ofMember('rotate', 200, 401, 404),
   'POST /connect/connections/:id/rotate': ofMember('rotate', 303, 403, 403),
   'POST /connect/connections/:id/verify': ofMember('verify', 303, 403, 403),
+  'GET /connect/connections/:id/projects': ofMember('projects', 200, 401, 404),
+  'POST /connect/connections/:id/sync': ofMember('sync', 303, 403, 403),
   'GET /oauth/:slug/start': row('nothing', 303, {
     call: async (make) => at(`/oauth/simulator/start${search({ session: await make.link() })}`),
   }),
@@ -352,10 +376,13 @@ function ofMember(what: string, answers: number, refused: number, elsewhere: num
   return row('member', answers, {
     refused,
     elsewhere,
-    call: async (make) => {
+    call: async (make, _caller, { broker }) => {
       const { id, successor } = await make.connection()
-      const path = `/connect/connections/${id}/${what}`
-      return at(path, { form: { token: successor }, from: what === 'verify' ? '/connect' : path })
+      const of = `/connect/connections/${id}`
+      // What the call before began goes on in the background.
+      if (what === 'sync') await broker.jobs.syncProjects()
+      const from = { verify: '/connect', sync: `${of}/projects` }[what] ?? `${of}/${what}`
+      return at(`${of}/${what}`, { form: { token: successor }, from })
     },
   })
 }

@@ -12,6 +12,7 @@ export const FLOORS = [
   ['sealed-tables.ts'],
   ['git-credential', 'preflight', 'oauth-flow', 'connect-page', 'jobs'],
   ['lookup'],
+  ['projects'],
   ['leases', 'connections', 'connect-sessions'],
   ['token-lifecycle'],
   ['places'],

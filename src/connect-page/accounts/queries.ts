@@ -1,6 +1,7 @@
 import { type SqlBool, sql } from 'kysely'
 import type { Database } from '../../db/database.ts'
 import type { ConnectionRow } from '../../db/tables.ts'
+import { SERVICE_ID } from '../../leases/borrowed/borrow.ts'
 import { IS_REFRESHABLE } from '../../token-lifecycle/queries.ts'
 
 /** What a list shows; no ciphertext is read for it. */
@@ -108,7 +109,7 @@ export type Usage = {
 /** As many leases tell who uses a connection; a busy one has millions. */
 const LATEST_LEASES = 100
 
-/** Who fetched tokens of these connections since a time, and who holds one now; the latest user first. */
+/** Who fetched tokens of these connections since a time, the service itself left out, and who holds one now; the latest user first. */
 export const listUsage = async (
   db: Database,
   connectionIds: string[],
@@ -120,7 +121,8 @@ export const listUsage = async (
     from unnest(${connectionIds}::uuid[]) as shown (id)
     cross join lateral (
       select * from leases
-      where leases.connection_id = shown.id and leases.expires_at > ${since}::timestamptz
+      where leases.connection_id = shown.id and leases.access_key_id <> ${SERVICE_ID}::uuid
+        and leases.expires_at > ${since}::timestamptz
       order by leases.expires_at desc
       limit ${LATEST_LEASES}
     ) as latest

@@ -68,7 +68,7 @@ const requireMember = async (
 }
 
 /** @throws {Problem} unauthorized, not_found, forbidden (the page is out of date) */
-const requireOwn = async (
+export const requireOwn = async (
   context: PageContext,
   request: FastifyRequest<Params>,
   reply: FastifyReply,

@@ -1,0 +1,98 @@
+import { EVERY_ORGANIZATION, type Principal } from '../../callers/principal.ts'
+import { addSeconds } from '../../clock/clock.ts'
+import type { Database } from '../../db/database.ts'
+import { findLeaseEnds } from '../../token-lifecycle/batches/queries.ts'
+import { isRefreshable } from '../../token-lifecycle/refresh-decision.ts'
+import { holderOf } from '../lease.ts'
+import { type LeaseDeps, type LeasedToken, leaseTokenOf } from '../lease-token.ts'
+import { releaseLeases, shareConnection } from '../queries.ts'
+import { createRejections } from '../reject-lease.ts'
+import { judge } from '../serving-decision.ts'
+import type { LeasesById } from '../shared-statements.ts'
+import { insertLease } from './queries.ts'
+
+/** The service itself, as the record of leases names it. No access key has this id. */
+export const SERVICE_ID = '00000000-0000-0000-0000-000000000000'
+
+const SERVICE: Principal = {
+  id: SERVICE_ID,
+  name: 'the service itself',
+  role: 'scanner',
+  organizations: [EVERY_ORGANIZATION],
+  restrictions: { readOnly: false },
+  encryptionKey: undefined,
+  requiresSealed: false,
+  subject: null,
+  expiresAt: null,
+}
+
+type Deps = Omit<LeaseDeps, 'leasesById'> & { db: Database }
+
+/** How background work of the service gets a token: by a lease, as any scanner does. */
+export type Borrower = {
+  /** @throws {Problem} those of leaseTokenOf */
+  borrow(connectionId: string, options: { minTtl?: number; purpose: string }): Promise<LeasedToken>
+  /** GitLab refused the token. @throws {Problem} token_works, gitlab_unavailable, those of a refresh */
+  reject(leaseId: string): Promise<void>
+  /** A lease that cannot be given back now ends by itself. */
+  giveBack(leaseId: string): Promise<void>
+}
+
+/** The statement of queries.ts asks for an access key, which the service has none of. This one locks the row instead. */
+const createServiceLeases = ({ db, clock }: Pick<Deps, 'db' | 'clock'>): LeasesById => ({
+  lease: (request) =>
+    db.transaction().execute(async (transaction) => {
+      const row = await shareConnection(transaction, request.connectionId)
+      if (!row) return undefined
+      const now = new Date(clock())
+      const { token_version, token_expires_at, access_token } = row
+      const question = { connectionId: row.id, tokenVersion: token_version, except: undefined }
+      const [end = null] = await findLeaseEnds(transaction, [question], now)
+      const state = { ...row, refreshable: isRefreshable(row), leased: end !== null }
+      const found = {
+        lease_id: request.leaseId,
+        connection_id: row.id,
+        organization: row.organization,
+        base_url: row.base_url,
+        token_kind: row.token_kind,
+        token_version,
+        scopes: row.scopes,
+        token_expires_at,
+      }
+      // GitLab refuses what a database that went back has: such a lease is rejected.
+      const refused = { ...state, database_went_back: false }
+      if (!judge(refused, request, now).served) return { ...found, access_token: null, refused }
+      const wanted = addSeconds(now, request.leaseSeconds)
+      await insertLease(transaction, {
+        id: request.leaseId,
+        connection_id: row.id,
+        organization: row.organization,
+        token_version,
+        access_key_id: request.accessKeyId,
+        subject: null,
+        purpose: request.purpose,
+        granted_at: now,
+        expires_at: token_expires_at !== null && token_expires_at < wanted ? token_expires_at : wanted,
+      })
+      return { ...found, access_token, refused: null }
+    }),
+  isLocked: async () => false,
+})
+
+export const createBorrower = (deps: Deps): Borrower => {
+  const { db, clock } = deps
+  const leasing = { ...deps, leasesById: createServiceLeases(deps) }
+  // What the service asks is about no repository.
+  const rejections = createRejections({ ...leasing, learnRefusal: async () => undefined })
+  return {
+    borrow: (connectionId, { minTtl, purpose }) =>
+      leaseTokenOf(leasing, connectionId, SERVICE, { minTtl, purpose, onConflict: 'respect' }),
+    async reject(leaseId) {
+      await rejections.report(leaseId, SERVICE)
+    },
+    async giveBack(leaseId) {
+      const lease = { ids: [leaseId], holder: holderOf(SERVICE), organizations: undefined }
+      await releaseLeases(db, { ...lease, now: new Date(clock()) }).catch(() => undefined)
+    },
+  }
+}

@@ -1,0 +1,106 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { GitLabHttpClient } from '../../gitlab/http-client.ts'
+import {
+  hasNextPage,
+  type ListedGroup,
+  type ListedProject,
+  readGroups,
+  readProject,
+  readProjects,
+} from '../../gitlab/listings.ts'
+import { sendFollowing } from '../../gitlab/redirects.ts'
+import { atKnownGitLab, type Refusal, refusalOf } from '../../gitlab/refusal.ts'
+import type { Place } from '../../places/place.ts'
+import { isByPage, isCovered, pageAt, pathOf, type Step } from './steps.ts'
+
+export type ReadStep = Exclude<Step, { kind: 'mark-projects' | 'mark-groups' }>
+
+export type Page = {
+  projects: ListedProject[]
+  groups: ListedGroup[]
+  /** Where the list goes on; undefined = this was the last page. */
+  next: number | undefined
+  headers: IncomingHttpHeaders
+  tookMs: number
+}
+
+export type Asked =
+  | { kind: 'page'; page: Page }
+  | { kind: 'refused'; refusal: Refusal }
+  /** Smaller pages may be read. */
+  | { kind: 'too_large' }
+  /** GitLab serves no page so far back. */
+  | { kind: 'too_deep' }
+  /** GitLab does not show the group or project. */
+  | { kind: 'not_shown' }
+
+export type AskOptions = {
+  position: number
+  perPage: number
+  since: Date | null
+  places: readonly Place[]
+  now: Date
+}
+
+/** GitLab's offset limit. */
+const OFFSET_REFUSED = 405
+
+const odd = (client: GitLabHttpClient, detail: string): Asked => ({
+  kind: 'refused',
+  refusal: {
+    code: 'gitlab_unavailable',
+    detail: `GitLab at ${client.baseUrl} ${detail}.`,
+    retryAfterSeconds: 0,
+  },
+})
+
+/** Asks GitLab for one page of a list. */
+export const askPage = async (
+  client: GitLabHttpClient,
+  token: string,
+  step: ReadStep,
+  options: AskOptions,
+): Promise<Asked> => {
+  const { now, places, position, perPage } = options
+  const begun = performance.now()
+  const result = await sendFollowing(client, { path: pathOf(step, options), token })
+  const tookMs = performance.now() - begun
+  if (result.kind === 'failure' && result.reason === 'answer_too_large') return { kind: 'too_large' }
+  const refusal = refusalOf(result, client.baseUrl)
+  if (refusal) return { kind: 'refused', refusal: atKnownGitLab(refusal) }
+  if (result.kind === 'failure') return odd(client, 'did not answer')
+  const { status, body, headers } = result
+  if (status === OFFSET_REFUSED && isByPage(step)) return { kind: 'too_deep' }
+  if (status === 404) return { kind: 'not_shown' }
+  if (status !== 200) return odd(client, `answered ${status}`)
+  const rest = { headers, tookMs }
+  if (step.kind === 'project') {
+    const project = readProject(body, now)
+    if (!project) return odd(client, 'answered with no project')
+    return { kind: 'page', page: { projects: [project], groups: [], next: undefined, ...rest } }
+  }
+  const listing = step.kind === 'groups' ? readGroups(body) : readProjects(body, now)
+  if (!listing) return odd(client, 'answered with no list')
+  const goesOn = listing.count > 0 && hasNextPage(headers, { count: listing.count, perPage })
+  const last = Number(listing.lastId ?? 0)
+  if (goesOn && !isByPage(step) && last <= position) return odd(client, 'lists the same projects again')
+  const next = goesOn ? (isByPage(step) ? pageAt(position, perPage) * perPage : last) : undefined
+  // What GitLab lists of a group lies in it, whatever the group is called by now.
+  const covered =
+    step.kind === 'group' ? listing.items : listing.items.filter(({ path }) => isCovered(places, path))
+  return {
+    kind: 'page',
+    page: {
+      projects: step.kind === 'groups' ? [] : (covered as ListedProject[]),
+      groups: step.kind === 'groups' ? (covered as ListedGroup[]) : [],
+      next: isPastSince(step, listing.items as ListedProject[], options.since) ? undefined : next,
+      ...rest,
+    },
+  }
+}
+
+/** The projects of a group come by activity, the latest first: an incremental run needs no older ones. */
+const isPastSince = (step: ReadStep, projects: ListedProject[], since: Date | null): boolean => {
+  const last = projects.at(-1)?.lastActivityAt
+  return step.kind === 'group' && since !== null && last !== undefined && last !== null && last < since
+}

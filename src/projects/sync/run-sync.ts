@@ -1,0 +1,172 @@
+import type { Logger } from 'pino'
+import { Problem } from '../../errors/problem.ts'
+import type { GitLabAccess } from '../../instances/gitlab-access.ts'
+import { findInstance } from '../../instances/queries.ts'
+import type { Borrower } from '../../leases/borrowed/borrow.ts'
+import type { LeasedToken } from '../../leases/lease-token.ts'
+import { followRenames } from '../../places/follow-renames.ts'
+import { findPlaces } from '../../places/queries.ts'
+import type { Forecast } from '../../weather/forecast.ts'
+import { withinBudget } from '../../weather/within-budget.ts'
+import { type Begun, notPermitted } from './begin-sync.ts'
+import { changeSync, countReached, finishSync, RELEASED, type SyncChanges } from './queries.ts'
+import { type Reading, readLists, type Stop } from './read-lists.ts'
+import { PAGE_SIZES, stepNamed, stepsOf } from './steps.ts'
+import { nextRunAt, retryAt } from './timing.ts'
+
+export type SyncDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'> & {
+  borrower: Borrower
+  forecast: Pick<Forecast, 'budget'>
+  logger: Logger
+}
+
+const PURPOSE = 'sync'
+/** A token that GitLab refused is replaced this often in one go. */
+const MOST_REJECTIONS = 2
+const DEAD = new Set(['token_unknown', 'token_expired', 'token_revoked'])
+
+type Failure = { kind: 'failed'; code: string; detail: string; retryAfterSeconds?: number | undefined }
+type End = Exclude<Stop, { kind: 'lease_over' | 'refused' | 'not_shown' }> | Failure | NotPermitted
+type NotPermitted = { kind: 'not_permitted'; tokenVersion: number; detail: string }
+
+const failureOf = (error: unknown): Failure => {
+  if (!(error instanceof Problem)) throw error
+  const { code, message, extras } = error
+  // A database that is away cannot be told of it.
+  if (code === 'database_unavailable') throw error
+  return { kind: 'failed', code, detail: message, retryAfterSeconds: extras.retryAfterSeconds }
+}
+
+/** Reads what the connection reaches, to the end or until something stops it, and writes down how that went. */
+export const runSync = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<void> => {
+  const end = await read(deps, begun, signal)
+  await writeDown(deps, begun, end)
+}
+
+const read = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<End> => {
+  const reading = await prepare(deps, begun, signal)
+  if (!reading) return { kind: 'stopped' }
+  let rejections = 0
+  let isFirst = begun.isNew
+  for (;;) {
+    let leased: LeasedToken
+    try {
+      leased = await deps.borrower.borrow(begun.connection.id, { purpose: PURPOSE })
+    } catch (error) {
+      return failureOf(error)
+    }
+    let stop: Stop
+    try {
+      if (isFirst) await lookAround(deps, reading, leased)
+      isFirst = false
+      stop = await readLists(deps, reading, leased)
+      if (stop.kind === 'refused' && DEAD.has(stop.refusal.code) && rejections < MOST_REJECTIONS) {
+        rejections += 1
+        await deps.borrower.reject(leased.row.lease_id)
+        continue
+      }
+    } catch (error) {
+      return failureOf(error)
+    } finally {
+      await deps.borrower.giveBack(leased.row.lease_id)
+    }
+    if (stop.kind !== 'lease_over') return toEnd(stop, leased)
+  }
+}
+
+const toEnd = (stop: Exclude<Stop, { kind: 'lease_over' }>, { row }: LeasedToken): End => {
+  if (stop.kind === 'not_shown')
+    return {
+      kind: 'failed',
+      code: 'group_out_of_reach',
+      detail: 'GitLab does not show the group or project of this connection to its token.',
+    }
+  if (stop.kind !== 'refused') return stop
+  const { code, detail, retryAfterSeconds } = stop.refusal
+  return code === 'missing_scopes'
+    ? { kind: 'not_permitted', tokenVersion: row.token_version, detail }
+    : { kind: 'failed', code, detail, retryAfterSeconds }
+}
+
+/** undefined = the instance is gone, and the connection with it. */
+const prepare = async (
+  { db, instanceClients, forecast }: SyncDeps,
+  begun: Begun,
+  signal: AbortSignal,
+): Promise<Reading | undefined> => {
+  const { connection, row } = begun
+  const instance = await findInstance(db, connection.instance_id)
+  if (!instance) return undefined
+  const client = withinBudget(instanceClients.for(instance), instance.id, forecast.budget)
+  const places = (await findPlaces(db, [connection.id])).get(connection.id) ?? []
+  const steps = stepsOf({ tokenKind: connection.token_kind, places }, row.kind)
+  const { is_exact, pages, projects, groups } = row
+  const cursor = {
+    is_exact,
+    pages,
+    projects,
+    groups,
+    step: stepNamed(steps, row.step) ?? steps[0],
+    position: Number(row.position),
+    perPage: PAGE_SIZES[0],
+  }
+  return { ...begun, client, places, steps, cursor, signal }
+}
+
+/** A run begins with the places as GitLab calls them now. */
+const lookAround = async (
+  { db, clock }: SyncDeps,
+  reading: Reading,
+  { row: { scopes }, token }: LeasedToken,
+): Promise<void> => {
+  const { connection, client, row, cursor } = reading
+  await followRenames(db, client, { row: connection, token, scopes, now: new Date(clock()) })
+  const places = (await findPlaces(db, [connection.id])).get(connection.id) ?? []
+  const steps = stepsOf({ tokenKind: connection.token_kind, places }, row.kind)
+  Object.assign(reading, { places, steps })
+  cursor.step = steps[0]
+}
+
+const writeDown = async (deps: SyncDeps, { claim, row, connection }: Begun, end: End): Promise<void> => {
+  const { db, clock, logger } = deps
+  const now = new Date(clock())
+  const about = { connection_id: connection.id, run: row.kind }
+  const change = (changes: SyncChanges) => changeSync(db, claim, { ...RELEASED, ...changes })
+  switch (end.kind) {
+    case 'lost':
+      return
+    case 'stopped':
+      await change({ state: 'waiting', due_at: now })
+      return
+    case 'put_off':
+      await change({ state: 'waiting', due_at: end.until })
+      return
+    case 'not_permitted':
+      await changeSync(db, claim, notPermitted(end.tokenVersion, end.detail, now))
+      return
+    case 'failed': {
+      const { code, detail, retryAfterSeconds } = end
+      logger.warn({ ...about, code }, 'the projects of a connection are not read yet')
+      // The row counts failures since the last page.
+      await change({
+        state: 'waiting',
+        error_code: code,
+        error_detail: detail,
+        failures: row.failures + 1,
+        due_at: retryAt(now, row.failures + 1, retryAfterSeconds),
+      })
+      return
+    }
+    case 'read': {
+      const reached = await countReached(db, connection.id)
+      const changes = {
+        reached_projects: reached.projects,
+        reached_groups: reached.groups,
+        synced_to: row.started_at,
+        ...(row.kind === 'full' ? { full_synced_to: row.started_at } : {}),
+      }
+      await finishSync(db, claim, { changes, now, dueAt: nextRunAt(now) })
+      logger.info({ ...about, ...reached }, 'the projects of a connection are read')
+    }
+  }
+}

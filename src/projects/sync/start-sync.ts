@@ -1,0 +1,32 @@
+import type { Clock } from '../../clock/clock.ts'
+import { statusAt } from '../../connections/connection.ts'
+import type { Database } from '../../db/database.ts'
+import type { ConnectionSyncRow } from '../../db/tables.ts'
+import { Problem } from '../../errors/problem.ts'
+import type { ConnectionWithInstance } from '../../token-lifecycle/queries.ts'
+import { findSync, requestSync } from './queries.ts'
+import type { Syncs } from './syncs.ts'
+
+export type StartDeps = { db: Database; clock: Clock; syncs: Syncs }
+
+const REFUSED = {
+  needs_reauthorization: 'needs_reauthorization',
+  expired: 'connection_expired',
+  revoked: 'connection_revoked',
+} as const
+
+/** Begins a full run now, where none is under way. @throws {Problem} of a connection that is not active */
+export const startSync = async (
+  { db, clock, syncs }: StartDeps,
+  connection: ConnectionWithInstance,
+): Promise<ConnectionSyncRow | undefined> => {
+  const now = new Date(clock())
+  const status = statusAt(connection, now)
+  if (status !== 'active')
+    throw new Problem(REFUSED[status], connection.status_detail ?? undefined, {
+      members: { connection_id: connection.id, status_reason: connection.status_reason },
+    })
+  await requestSync(db, connection.id, now)
+  await syncs.start(connection.id)
+  return findSync(db, connection.id)
+}
