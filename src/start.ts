@@ -127,7 +127,6 @@ export const openBroker = async (
   const close: OpenedBroker['close'] = async ({ delaySeconds = 0 } = {}) => {
     state.draining = true
     stopping.abort()
-    stopWatchingHistory()
     // First what would begin new work, then what the work needs.
     await Promise.all([
       sleep(delaySeconds * 1000),
@@ -135,6 +134,8 @@ export const openBroker = async (
       schedule?.stop().catch(() => undefined),
     ])
     await wired?.app.close()
+    // Not before: what was saved while a late answer was waited for is given back to a database that went back.
+    stopWatchingHistory()
     watch.stop()
     await database.close()
     await prepared?.catch(() => undefined)

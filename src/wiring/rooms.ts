@@ -208,10 +208,10 @@ export const createRooms = (deps: AppDeps) => {
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {
-    history.close()
     stopFollowing()
     await deviceTimers.close()
     await attempts.idle()
+    history.close()
     await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()
