@@ -13,9 +13,8 @@ t.test(
     t.strictSame(report.violations, [])
 
     // A quiet minute would prove nothing.
-    // On a machine that does something else too; an idle one makes hundreds.
-    t.ok((report.ledger.lookups.get('200') ?? 0) > 40, 'many lookups got a token')
-    t.ok((report.ledger.uses.get('200') ?? 0) > 40, 'GitLab took the tokens')
+    t.ok((report.ledger.lookups.get('200') ?? 0) > 100, 'hundreds of lookups got a token')
+    t.ok((report.ledger.uses.get('200') ?? 0) > 100, 'GitLab took the tokens')
     t.ok(report.verdict.refreshes > 50, 'tokens were refreshed all the while')
     t.ok(
       report.journal.endings.some(({ how }) => how === 'killed'),
