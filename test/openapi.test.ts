@@ -15,7 +15,7 @@ type Problem = { code: ProblemCode; status: number; title: string; type: string 
 type Property = { examples?: unknown[]; enum?: unknown[]; default?: unknown }
 type Content = {
   example?: unknown
-  examples?: Record<string, { value: Problem }>
+  examples?: Record<string, { $ref: string }>
   schema: {
     $ref?: string
     anyOf?: { $ref?: string }[]
@@ -40,6 +40,7 @@ type Description = {
   paths: Record<string, Record<string, Operation>>
   security: unknown[]
   components: {
+    examples: Record<string, { value: Problem }>
     schemas: Record<string, object> & { Problem: { properties: { code: { enum: string[] } } } }
   }
 }
@@ -54,7 +55,11 @@ const operations = Object.entries(description.paths).flatMap(([path, methods]) =
 )
 const problemsOf = ({ responses }: Operation): { status: string; key: string; value: Problem }[] =>
   Object.entries(responses).flatMap(([status, { content }]) =>
-    Object.entries(content?.[PROBLEM]?.examples ?? {}).map(([key, { value }]) => ({ status, key, value })),
+    Object.entries(content?.[PROBLEM]?.examples ?? {}).map(([key, { $ref }]) => ({
+      status,
+      key,
+      value: description.components.examples[$ref.replace('#/components/examples/', '')]!.value,
+    })),
   )
 
 /** Problems that can say when to ask again. */

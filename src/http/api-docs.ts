@@ -59,12 +59,12 @@ const TAGS = [
       'GitLab accounts that people connected, and links with which people connect them. People use the page at /connect.',
   },
   {
-    name: 'Projects',
-    description: 'What your connections reach at GitLab: what a scheduler has scanned.',
-  },
-  {
     name: 'Credentials',
     description: 'Scanners ask for a token that works until the scan ends.',
+  },
+  {
+    name: 'Projects',
+    description: 'What your connections reach at GitLab: the list of what there is to scan.',
   },
   {
     name: 'Audit',

@@ -5,7 +5,8 @@ type Document = Extract<
   Parameters<NonNullable<FastifyDynamicSwaggerOptions['transformObject']>>[0],
   { openapiObject: unknown }
 >['openapiObject']
-type Operation = { responses?: Record<string, { content?: Record<string, { schema?: object }> }> }
+type Content = { schema?: object; examples?: Record<string, object> }
+type Operation = { responses?: Record<string, { content?: Record<string, Content> }> }
 type Node = Record<string, unknown>
 
 /** An operation that asks for no body reads the one that comes all the same, and may refuse it. */
@@ -19,16 +20,23 @@ const addBodyProblems = (document: Document): void => {
   }
 }
 
-/** Gives every problem answer the schema that all of them share. */
+const problemsOf = (document: Document): Content[] =>
+  Object.values(document.paths ?? {})
+    .flatMap((operations) => Object.values(operations ?? {}) as Operation[])
+    .flatMap(({ responses }) => Object.values(responses ?? {}))
+    .flatMap(({ content }) => content?.[PROBLEM_MEDIA_TYPE] ?? [])
+
+/** Gives every problem answer the schema and the examples that all of them share. */
 const nameProblems = (document: Document): void => {
-  for (const operations of Object.values(document.paths ?? {})) {
-    for (const operation of Object.values(operations ?? {})) {
-      for (const response of Object.values((operation as Operation).responses ?? {})) {
-        const problem = response.content?.[PROBLEM_MEDIA_TYPE]
-        if (problem) problem.schema = { $ref: '#/components/schemas/Problem' }
-      }
+  const shared: Record<string, object> = {}
+  for (const problem of problemsOf(document)) {
+    problem.schema = { $ref: '#/components/schemas/Problem' }
+    for (const [code, example] of Object.entries(problem.examples ?? {})) {
+      shared[code] = example
+      problem.examples![code] = { $ref: `#/components/examples/${code}` }
     }
   }
+  Object.assign(document, { components: { ...document.components, examples: shared } })
 }
 
 const literalOf = (choice: Node): unknown[] =>
