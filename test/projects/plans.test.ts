@@ -6,6 +6,7 @@ import { createTestDatabase } from '../support/database.ts'
 
 const PROJECTS = 100_000
 const OTHERS = 2_000
+const AT_ONCE = 10_000
 const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
 const ID = '019ab1c0-5a2e-7c3b-9b1e-00000000000'
 const NOW = new Date('2026-11-02T10:30:00Z')
@@ -28,13 +29,15 @@ const seed = async (db: Database) => {
         scopes, token_version, access_token, auto_rotate, token_issued_at, created_at, updated_at)
       values (${`${ID}${number}`}, ${organization}, ${GITLAB_COM}, 'token', 'personal_access_token', '', ${String(number)},
         'active', '{read_api}', 1, 'x', false, now(), now(), now())`.execute(db)
-    await sql`
-      insert into connection_projects (connection_id, project_id, organization, instance_id, path, match_path,
-        archived, last_activity_at, seen_run)
-      select ${`${ID}${number}`}, project, ${organization}, ${GITLAB_COM}, 'group-' || project % 300 || '/project-' || project,
-        'group-' || project % 300 || '/project-' || project, project % 50 = 0,
-        ${NOW}::timestamptz - make_interval(mins => project), 1
-      from generate_series(1, ${number === 0 ? PROJECTS : OTHERS}::int) as project`.execute(db)
+    const last = number === 0 ? PROJECTS : OTHERS
+    for (let from = 1; from <= last; from += AT_ONCE)
+      await sql`
+        insert into connection_projects (connection_id, project_id, organization, instance_id, path, match_path,
+          archived, last_activity_at, seen_run)
+        select ${`${ID}${number}`}, project, ${organization}, ${GITLAB_COM}, 'group-' || project % 300 || '/project-' || project,
+          'group-' || project % 300 || '/project-' || project, project % 50 = 0,
+          ${NOW}::timestamptz - make_interval(mins => project), 1
+        from generate_series(${from}::int, ${Math.min(last, from + AT_ONCE - 1)}::int) as project`.execute(db)
   }
   await sql`vacuum analyze`.execute(db)
 }
