@@ -4,6 +4,8 @@ import { pageTests } from '../connect-page/stage.ts'
 import { ADMIN_KEY } from '../support/broker.ts'
 
 const test = pageTests(t)
+/** The bundle of Swagger UI is large, and slow on a busy machine. */
+const PATIENCE_MS = 30_000
 
 /** Opens an operation, fills it in and executes it. @returns status and body of the answer that Swagger UI shows. */
 const execute = async (page: Page, operationId: string, parameters: Record<string, string> = {}) => {
@@ -26,6 +28,7 @@ test('an admin works in Swagger UI: authorises, registers an app and a key, look
     token: token('maria', ['read_api', 'read_repository']),
   })
   const { page } = await open()
+  page.setDefaultTimeout(PATIENCE_MS)
   const violations: string[] = []
   page.on('console', (message) => {
     if (/Content Security Policy|Refused to/i.test(message.text())) violations.push(message.text())
