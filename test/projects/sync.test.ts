@@ -1,4 +1,8 @@
 import t, { type Test } from 'tap'
+import { v7 as uuidv7 } from 'uuid'
+import { requestSync } from '../../src/projects/sync/queries.ts'
+import { type StartDeps, startSync } from '../../src/projects/sync/start-sync.ts'
+import type { ConnectionWithInstance } from '../../src/token-lifecycle/queries.ts'
 import { connectByOAuth, type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 
@@ -333,4 +337,14 @@ t.test('a nearly used up limit of GitLab puts the rest off', async (t) => {
   clock.advance(45)
   await broker.jobs.syncProjects()
   t.match((await broker.get(`/v1/connections/${id}/sync`)).body, { state: 'done', pages_read: 4 })
+})
+
+t.test('a connection that goes while it is asked for is not found', async (t) => {
+  const { broker, clock } = await setUp(t)
+  t.equal(await requestSync(broker.db, uuidv7(), new Date(clock())), false)
+  const gone = { id: uuidv7(), status: 'active', token_expires_at: null } as ConnectionWithInstance
+  const syncs = { start: async () => undefined, stop: async () => undefined }
+  await t.rejects(startSync({ db: broker.db, clock, syncs } as unknown as StartDeps, gone), {
+    code: 'not_found',
+  })
 })

@@ -67,6 +67,7 @@ export const saveProofs = async (db: Database, all: Proof[], now: Date): Promise
     ) as proof (connection_id, match_path, reaches)
     join connections on connections.id = proof.connection_id
     order by connections.id, proof.match_path
+    for key share of connections
     on conflict (connection_id, match_path)
       do update set reaches = excluded.reaches, proven_at = excluded.proven_at`.execute(db)
 }

@@ -9,21 +9,32 @@ import { matchPathOf } from '../../places/place.ts'
 export const findSync = (db: Database, connectionId: string): Promise<ConnectionSyncRow | undefined> =>
   db.selectFrom('connection_syncs').selectAll().where('connection_id', '=', connectionId).executeTakeFirst()
 
-/** Makes a full run due now. A run that is under way, or was interrupted, goes on as what it is. */
-export const requestSync = async (db: Database, connectionId: string, now: Date): Promise<void> => {
-  await db
-    .insertInto('connection_syncs')
-    .values({ connection_id: connectionId, state: 'waiting', kind: 'full', due_at: now })
-    .onConflict((conflict) =>
-      conflict.column('connection_id').doUpdateSet({
-        wants_full: sql`connection_syncs.wants_full or connection_syncs.step is null or connection_syncs.kind <> 'full'`,
-        due_at: sql`least(connection_syncs.due_at, excluded.due_at)`,
-        // What was not permitted is asked once more.
-        state: sql`case connection_syncs.state when 'not_permitted' then 'waiting' else connection_syncs.state end`,
-        token_version: null,
-      }),
-    )
-    .execute()
+/**
+ * Makes a full run due now. A run that is under way, or was interrupted, goes on as what it is.
+ * @returns false when the connection is gone.
+ */
+export const requestSync = async (db: Database, connectionId: string, now: Date): Promise<boolean> => {
+  const { numAffectedRows } = await sql`
+    insert into connection_syncs (connection_id, state, kind, due_at)
+    select id, 'waiting', 'full', ${now} from connections where id = ${connectionId}::uuid for key share
+    on conflict (connection_id) do update set
+      wants_full = connection_syncs.wants_full or connection_syncs.step is null or connection_syncs.kind <> 'full',
+      due_at = least(connection_syncs.due_at, excluded.due_at),
+      -- What was not permitted is asked once more.
+      state = case connection_syncs.state when 'not_permitted' then 'waiting' else connection_syncs.state end,
+      token_version = null`.execute(db)
+  return numAffectedRows !== 0n
+}
+
+/** Locked before its rows in other tables, as whoever deletes it does. @returns false when it is gone. */
+export const keepConnection = async (transaction: Database, id: string): Promise<boolean> => {
+  const row = await transaction
+    .selectFrom('connections')
+    .select('id')
+    .where('id', '=', id)
+    .forKeyShare()
+    .executeTakeFirst()
+  return row !== undefined
 }
 
 const isFree = (now: Date) =>
@@ -73,7 +84,7 @@ export const claimSync = (
   db.transaction().execute(async (transaction) => {
     await sql`
       insert into connection_syncs (connection_id, state, kind, due_at)
-      select id, 'waiting', 'full', ${now} from connections where id = ${connectionId}
+      select id, 'waiting', 'full', ${now} from connections where id = ${connectionId} for key share
       on conflict do nothing`.execute(transaction)
     return transaction
       .updateTable('connection_syncs')

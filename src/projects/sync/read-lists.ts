@@ -13,6 +13,7 @@ import type { Begun } from './begin-sync.ts'
 import {
   changeSync,
   findGreatestProjectId,
+  keepConnection,
   MARKED_AT_ONCE,
   markMissingGroups,
   markMissingProjects,
@@ -121,6 +122,7 @@ const advance = async (
     error_detail: null,
   }
   const isOurs = await db.transaction().execute(async (transaction) => {
+    if (!(await keepConnection(transaction, reading.connection.id))) return false
     if (!(await changeSync(transaction, reading.claim, row))) return false
     await work?.(transaction)
     return true

@@ -2,7 +2,7 @@ import type { Clock } from '../../clock/clock.ts'
 import { statusAt } from '../../connections/connection.ts'
 import type { Database } from '../../db/database.ts'
 import type { ConnectionSyncRow } from '../../db/tables.ts'
-import { Problem } from '../../errors/problem.ts'
+import { notFound, Problem } from '../../errors/problem.ts'
 import type { ConnectionWithInstance } from '../../token-lifecycle/queries.ts'
 import { findSync, requestSync } from './queries.ts'
 import type { Syncs } from './syncs.ts'
@@ -15,7 +15,7 @@ const REFUSED = {
   revoked: 'connection_revoked',
 } as const
 
-/** Begins a full run now, where none is under way. @throws {Problem} of a connection that is not active */
+/** Begins a full run now, where none is under way. @throws {Problem} not_found (it is gone meanwhile), and those of a connection that is not active */
 export const startSync = async (
   { db, clock, syncs }: StartDeps,
   connection: ConnectionWithInstance,
@@ -26,7 +26,7 @@ export const startSync = async (
     throw new Problem(REFUSED[status], connection.status_detail ?? undefined, {
       members: { connection_id: connection.id, status_reason: connection.status_reason },
     })
-  await requestSync(db, connection.id, now)
+  if (!(await requestSync(db, connection.id, now))) throw notFound('connection')
   await syncs.start(connection.id)
   return findSync(db, connection.id)
 }
