@@ -24,7 +24,7 @@ export const throttleScope = (headers: IncomingHttpHeaders | undefined, body: un
   return typeof body === 'object' && body !== null && 'message' in body ? 'account' : 'address'
 }
 
-/** What is left of a rate limit is told in quarters, so that the order of accounts does not change with every request. */
+/** The unit is a quarter of the limit. The order of accounts then changes rarely, and not with every request. */
 export const WHOLE_RATE = 4
 const LONGEST_RATE_SECONDS = 3_600
 

@@ -5,7 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 
 type Compress = (body: Buffer) => Promise<Buffer>
 
-/** The names are those of the header Accept-Encoding. The encoding with the smallest result comes first. */
+/** The header Accept-Encoding has these names. The first encoding makes the smallest result. */
 const ENCODINGS: [name: string, compress: Compress][] = [
   ['br', promisify<Buffer, Buffer>(brotliCompress)],
   ['gzip', promisify<Buffer, Buffer>(gzip)],
