@@ -92,6 +92,9 @@ t.test(
       const files = codeIn(row, /`((?:src|test)\/[^`]+)`/g)
       t.ok(files.length > 0, row)
       first.push(...files)
+      const code = (await Promise.all(files.map((file) => read(file).catch(() => '')))).join()
+      for (const name of codeIn(row, /`([A-Za-z_]+)`/g))
+        t.ok(code.includes(name), `${name} is in those files`)
     }
     for (const file of first) t.ok(await stat(join(ROOT, file)).catch(() => undefined), file)
   },

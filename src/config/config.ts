@@ -62,7 +62,7 @@ export class ConfigError extends Error {
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
 const DEFAULT_SCOPES = 'read_user read_api read_repository'
 const MINIMUM_KEY_LENGTH = 32
-/** The longest that is read from a header (access-keys/authenticate.ts). */
+/** The longest that is read from a header (callers/authenticator.ts). */
 const MAXIMUM_KEY_LENGTH = 512
 /** What Fastify takes by name, besides addresses with or without a prefix length. */
 const PROXY_NAMES = ['loopback', 'linklocal', 'uniquelocal']

@@ -40,11 +40,7 @@ export const refreshNow = async (
     case 'newer_version':
       return
     case 'pending':
-      throw new Problem(
-        'gitlab_unavailable',
-        'GitLab has not answered yet. The refresh goes on, and a late answer is saved.',
-        { retryAfterSeconds: 5 },
-      )
+      throw goesOn()
     case 'in_use':
       throw tokenInUse(outcome.until, now, { canPreempt: true })
     case 'failing': {
@@ -54,7 +50,18 @@ export const refreshNow = async (
     case 'read_again': {
       const current = await findConnection(db, row.id)
       if (!current) throw notFound('connection')
+      // Another writer took the claim over.
+      if (current.status === 'active') throw goesOn()
       throw new Problem('needs_reauthorization', current.status_detail ?? undefined)
     }
   }
 }
+
+const goesOn = (): Problem =>
+  new Problem(
+    'gitlab_unavailable',
+    'GitLab has not answered yet. The refresh goes on, and a late answer is saved.',
+    {
+      retryAfterSeconds: 5,
+    },
+  )

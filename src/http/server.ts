@@ -41,7 +41,7 @@ const LATE_CHECK_MS = 1_000
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
 const A_YEAR_SECONDS = 31_536_000
 
-/** The property of a request for who calls; access-keys/authenticate.ts fills it. */
+/** The property of a request for who calls; callers/authenticator.ts fills it. */
 export const CALLER = 'caller'
 
 /** Unique over all processes and restarts, without asking for random bytes each time. */

@@ -10,7 +10,7 @@ import {
 
 /**
  * When a token is handed out as it is, and when it is refreshed first. Pure: no I/O, the time is passed in.
- * The statement in queries.ts is the fast copy of `judge`; a property test compares the two on the same rows.
+ * The statement in leases/queries.ts is the fast copy of `judge`; a property test compares the two on the same rows.
  */
 
 /** A lookup without min_ttl prefers a token that lives this long, and accepts less. */
@@ -90,7 +90,7 @@ const lifetimeSeconds = ({ token_issued_at, token_expires_at }: ServingState): n
 
 /**
  * A failed refresh may leave a token in doubt for a minute. So after one, a token that still lives long is not refreshed
- * early again for a sixth of the life that it has left. queries.ts has the same in SQL.
+ * early again for a sixth of the life that it has left. END_OF_EARLY_PAUSE in token-lifecycle/queries.ts is the same in SQL.
  */
 const endOfEarlyPause = (retryAfter: Date, remaining: number): Date =>
   addSeconds(retryAfter, Math.min(remaining / EARLY_PAUSE_SHARE, LONGEST_EARLY_PAUSE_SECONDS))

@@ -32,7 +32,7 @@ type Callback = AppAndInstance & {
 /** A person waits for as long as the exchange may take: no other answer could lead the browser on. */
 const BROWSER_PATIENCE_MS = 180_000
 
-/** Ends the flow: whatever happened becomes a result for the browser. Only a finished connection stays stored. */
+/** Ends the flow: whatever happened becomes a result for the browser. A finished connection stays stored, and a grant about which a person is asked. */
 export const finishFlow = async (
   deps: FlowDeps,
   slug: string,

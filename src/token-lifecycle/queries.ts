@@ -5,7 +5,7 @@ import type { AttemptKind, ConnectionRow, ConnectionStatus, Tables } from '../db
 import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
 import { type AfterFailure, EARLY_PAUSE_SHARE, LONGEST_EARLY_PAUSE_SECONDS } from './refresh-decision.ts'
 
-/** Every write to a stored token. The room `connections` writes what else there is in the table: identity and name. */
+/** What the files of this room read and write of a stored token. The room `connections` writes what else there is in the table: identity and name. */
 
 type Connections = Tables['connections']
 export type ConnectionWithInstance = ConnectionRow & { base_url: string; oauth_app_slug: string | null }

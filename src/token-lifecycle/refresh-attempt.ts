@@ -74,7 +74,8 @@ export const attemptRefresh = async (
     if (settled) return settled
     prepared = ready
     sentAt = new Date(clock())
-    if (!(await markSent({ connectionId: row.id, attemptId, sentAt }))) return { kind: 'newer_version' }
+    // Another writer has the claim by now.
+    if (!(await markSent({ connectionId: row.id, attemptId, sentAt }))) return { kind: 'read_again' }
     // A refresh token that has a successor is not presented.
     deps.history.requireSettled()
   } catch (error) {
@@ -226,7 +227,8 @@ const writeFailure = async (
   if (after.status !== 'active') return { kind: 'read_again' }
   // Another writer may have moved the version meanwhile: then this failure is not the connection's.
   const current = await findConnection(db, row.id)
-  if (!current || current.token_version > row.token_version) return { kind: 'newer_version' }
+  if (!current) return { kind: 'read_again' }
+  if (current.token_version > row.token_version) return { kind: 'newer_version' }
   return { kind: 'failing', code: failure.code, until: after.retry_after }
 }
 

@@ -87,7 +87,7 @@ export type RefreshOutcome =
   | { kind: 'failing'; code: FailureCode; until: Date }
   /** GitLab has not answered yet. The attempt goes on, and a late answer is saved. */
   | { kind: 'pending' }
-  /** No longer active, not refreshable, or deleted: read the connection again. */
+  /** No longer active, not refreshable, deleted, or claimed by another: read the connection again. */
   | { kind: 'read_again' }
 
 export type RefreshDecision =

@@ -38,7 +38,7 @@ export type Borrower = {
   giveBack(leaseId: string): Promise<void>
 }
 
-/** The statement of queries.ts asks for an access key, which the service has none of. This one locks the row instead. */
+/** The statement of leases/queries.ts asks for an access key, which the service has none of. This one locks the row instead. */
 const createServiceLeases = ({ db, clock }: Pick<Deps, 'db' | 'clock'>): LeasesById => ({
   lease: (request) =>
     db.transaction().execute(async (transaction) => {

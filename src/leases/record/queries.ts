@@ -93,9 +93,6 @@ export const listLeasesQuery = (filter: LeaseFilter) => {
 export const listLeases = async (db: Database, filter: LeaseFilter): Promise<LeaseTableRow[]> =>
   (await listLeasesQuery(filter).execute(db)).rows
 
-export const findLeaseRecord = (db: Database, id: string): Promise<LeaseTableRow | undefined> =>
-  db.selectFrom('leases').selectAll().where('id', '=', id).executeTakeFirst()
-
 /** From a time on, by the time in the ids; from the beginning when there is none. */
 export const findOldestLeaseId = async (db: Database, from?: Date): Promise<string | undefined> => {
   const query = db.selectFrom('leases').select('id').orderBy('id').limit(1)

@@ -10,8 +10,8 @@ import { findConnection } from '../../token-lifecycle/queries.ts'
 import type { NamedKeys } from '../../vault/named-keys.ts'
 import type { Vault } from '../../vault/vault.ts'
 import { isHeldBy } from '../lease.ts'
+import { findLease } from '../queries.ts'
 import { toLease } from './lease.ts'
-import { findLeaseRecord } from './queries.ts'
 
 const TYPE = 'lease-receipt+jwt'
 
@@ -33,7 +33,7 @@ export const signReceipt = async (
   leaseId: string,
   principal: Principal,
 ): Promise<string> => {
-  const lease = await findLeaseRecord(deps.db, leaseId)
+  const lease = await findLease(deps.db, leaseId)
   const may = lease && (isHeldBy(lease, principal) || hasRole(principal, 'manager'))
   if (!may || !mayActIn(principal, lease.organization)) throw notFound('lease')
   const { instance, tokenHash } = await findToken(deps, lease)

@@ -6,7 +6,7 @@ import type { ConnectionRow } from '../../db/tables.ts'
 import { ACTIVE_UNLESS_WAITING, type Attempt, IS_BEHIND, NO_FAILURE, type TokenToSave } from '../queries.ts'
 import { CLAIM_SECONDS } from '../refresh-decision.ts'
 
-/** The statements of a refresh, each for many connections at once; queries.ts has them for one. */
+/** The statements of a refresh, each for many connections at once. */
 
 /** A connection with the versions of its app and instance, by which a client of theirs is known. */
 export type ClaimableRow = ConnectionRow & { instance_version: number; oauth_app_version: number | null }
