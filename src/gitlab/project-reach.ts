@@ -22,6 +22,8 @@ export type ProjectWord =
   | 'absent'
   /** No repository that the token sees: gone, hidden, or the path of a group. */
   | 'not_found'
+  /** The token itself is refused, or that of a bot at a project which it does not see. */
+  | 'denied'
   /** GitLab does not answer now. */
   | 'unavailable'
   /** Nothing follows from the answer. */
@@ -58,7 +60,7 @@ export const wordOf = async (
   if (words === 'forbidden') return mayUseGit(asked.scopes) ? 'forbidden' : 'nothing'
   const api = mayUseApi(asked.scopes) ? await askApi(client, asked) : 'nothing'
   if (api === 'absent' || api === 'group') return api
-  return words === 'denied' ? 'nothing' : 'not_found'
+  return words === 'denied' ? 'denied' : 'not_found'
 }
 
 const askApi = async (client: GitLabHttpClient, { token, path }: Asked): Promise<ProjectWord> => {

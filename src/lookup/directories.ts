@@ -4,11 +4,13 @@ import { coalesce } from '../coalesce.ts'
 import type { RunPrepared } from '../db/database.ts'
 import type { Located } from './locate.ts'
 import { type Best, type DirectoryRow, findDirectory } from './queries.ts'
+import { REFUSAL } from './reach/queries.ts'
 
 /**
  * A directory: the places of one organization on one instance, with the connections that cover each, of any status. It
  * is a text with a line for each place: the path, a tab, the ids of the connections with commas between. Lines that begin
- * with `!` name whom GitLab refused, and for which project. All access keys share it. It may be out of date: the statement that leases checks its version (leasing/queries.ts).
+ * with REFUSAL name whom GitLab refused, and for which project. All access keys share it. It may be out of date: the
+ * statement that leases checks its version (leasing/queries.ts).
  */
 type Directory = DirectoryRow & { hasRefusals: boolean }
 
@@ -46,7 +48,7 @@ const idsAt = (text: string, path: string): string[] => {
 
 /** A line without a project: of connections that are refused too often to be listed. */
 const isRefused = (text: string, project: string, id: string): boolean =>
-  [`!${project}`, '!'].some((line) => idsAt(text, line).includes(id))
+  [`${REFUSAL}${project}`, REFUSAL].some((line) => idsAt(text, line).includes(id))
 
 type Deps = { runPrepared: RunPrepared; directoryBytes?: number }
 
@@ -60,7 +62,7 @@ export const createDirectories = ({ runPrepared, directoryBytes = DIRECTORY_BYTE
   const load = coalesce(
     async ({ organization, instanceId }: { organization: string; instanceId: string }) => {
       const row = await findDirectory(runPrepared, { organization, instanceId, most: MOST_PLACES })
-      const directory = { ...row, hasRefusals: row.text?.includes('\n!') ?? false }
+      const directory = { ...row, hasRefusals: row.text?.includes(`\n${REFUSAL}`) ?? false }
       kept.set(nameOf(organization, instanceId), directory)
       return directory
     },

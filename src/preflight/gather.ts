@@ -67,7 +67,12 @@ export const gatherFacts = async (deps: GatherDeps, principal: Principal, asked:
     // What GitLab says counts, whether or not it can be remembered.
     if (word !== undefined)
       await deps.reach
-        .remember(choice.ranked, winner.id, { word, token: leased.token, isOpenToAll: found.isPublic })
+        .remember(choice.ranked, winner.id, {
+          word,
+          token: leased.token,
+          tokenVersion: leased.row.token_version,
+          isOpenToAll: found.isPublic,
+        })
         .catch(() => undefined)
     return { ...facts, connection, token, ...found }
   } finally {

@@ -29,8 +29,12 @@ export type RefusalBudget = {
   /** Whether something that was refused before may be tried again now. @param failures how often it failed. */
   hasRoomForDoubtful(instanceId: string, failures?: number): boolean
   hasRoom(instanceId: string): boolean
-  /** Counts a call that may be refused. @returns false when as many are under way as there is room for. */
-  enter(instanceId: string): boolean
+  /**
+   * Counts a call that may be refused.
+   * @param room so many may be refused or under way at the most, for what nobody has to have
+   * @returns false when as many are under way as there is room for
+   */
+  enter(instanceId: string, room?: number): boolean
   leave(instanceId: string): void
   /** Reads what the other replicas have counted. */
   follow(): Promise<void>
@@ -107,9 +111,11 @@ export const createRefusalBudget = ({
     hasRoomForDoubtful: (instanceId, failures = 0) =>
       spent(instanceId) < REFUSAL_BUDGET - (failures > 1 ? REPEATED_RESERVE : RESERVE),
     hasRoom: (instanceId) => spent(instanceId) < LIMIT,
-    enter(instanceId) {
+    enter(instanceId, room) {
       const count = countOf(instanceId)
-      if (count.underWay >= Math.max(ALWAYS_UNDER_WAY, LIMIT - spent(instanceId))) return false
+      const most =
+        room === undefined ? Math.max(ALWAYS_UNDER_WAY, LIMIT - spent(instanceId)) : room - spent(instanceId)
+      if (count.underWay >= most) return false
       count.underWay += 1
       return true
     },

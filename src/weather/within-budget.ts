@@ -14,17 +14,19 @@ const notNow: TransportFailure = {
 /**
  * A client for questions that GitLab may refuse. It sends nothing while GitLab has refused too much already: what comes on
  * top could have our address banned.
+ * @param room so much may be spent at the most, for questions that nobody has to have answered
  */
 export const withinBudget = (
   client: GitLabHttpClient,
   instanceId: string,
   budget: RefusalBudget,
+  room?: number,
 ): GitLabHttpClient => ({
   ...client,
   async send(request) {
     let entered = false
     const turnAway = (): TransportFailure | undefined => {
-      entered = budget.hasRoom(instanceId) && budget.enter(instanceId)
+      entered = budget.hasRoom(instanceId) && budget.enter(instanceId, room)
       return entered ? undefined : notNow
     }
     try {

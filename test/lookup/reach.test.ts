@@ -1,6 +1,8 @@
 import t, { type Test } from 'tap'
+import { saveProofs } from '../../src/lookup/reach/queries.ts'
 import { type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
+import { until } from '../support/lifecycle.ts'
 
 const ACME = 'acme'
 const SECRET = 'globex/secret'
@@ -76,9 +78,11 @@ t.test('while GitLab is down the order is that of what is known, and GitLab is l
   })
   t.match(await find(SECRET), { status: 200, body: { connection_id: later } })
   t.ok(struck.fired() > 0)
-  const before = asked()
   t.match(await find('globex/site'), { status: 200, body: { connection_id: later } })
-  t.equal(asked(), before)
+  const before = asked()
+  t.match(await find(SECRET), { status: 200, body: { connection_id: later } })
+  t.match(await find('globex/other'), { status: 200, body: { connection_id: later } })
+  t.equal(asked(), before, 'after two projects without an answer')
   simulator.faults.clear()
   clock.advance(31)
   t.equal((await find(SECRET)).body.connection_id, reaching)
@@ -275,4 +279,55 @@ t.test('of two who reach a project the one with more of its rate limit left wins
   t.equal((await find('acme/web-shop')).body.connection_id, reaching)
   clock.advance(61)
   t.equal((await find('acme/web-shop')).body.connection_id, later)
+})
+
+t.test('a rival whose token is dead is looked at once, and not asked with again', async (t) => {
+  const { broker, simulator, reaching, later, find } = await setRivals(t)
+  const { body } = await broker.get(`/v1/connections/${later}/credential`)
+  await broker.request('DELETE', `/v1/leases/${body.lease_id}`)
+  simulator.world.revokeToken(body.token)
+  t.equal((await find(SECRET)).body.connection_id, reaching)
+  await until(async () => (await broker.get(`/v1/connections/${later}`)).body.status !== 'active')
+  const refused = () => simulator.requests.all().filter(({ status }) => status === 401).length
+  const before = refused()
+  for (let number = 0; number < 5; number += 1) await find(`globex/other-${number}`)
+  t.equal(refused(), before)
+})
+
+t.test('questions about rivals leave most of the budget of refusals to others', async (t) => {
+  const { simulator, find } = await setRivals(t)
+  for (let number = 0; number < 40; number += 1) {
+    simulator.world.addProject({ fullPath: `globex/private-${number}` })
+    t.equal((await find(`globex/private-${number}`)).status, 200)
+  }
+  const refusals = simulator.requests.all().filter(({ status }) => status === 401 || status === 403)
+  t.ok(refusals.length > 5 && refusals.length <= 22, `${refusals.length} refusals`)
+})
+
+t.test('a URL that looks like the line of a refusal finds nothing', async (t) => {
+  const stage = await setStage(t)
+  const { broker, simulator, clock } = stage
+  const { id } = await connectToken(stage, { group: 'acme' })
+  const proof = {
+    connection_id: id,
+    match_path: 'acme/web-shop',
+    reaches: false,
+    proven_at: new Date(clock()),
+  }
+  await broker.db.insertInto('reach_proofs').values(proof).execute()
+  for (const sign of ['!', '%01', '\u0001', '']) {
+    const url = `${simulator.url}/${sign}acme/web-shop`
+    const answer = await broker.get(`/v1/credentials?${new URLSearchParams({ url, organization: ACME })}`)
+    t.match(String(answer.status), /^4/, JSON.stringify(sign))
+  }
+})
+
+t.test('what GitLab says of a token that was replaced meanwhile is not kept', async (t) => {
+  const { broker, clock, later } = await setRivals(t)
+  const proof = { connectionId: later, project: SECRET, reaches: false }
+  const kept = () => broker.db.selectFrom('reach_proofs').selectAll().execute()
+  await saveProofs(broker.db, [{ ...proof, tokenVersion: 2 }], new Date(clock()))
+  t.same(await kept(), [])
+  await saveProofs(broker.db, [{ ...proof, tokenVersion: 1 }], new Date(clock()))
+  t.equal((await kept()).length, 1)
 })

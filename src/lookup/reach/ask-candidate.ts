@@ -16,6 +16,14 @@ export type QuestionDeps = LeaseDeps &
 
 /** `not_lent`: there is no token now with which to ask. */
 export type Answer = ProjectWord | 'not_lent'
+/** @property tokenVersion of the token with which GitLab was asked */
+export type Told = { word: Answer; tokenVersion?: number }
+
+/**
+ * So many refusals of three minutes are left to questions about rivals. GitLab bans an address for 30 failed sign-ins by
+ * default (Rack Attack), and everybody else needs the budget more.
+ */
+const ROOM = 20
 
 /** The questions to GitLab about one candidate, within the budget of refusals. */
 export const createQuestions = (deps: QuestionDeps) => {
@@ -23,11 +31,11 @@ export const createQuestions = (deps: QuestionDeps) => {
 
   const clientFor = async (instanceId: string) => {
     const instance = await findInstance(db, instanceId)
-    return instance && withinBudget(instanceClients.for(instance), instanceId, budget)
+    return instance && withinBudget(instanceClients.for(instance), instanceId, budget, ROOM)
   }
 
   /** Borrows the token through a lease, as any scanner does. */
-  const askOne = async (principal: Principal, row: RankedCandidate): Promise<Answer> => {
+  const askOne = async (principal: Principal, row: RankedCandidate): Promise<Told> => {
     const options = {
       minTtl: undefined,
       onConflict: 'respect',
@@ -35,16 +43,19 @@ export const createQuestions = (deps: QuestionDeps) => {
       delivery: 'sealed',
     } as const
     const client = await clientFor(row.instance_id)
-    if (!client) return 'nothing'
+    if (!client) return { word: 'nothing' }
     const leased = await leaseTokenOf(deps, row.id, principal, options, startPatience(patienceMs)).catch(
       () => undefined,
     )
     // Whoever cannot be asked now keeps nobody else from it.
-    if (!leased) return 'not_lent'
+    if (!leased) return { word: 'not_lent' }
     try {
       budgets.note({ id: row.id, instanceId: row.instance_id }, leased.token)
-      const { scopes } = leased.row
-      return await askAboutProject(client, { token: leased.token, scopes, path: row.project })
+      const { scopes, token_version: tokenVersion } = leased.row
+      const word = await askAboutProject(client, { token: leased.token, scopes, path: row.project })
+      // A dead token is to be known as one: else each project shows it anew.
+      if (word === 'denied') void deps.verifier.verify(row.id).catch(() => undefined)
+      return { word, tokenVersion }
     } finally {
       const lease = { ids: [leased.row.lease_id], holder: holderOf(principal), organizations: undefined }
       await releaseLeases(db, { ...lease, now: new Date(clock()) }).catch(() => undefined)

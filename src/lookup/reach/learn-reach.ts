@@ -7,7 +7,7 @@ import { startPatience } from '../../clock/patience.ts'
 import { coalesce } from '../../coalesce.ts'
 import type { ProjectWord } from '../../gitlab/project-reach.ts'
 import { isServable, type RankedCandidate } from '../url-match.ts'
-import { type Answer, createQuestions, type QuestionDeps } from './ask-candidate.ts'
+import { type Answer, createQuestions, type QuestionDeps, type Told } from './ask-candidate.ts'
 import { type Proof, saveProofs } from './queries.ts'
 import type { KnownBudgets } from './rate-budgets.ts'
 
@@ -28,7 +28,7 @@ export type ReachLearner = {
   remember(
     ranked: RankedCandidate[],
     connectionId: string,
-    answer: { word: ProjectWord; token: string; isOpenToAll: boolean | undefined },
+    answer: { word: ProjectWord; token: string; tokenVersion: number; isOpenToAll: boolean | undefined },
   ): Promise<void>
   budgets: KnownBudgets
 }
@@ -47,9 +47,10 @@ const PATIENCE_MS = 3_000
 const RETRY_SECONDS = 60
 /** After an answer from which nothing followed: the repository is public, or the path is that of a group. */
 const PAUSE_SECONDS = 600
-/** After no answer: of a token that cannot be lent now, and of the whole instance when GitLab itself is slow or away. */
+/** After no answer: of a token that cannot be lent now, of a project, or of the whole instance when GitLab is slow or away. */
 const SHORT_PAUSE_SECONDS = 30
 const KEPT_PAUSES = 10_000
+const KEPT_INSTANCES = 1_000
 
 /** Those about whom to ask: rivals of whom none is known to reach the project, or those whose refusal is old. */
 const askedAbout = (ranked: RankedCandidate[], now: Date): RankedCandidate[] => {
@@ -74,22 +75,40 @@ const createPauses = (clock: Clock) => {
   }
 }
 
+/** No answer about one project says little of GitLab. After none about two, the whole instance is left alone. */
+const createSilence = ({ pause, isPaused }: ReturnType<typeof createPauses>) => {
+  const latest = new LRUCache<string, string>({ max: KEPT_INSTANCES })
+  return (rows: RankedCandidate[]): void => {
+    for (const row of rows) {
+      const before = latest.get(row.instance_id)
+      if (before !== undefined && before !== projectName(row) && isPaused(before))
+        pause(row.instance_id, SHORT_PAUSE_SECONDS)
+      latest.set(row.instance_id, projectName(row))
+      pause(projectName(row), SHORT_PAUSE_SECONDS)
+    }
+  }
+}
+
 export const createReachLearner = (deps: Deps): ReachLearner => {
   const { db, clock, budgets, logger, patienceMs = PATIENCE_MS } = deps
   const { askOne, isForAll } = createQuestions({ ...deps, patienceMs })
   const turns = bulkhead(AT_ONCE, WAITING)
-  const { pause, isPaused } = createPauses(clock)
+  const pauses = createPauses(clock)
+  const { pause, isPaused } = pauses
+  const noteSilence = createSilence(pauses)
 
   type Question = { principal: Principal; rows: RankedCandidate[]; isKnownProject: boolean }
 
   const pauseAfter = (rows: RankedCandidate[], words: Answer[], { proofs, isOpenToAll }: Learned): void => {
     const isOutage = words.includes('unavailable') || (words.includes('opens') && isOpenToAll === undefined)
+    if (isOutage) noteSilence(rows)
     const proven = new Set(
       proofs.filter(({ reaches }) => reaches !== null).map((proof) => proof.connectionId),
     )
     for (const [index, row] of rows.entries()) {
-      if (isOutage) pause(row.instance_id, SHORT_PAUSE_SECONDS)
-      else if (isOpenToAll || words.includes('group')) pause(projectName(row), PAUSE_SECONDS)
+      if (words[index] === 'denied') pause(row.id, PAUSE_SECONDS)
+      if (isOutage) continue
+      if (isOpenToAll || words.includes('group')) pause(projectName(row), PAUSE_SECONDS)
       else if (!proven.has(row.id))
         pause(candidateName(row), words[index] === 'not_lent' ? SHORT_PAUSE_SECONDS : PAUSE_SECONDS)
     }
@@ -98,14 +117,13 @@ export const createReachLearner = (deps: Deps): ReachLearner => {
   const question = coalesce(
     ({ principal, rows, isKnownProject }: Question): Promise<boolean> =>
       turns.execute(async () => {
-        const late = setTimeout(() => {
-          for (const { instance_id } of rows) pause(instance_id, SHORT_PAUSE_SECONDS)
-        }, patienceMs)
+        const late = setTimeout(() => noteSilence(rows), patienceMs)
         try {
-          const words = await Promise.all(rows.map((row) => askOne(principal, row)))
+          const told = await Promise.all(rows.map((row) => askOne(principal, row)))
+          const words = told.map(({ word }) => word)
           const opened = rows[words.indexOf('opens')]
           const isOpenToAll = opened ? await isForAll(opened) : undefined
-          const proofs = toProofs(rows, words, { isOpenToAll, isKnownProject })
+          const proofs = toProofs(rows, told, { isOpenToAll, isKnownProject })
           await saveProofs(db, proofs, new Date(clock()))
           pauseAfter(rows, words, { proofs, isOpenToAll })
           return proofs.length > 0
@@ -131,7 +149,7 @@ export const createReachLearner = (deps: Deps): ReachLearner => {
       [instanceId, `${instanceId} ${project}`, `${organization} ${instanceId} ${project}`].some(isPaused),
     async learn(principal, ranked) {
       const rows = askedAbout(ranked, new Date(clock()))
-        .filter((row) => ![row.instance_id, projectName(row), candidateName(row)].some(isPaused))
+        .filter((row) => ![row.instance_id, row.id, projectName(row), candidateName(row)].some(isPaused))
         .slice(0, MOST_ASKED)
       if (rows.length > 0) return settle({ principal, rows, isKnownProject: isKnownProject(ranked) })
       const [first] = ranked
@@ -142,11 +160,11 @@ export const createReachLearner = (deps: Deps): ReachLearner => {
       const rows = ranked.filter(({ id, project }) => id === connectionId && project !== '')
       return rows.length > 0 && settle({ principal, rows, isKnownProject: isKnownProject(ranked) })
     },
-    async remember(ranked, connectionId, { word, token, isOpenToAll }) {
+    async remember(ranked, connectionId, { word, token, tokenVersion, isOpenToAll }) {
       const rows = ranked.filter(({ id, project }) => id === connectionId && project !== '')
       for (const { id, instance_id } of rows) budgets.note({ id, instanceId: instance_id }, token)
       const known = { isOpenToAll, isKnownProject: isKnownProject(ranked) }
-      await saveProofs(db, toProofs(rows, [word], known), new Date(clock()))
+      await saveProofs(db, toProofs(rows, [{ word, tokenVersion }], known), new Date(clock()))
     },
   }
 }
@@ -161,18 +179,18 @@ const isKnownProject = (ranked: RankedCandidate[]): boolean => ranked.some(({ re
 /** What was proven. @param isKnownProject the path is that of a project, and not of a group */
 const toProofs = (
   rows: RankedCandidate[],
-  words: Answer[],
+  told: Told[],
   { isOpenToAll, isKnownProject }: { isOpenToAll: boolean | undefined; isKnownProject: boolean },
 ): Proof[] => {
   const isReached = (word: Answer | undefined) =>
     word === 'reaches' || (word === 'opens' && isOpenToAll === false)
-  const isProject = isKnownProject || words.some(isReached)
+  const isProject = isKnownProject || told.some(({ word }) => isReached(word))
   return rows.flatMap(({ id: connectionId, project, refused_at }, index): Proof[] => {
-    const word = words[index]
-    if (isReached(word)) return [{ connectionId, project, reaches: true }]
-    if (refused_at && (word === 'group' || word === 'opens'))
-      return [{ connectionId, project, reaches: null }]
+    const { word, tokenVersion } = told[index] ?? {}
+    const proof = { connectionId, project, tokenVersion }
+    if (isReached(word)) return [{ ...proof, reaches: true }]
+    if (refused_at && (word === 'group' || word === 'opens')) return [{ ...proof, reaches: null }]
     const isRefused = word === 'forbidden' || word === 'absent' || (word === 'not_found' && isProject)
-    return isRefused ? [{ connectionId, project, reaches: false }] : []
+    return isRefused ? [{ ...proof, reaches: false }] : []
   })
 }

@@ -31,9 +31,11 @@ export const RATE_LEFT = ([ids, left]: [string, string]) =>
 /** Beyond this many the projects that refuse a connection are not listed: any project is looked up. */
 const MOST_REFUSALS_LISTED = 50
 
-/** Of a directory ($1 organization, $2 instance): lines `!project`, a tab, ids; `!` alone for connections that are refused too often. */
+/** Begins the line of a refusal. No URL has this character, and no place that a directory lists. */
+export const REFUSAL = '\u0001'
+/** Of a directory ($1 organization, $2 instance): lines of REFUSAL, project, tab, ids; without a project for those refused too often. */
 export const REFUSED_LINES = `(
-    select string_agg(E'\\n!' || match_path || E'\\t' || ids, '') from (
+    select string_agg(E'\\n\\x01' || match_path || E'\\t' || ids, '') from (
       select case when refusals > ${MOST_REFUSALS_LISTED} then '' else match_path end as match_path,
         string_agg(distinct connection_id::text, ',') as ids
       from (
@@ -46,7 +48,13 @@ export const REFUSED_LINES = `(
   )`
 
 /** What GitLab has just said of a connection at a project; null = what it said before no longer holds. */
-export type Proof = { connectionId: string; project: string; reaches: boolean | null }
+export type Proof = {
+  connectionId: string
+  project: string
+  reaches: boolean | null
+  /** Of the token that was asked with: of another one the proof says nothing. */
+  tokenVersion: number | undefined
+}
 
 /** Of connections that are still there. */
 export const saveProofs = async (db: Database, all: Proof[], now: Date): Promise<void> => {
@@ -63,9 +71,11 @@ export const saveProofs = async (db: Database, all: Proof[], now: Date): Promise
     select connections.id, proof.match_path, proof.reaches, ${now}::timestamptz
     from unnest(
       ${proofs.map(({ connectionId }) => connectionId)}::uuid[], ${proofs.map(({ project }) => project)}::text[],
-      ${proofs.map(({ reaches }) => reaches)}::boolean[]
-    ) as proof (connection_id, match_path, reaches)
+      ${proofs.map(({ reaches }) => reaches)}::boolean[],
+      ${proofs.map(({ tokenVersion }) => tokenVersion ?? null)}::int[]
+    ) as proof (connection_id, match_path, reaches, token_version)
     join connections on connections.id = proof.connection_id
+      and connections.token_version = coalesce(proof.token_version, connections.token_version)
     order by connections.id, proof.match_path
     for key share of connections
     on conflict (connection_id, match_path)
