@@ -42,6 +42,16 @@ const STATEMENTS = [
     'forget_reach',
     `
     delete from reach_proofs where connection_id = new.id;
+    -- What another account reaches is no longer what this connection does.
+    if old.gitlab_user_id is distinct from new.gitlab_user_id then
+      delete from connection_project_paths where connection_id = new.id;
+      update connection_projects set missing_since = new.updated_at
+        where connection_id = new.id and missing_since is null;
+      update connection_groups set missing_since = new.updated_at
+        where connection_id = new.id and missing_since is null;
+      update connection_syncs set wants_full = true, step = null, attempt_id = null, due_at = new.updated_at
+        where connection_id = new.id;
+    end if;
     return null;`,
   ),
   `create trigger forget_reach after update of scopes, grant_id, gitlab_user_id on connections

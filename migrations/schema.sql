@@ -398,6 +398,16 @@ CREATE OR REPLACE FUNCTION public.forget_reach()
 AS $function$
   begin
     delete from reach_proofs where connection_id = new.id;
+    -- What another account reaches is no longer what this connection does.
+    if old.gitlab_user_id is distinct from new.gitlab_user_id then
+      delete from connection_project_paths where connection_id = new.id;
+      update connection_projects set missing_since = new.updated_at
+        where connection_id = new.id and missing_since is null;
+      update connection_groups set missing_since = new.updated_at
+        where connection_id = new.id and missing_since is null;
+      update connection_syncs set wants_full = true, step = null, attempt_id = null, due_at = new.updated_at
+        where connection_id = new.id;
+    end if;
     return null;
   end $function$;
 CREATE TRIGGER forget_reach AFTER UPDATE OF scopes, grant_id, gitlab_user_id ON public.connections FOR EACH ROW WHEN (((old.scopes IS DISTINCT FROM new.scopes) OR (old.gitlab_user_id IS DISTINCT FROM new.gitlab_user_id) OR (COALESCE(old.grant_id, old.id) IS DISTINCT FROM COALESCE(new.grant_id, new.id)))) EXECUTE FUNCTION forget_reach();

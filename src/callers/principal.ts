@@ -33,6 +33,8 @@ export type Principal = {
 }
 
 export const EVERY_ORGANIZATION = '*'
+/** The service itself, as the record of leases names it. No access key has this id. Its leases hold no refresh back. */
+export const SERVICE_ID = '00000000-0000-0000-0000-000000000000'
 
 const RANK: Record<Role, number> = { scanner: 1, manager: 2, admin: 3 }
 

@@ -1,4 +1,5 @@
 import { sql } from 'kysely'
+import { SERVICE_ID } from '../callers/principal.ts'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
 import type { LeaseTableRow } from '../db/tables.ts'
 import type { Heartbeat } from '../token-lifecycle/history/queries.ts'
@@ -16,6 +17,7 @@ export const IS_LEASED = (connection: string) => `exists (
   select from leases
   where leases.connection_id = ${connection}.id and leases.released_at is null
     and leases.expires_at > $1::timestamptz and leases.token_version = ${connection}.token_version
+    and leases.access_key_id <> '${SERVICE_ID}'
 )`
 
 /** Whether a connection exists for an access key. */

@@ -5,38 +5,8 @@ import { type StartDeps, startSync } from '../../src/projects/sync/start-sync.ts
 import type { ConnectionWithInstance } from '../../src/token-lifecycle/queries.ts'
 import { connectByOAuth, type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
-
-const PROJECTS = '/api/v4/projects'
-
-type Item = Record<string, unknown> & { id: number; path: string; connection_ids: string[] }
-type Lease = { purpose: string; released_at: string; rejected_at: string; token_version: number }
-
-/** The leases of background work, the newest first. */
-const borrowed = async ({ broker }: Stage, id: string): Promise<Lease[]> => {
-  const { body } = await broker.get(`/v1/leases?connection_id=${id}`)
-  return body.items.filter(({ purpose }: Lease) => purpose === 'sync')
-}
-
-/** Begins a run and waits until it has ended. */
-const sync = async ({ broker }: Stage, id: string) => {
-  const answer = await broker.post(`/v1/connections/${id}/sync`)
-  if (answer.status !== 202) throw new Error(answer.text)
-  await broker.jobs.syncProjects()
-  return (await broker.get(`/v1/connections/${id}/sync`)).body
-}
-
-const list = async ({ broker }: Stage, path: string): Promise<Item[]> => {
-  const items: Item[] = []
-  for (let cursor: string | null = ''; cursor !== null; ) {
-    const more: string = cursor === '' ? '' : `cursor=${cursor}`
-    const { status, text, body } = await broker.get(`${path}${path.includes('?') ? '&' : '?'}${more}`)
-    if (status !== 200) throw new Error(text)
-    items.push(...body.items)
-    cursor = body.next_cursor
-  }
-  return items
-}
-const pathsOf = (items: { path: string }[]) => items.map(({ path }) => path)
+import { lookUp } from '../support/lifecycle.ts'
+import { borrowed, list, PROJECTS, pathsOf, sync } from '../support/projects.ts'
 
 /** The paths under which a connection finds projects, with their ids. */
 const knownPaths = async ({ broker }: Stage, id: string) => {
@@ -156,6 +126,7 @@ t.test('an hour later only what changed is read', async (t) => {
   const stage = await setUp(t)
   const { broker, simulator, clock, id } = stage
   clock.advance(5 * 3_600)
+  t.equal((await lookUp(stage, id)).status, 200, 'a scanner uses the connection')
   await sync(stage, id)
   clock.advance(5 * 3_600)
   simulator.world.people.changeProject('acme/many/project-7', { lastActivityAt: clock(), archived: true })

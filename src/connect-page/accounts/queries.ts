@@ -1,7 +1,7 @@
 import { type SqlBool, sql } from 'kysely'
+import { SERVICE_ID } from '../../callers/principal.ts'
 import type { Database } from '../../db/database.ts'
 import type { ConnectionRow } from '../../db/tables.ts'
-import { SERVICE_ID } from '../../leases/borrowed/borrow.ts'
 import { IS_REFRESHABLE } from '../../token-lifecycle/queries.ts'
 
 /** What a list shows; no ciphertext is read for it. */

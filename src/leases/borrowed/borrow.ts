@@ -1,6 +1,7 @@
-import { EVERY_ORGANIZATION, type Principal } from '../../callers/principal.ts'
+import { EVERY_ORGANIZATION, type Principal, SERVICE_ID } from '../../callers/principal.ts'
 import { addSeconds } from '../../clock/clock.ts'
 import type { Database } from '../../db/database.ts'
+import { Problem } from '../../errors/problem.ts'
 import { findLeaseEnds } from '../../token-lifecycle/batches/queries.ts'
 import { isRefreshable } from '../../token-lifecycle/refresh-decision.ts'
 import { holderOf } from '../lease.ts'
@@ -9,10 +10,7 @@ import { releaseLeases, shareConnection } from '../queries.ts'
 import { createRejections } from '../reject-lease.ts'
 import { judge } from '../serving-decision.ts'
 import type { LeasesById } from '../shared-statements.ts'
-import { insertLease } from './queries.ts'
-
-/** The service itself, as the record of leases names it. No access key has this id. */
-export const SERVICE_ID = '00000000-0000-0000-0000-000000000000'
+import { giveBackAll, insertLease } from './queries.ts'
 
 const SERVICE: Principal = {
   id: SERVICE_ID,
@@ -38,7 +36,11 @@ export type Borrower = {
   giveBack(leaseId: string): Promise<void>
 }
 
-/** The statement of leases/queries.ts asks for an access key, which the service has none of. This one locks the row instead. */
+/**
+ * Background work takes a token as it is, past half of its life as well: nobody's token is refreshed for it before that is
+ * due. The statement of leases/queries.ts asks for an access key, which the service has none of. This one locks the row
+ * instead.
+ */
 const createServiceLeases = ({ db, clock }: Pick<Deps, 'db' | 'clock'>): LeasesById => ({
   lease: (request) =>
     db.transaction().execute(async (transaction) => {
@@ -61,7 +63,8 @@ const createServiceLeases = ({ db, clock }: Pick<Deps, 'db' | 'clock'>): LeasesB
       }
       // GitLab refuses what a database that went back has: such a lease is rejected.
       const refused = { ...state, database_went_back: false }
-      if (!judge(refused, request, now).served) return { ...found, access_token: null, refused }
+      if (!judge(refused, { ...request, acceptPastHalfLife: true }, now).served)
+        return { ...found, access_token: null, refused }
       const wanted = addSeconds(now, request.leaseSeconds)
       await insertLease(transaction, {
         id: request.leaseId,
@@ -85,8 +88,16 @@ export const createBorrower = (deps: Deps): Borrower => {
   // What the service asks is about no repository.
   const rejections = createRejections({ ...leasing, learnRefusal: async () => undefined })
   return {
-    borrow: (connectionId, { minTtl, purpose }) =>
-      leaseTokenOf(leasing, connectionId, SERVICE, { minTtl, purpose, onConflict: 'respect' }),
+    async borrow(connectionId, { minTtl, purpose }) {
+      const options = { minTtl, purpose, onConflict: 'respect' } as const
+      try {
+        return await leaseTokenOf(leasing, connectionId, SERVICE, options)
+      } catch (error) {
+        // A secret that does not open is found after the lease is written.
+        if (!(error instanceof Problem)) await giveBackAll(db, connectionId, new Date(clock()))
+        throw error
+      }
+    },
     async reject(leaseId) {
       await rejections.report(leaseId, SERVICE)
     },

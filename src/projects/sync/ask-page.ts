@@ -42,8 +42,13 @@ export type AskOptions = {
   now: Date
 }
 
-/** GitLab's offset limit. */
+/** GitLab's offset limit, and how it refuses. */
+const MOST_BY_PAGE = 50_000
 const OFFSET_REFUSED = 405
+
+/** A page that is large or slow is read in smaller ones: the next run would ask for the same. */
+const TOO_MUCH = new Set(['answer_too_large', 'timeout'])
+const LEAST_WHEN_SLOW = 10
 
 const odd = (client: GitLabHttpClient, detail: string): Asked => ({
   kind: 'refused',
@@ -62,9 +67,13 @@ export const askPage = async (
   options: AskOptions,
 ): Promise<Asked> => {
   const { now, places, position, perPage } = options
+  // GitLab ends such lists here. A cache that ignores the page would never.
+  if (isByPage(step) && position >= MOST_BY_PAGE) return { kind: 'too_deep' }
   const begun = performance.now()
   const result = await sendFollowing(client, { path: pathOf(step, options), token })
   const tookMs = performance.now() - begun
+  if (result.kind === 'failure' && TOO_MUCH.has(result.reason) && perPage > LEAST_WHEN_SLOW)
+    return { kind: 'too_large' }
   if (result.kind === 'failure' && result.reason === 'answer_too_large') return { kind: 'too_large' }
   const refusal = refusalOf(result, client.baseUrl)
   if (refusal) return { kind: 'refused', refusal: atKnownGitLab(refusal) }
@@ -81,7 +90,9 @@ export const askPage = async (
   }
   const listing = step.kind === 'groups' ? readGroups(body) : readProjects(body, now)
   if (!listing) return odd(client, 'answered with no list')
-  const goesOn = listing.count > 0 && hasNextPage(headers, { count: listing.count, perPage })
+  const isNextNamed = hasNextPage(headers, { count: listing.count, perPage })
+  if (listing.count === 0 && isNextNamed) return odd(client, 'answered with an empty page in the middle')
+  const goesOn = listing.count > 0 && isNextNamed
   const last = Number(listing.lastId ?? 0)
   if (goesOn && !isByPage(step) && last <= position) return odd(client, 'lists the same projects again')
   const next = goesOn ? (isByPage(step) ? pageAt(position, perPage) * perPage : last) : undefined

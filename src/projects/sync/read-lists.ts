@@ -45,7 +45,6 @@ export type Stop =
   /** The lease ends soon. */
   | { kind: 'lease_over' }
   | { kind: 'refused'; refusal: Refusal }
-  | { kind: 'not_shown' }
   | { kind: 'put_off'; until: Date }
   /** Another process reads by now. */
   | { kind: 'lost' }
@@ -182,8 +181,12 @@ const cope = async (
   switch (asked.kind) {
     case 'refused':
       return asked
-    case 'not_shown':
-      return { kind: 'not_shown' }
+    case 'not_shown': {
+      // The place is gone, or was never shown. The others are read; what was there is marked once two runs do not see it.
+      const onward = await enter(deps.db, reading, stepAfter(steps, step))
+      const isOurs = await advance(deps, reading, { ...onward, is_exact: false })
+      return isOurs ? undefined : { kind: 'lost' }
+    }
     case 'too_large': {
       const smaller = PAGE_SIZES.find((size) => size < cursor.perPage)
       if (smaller === undefined || step.kind === 'project') {

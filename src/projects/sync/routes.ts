@@ -61,7 +61,7 @@ const read = {
   tags,
   summary: 'Show how far the reading of projects is',
   description:
-    'The service reads what a connection reaches by itself: what changed every hour, everything once a day. A run that was interrupted goes on where it was.',
+    'The service reads what a connection reaches by itself: everything once a day, and what changed every hour while somebody uses the connection. A run that was interrupted goes on where it was.',
   params: ConnectionParams,
   response: { 200: refTo(Sync), ...problems('not_found') },
 }

@@ -1,8 +1,11 @@
 import type { Logger } from 'pino'
+import { addSeconds } from '../../clock/clock.ts'
+import { isDatabaseUnavailable } from '../../db/availability.ts'
 import { Problem } from '../../errors/problem.ts'
 import type { GitLabAccess } from '../../instances/gitlab-access.ts'
 import { findInstance } from '../../instances/queries.ts'
 import type { Borrower } from '../../leases/borrowed/borrow.ts'
+import { wasLeasedSince } from '../../leases/borrowed/queries.ts'
 import type { LeasedToken } from '../../leases/lease-token.ts'
 import { followRenames } from '../../places/follow-renames.ts'
 import { findPlaces } from '../../places/queries.ts'
@@ -12,7 +15,7 @@ import { type Begun, notPermitted } from './begin-sync.ts'
 import { changeSync, countReached, finishSync, RELEASED, type SyncChanges } from './queries.ts'
 import { type Reading, readLists, type Stop } from './read-lists.ts'
 import { PAGE_SIZES, stepNamed, stepsOf } from './steps.ts'
-import { nextRunAt, retryAt } from './timing.ts'
+import { IN_USE_SECONDS, nextRunAt, retryAt } from './timing.ts'
 
 export type SyncDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'> & {
   borrower: Borrower
@@ -21,12 +24,14 @@ export type SyncDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'> & 
 }
 
 const PURPOSE = 'sync'
+/** So many refusals of three minutes are left to the reading of projects: lookups and people need the budget more. */
+const ROOM = 30
 /** A token that GitLab refused is replaced this often in one go. */
 const MOST_REJECTIONS = 2
 const DEAD = new Set(['token_unknown', 'token_expired', 'token_revoked'])
 
 type Failure = { kind: 'failed'; code: string; detail: string; retryAfterSeconds?: number | undefined }
-type End = Exclude<Stop, { kind: 'lease_over' | 'refused' | 'not_shown' }> | Failure | NotPermitted
+type End = Exclude<Stop, { kind: 'lease_over' | 'refused' }> | Failure | NotPermitted
 type NotPermitted = { kind: 'not_permitted'; tokenVersion: number; detail: string }
 
 const failureOf = (error: unknown): Failure => {
@@ -37,9 +42,18 @@ const failureOf = (error: unknown): Failure => {
   return { kind: 'failed', code, detail: message, retryAfterSeconds: extras.retryAfterSeconds }
 }
 
+const UNEXPECTED: Failure = {
+  kind: 'failed',
+  code: 'internal_error',
+  detail: 'Reading the projects ended unexpectedly. The log says why.',
+}
+
 /** Reads what the connection reaches, to the end or until something stops it, and writes down how that went. */
 export const runSync = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<void> => {
-  const end = await read(deps, begun, signal)
+  const end = await read(deps, begun, signal).catch(async (error: unknown) => {
+    if (!isDatabaseUnavailable(error)) await writeDown(deps, begun, UNEXPECTED)
+    throw error
+  })
   await writeDown(deps, begun, end)
 }
 
@@ -75,12 +89,6 @@ const read = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<
 }
 
 const toEnd = (stop: Exclude<Stop, { kind: 'lease_over' }>, { row }: LeasedToken): End => {
-  if (stop.kind === 'not_shown')
-    return {
-      kind: 'failed',
-      code: 'group_out_of_reach',
-      detail: 'GitLab does not show the group or project of this connection to its token.',
-    }
   if (stop.kind !== 'refused') return stop
   const { code, detail, retryAfterSeconds } = stop.refusal
   return code === 'missing_scopes'
@@ -97,7 +105,7 @@ const prepare = async (
   const { connection, row } = begun
   const instance = await findInstance(db, connection.instance_id)
   if (!instance) return undefined
-  const client = withinBudget(instanceClients.for(instance), instance.id, forecast.budget)
+  const client = withinBudget(instanceClients.for(instance), instance.id, forecast.budget, ROOM)
   const places = (await findPlaces(db, [connection.id])).get(connection.id) ?? []
   const steps = stepsOf({ tokenKind: connection.token_kind, places }, row.kind)
   const { is_exact, pages, projects, groups } = row
@@ -159,13 +167,14 @@ const writeDown = async (deps: SyncDeps, { claim, row, connection }: Begun, end:
     }
     case 'read': {
       const reached = await countReached(db, connection.id)
+      const isInUse = await wasLeasedSince(db, connection.id, addSeconds(now, -IN_USE_SECONDS))
       const changes = {
         reached_projects: reached.projects,
         reached_groups: reached.groups,
         synced_to: row.started_at,
         ...(row.kind === 'full' ? { full_synced_to: row.started_at } : {}),
       }
-      await finishSync(db, claim, { changes, now, dueAt: nextRunAt(now) })
+      await finishSync(db, claim, { changes, now, dueAt: nextRunAt(now, isInUse) })
       logger.info({ ...about, ...reached }, 'the projects of a connection are read')
     }
   }

@@ -89,7 +89,7 @@ export const pathOf = (
       return own
     case 'group': {
       const order = since === null ? 'order_by=id&sort=asc' : 'order_by=last_activity_at&sort=desc'
-      return `/api/v4/groups/${step.ref}/projects?include_subgroups=true&with_shared=false&${order}&${page}`
+      return `/api/v4/groups/${step.ref}/projects?include_subgroups=true&with_shared=false&min_access_level=${CODE_ACCESS_LEVEL}&${order}&${page}`
     }
     case 'project':
       return `/api/v4/projects/${step.ref}?statistics=true`

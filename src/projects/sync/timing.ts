@@ -26,7 +26,12 @@ export const decideKind = ({ wants_full, full_synced_to, synced_to }: Known, now
   return { kind: 'incremental', since: addSeconds(synced_to, -OVERLAP_SECONDS) }
 }
 
-export const nextRunAt = (now: Date): Date => addSeconds(now, INCREMENTAL_SECONDS)
+/** A connection for which a token was leased within this time is read more often. A scheduler may come once a day. */
+export const IN_USE_SECONDS = 2 * 86_400
+
+/** @param isInUse each run may cost a refresh, which nobody else asks for where no scanner does */
+export const nextRunAt = (now: Date, isInUse: boolean): Date =>
+  addSeconds(now, isInUse ? INCREMENTAL_SECONDS : FULL_SECONDS)
 
 /** When to go on after a failure. @param failures in a row, with this one; @param askedFor by GitLab, in seconds */
 export const retryAt = (now: Date, failures: number, askedFor = 0): Date => {

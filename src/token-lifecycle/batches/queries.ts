@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import { recordAuditEventsOfEach } from '../../audit/queries.ts'
+import { SERVICE_ID } from '../../callers/principal.ts'
 import { addSeconds } from '../../clock/clock.ts'
 import type { Database } from '../../db/database.ts'
 import type { ConnectionRow } from '../../db/tables.ts'
@@ -30,7 +31,7 @@ export const lockFreeClaimable = (transaction: Database, ids: string[]): Promise
 
 export type LeaseQuestion = { connectionId: string; tokenVersion: number; except: string | undefined }
 
-/** For each question the end of the last lease on a token version; null when nobody holds one. */
+/** For each question the end of the last lease on a token version; null when nobody holds one but the service. */
 export const findLeaseEnds = async (
   db: Database,
   questions: LeaseQuestion[],
@@ -47,7 +48,7 @@ export const findLeaseEnds = async (
       select max(expires_at) as until from leases
       where leases.connection_id = question.connection_id and leases.token_version = question.token_version
         and leases.released_at is null and leases.expires_at > ${now}::timestamptz
-        and leases.id is distinct from question.except_id
+        and leases.id is distinct from question.except_id and leases.access_key_id <> ${SERVICE_ID}::uuid
     ) as last_lease
     order by question.number`.execute(db)
   return rows.map(({ until }) => until)
