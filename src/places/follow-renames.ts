@@ -2,12 +2,13 @@ import { addSeconds } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow } from '../db/tables.ts'
 import { findAssociation } from '../gitlab/associations.ts'
+import { askGit } from '../gitlab/git-endpoint.ts'
 import { isFineGrained } from '../gitlab/granular.ts'
 import type { GitLabHttpClient } from '../gitlab/http-client.ts'
 import { findPlaceById, findPlaceByPath, type Reach } from '../gitlab/reach.ts'
 import { hasScope } from '../gitlab/scopes.ts'
 import type { Place } from './place.ts'
-import { claimLook, endLook, findPlaces, lockForRenames, savePlaces } from './queries.ts'
+import { claimLook, endLook, findPlaces, lockForRenames, renamePlaces } from './queries.ts'
 
 type Renamable = Pick<ConnectionRow, 'id' | 'instance_id' | 'organization' | 'token_kind'>
 type Looked = {
@@ -54,7 +55,7 @@ export const followClaimed = async (
     if (!(await lockForRenames(transaction, row.id, tokenVersion))) return
     const places = (await findPlaces(transaction, [row.id])).get(row.id) ?? []
     if (places.length === 0 || !areUnchanged(places, known)) return
-    if (!areUnchanged(current, known)) await savePlaces(transaction, row, current)
+    if (!areUnchanged(current, known)) await renamePlaces(transaction, row, current)
     if (hasToldAll) await endLook(transaction, row.id, now)
   })
 }
@@ -68,13 +69,14 @@ const isUnchanged = (place: Place, known: Place | undefined): boolean =>
 /** @returns the place as GitLab tells it, or as it was where nothing more can be learned; undefined = GitLab could not be asked now */
 type Look = (place: Place) => Promise<Place | undefined>
 
-/** By the API, else by what GitLab lists for the token itself. */
+/** By the API, else by what GitLab lists for the token itself, else by where Git is led to. */
 const lookWith = (
   client: GitLabHttpClient,
   { row, token, scopes }: Pick<Looked, 'row' | 'token' | 'scopes'>,
 ): Look => {
   if (hasScope(scopes, 'read_api')) return (place) => lookByApi(client, token, place)
-  if (row.token_kind === 'oauth_access_token' || isFineGrained([...scopes])) return async (place) => place
+  if (row.token_kind === 'oauth_access_token' || isFineGrained([...scopes]))
+    return (place) => lookByGit(client, token, place)
   return (place) => lookInList(client, token, place)
 }
 
@@ -98,9 +100,21 @@ const lookInList = async (
   place: Place,
 ): Promise<Place | undefined> => {
   const { kind, gitlabId } = place
-  if (gitlabId === null) return place
+  if (gitlabId === null) return lookByGit(client, token, place)
   const isIt = (listed: { kind: string; id: string | null }) => listed.kind === kind && listed.id === gitlabId
   const found = await findAssociation(client, token, isIt, MOST_PAGES)
   if (found && 'refusal' in found) return undefined
   return found?.place ? { ...place, path: found.place.path } : place
+}
+
+/** GitLab leads Git from the former path of a project to its path now. Of a group that tells nothing. */
+const lookByGit = async (
+  client: GitLabHttpClient,
+  token: string,
+  place: Place,
+): Promise<Place | undefined> => {
+  if (place.kind !== 'project') return place
+  const { reply, movedTo } = await askGit(client, place.path, token)
+  if (reply.kind === 'unavailable') return undefined
+  return reply.kind === 'opens' && movedTo !== undefined ? { ...place, path: movedTo } : place
 }

@@ -24,13 +24,15 @@ export const findPlaces = async (
   return places
 }
 
+type Placed = Pick<ConnectionRow, 'id' | 'instance_id' | 'organization'>
+
 /**
  * Says what a connection covers. The path that a place had before stays as a former one: links and scanners know it.
  * What is no place of the connection any more goes with all its paths.
  */
 export const savePlaces = async (
   transaction: Database,
-  { id, instance_id, organization }: Pick<ConnectionRow, 'id' | 'instance_id' | 'organization'>,
+  row: Placed,
   places: readonly Place[],
 ): Promise<void> => {
   const ids = places.flatMap(({ gitlabId }) => gitlabId ?? [])
@@ -38,10 +40,20 @@ export const savePlaces = async (
   const isKept = ids.length > 0 ? sql`coalesce(gitlab_id::text in (${sql.join(ids)}), false)` : sql`false`
   await transaction
     .deleteFrom('connection_places')
-    .where('connection_id', '=', id)
+    .where('connection_id', '=', row.id)
     .where('match_path', 'not in', paths)
     .where(sql<boolean>`not ${isKept}`)
     .execute()
+  await renamePlaces(transaction, row, places)
+}
+
+/** Says what the places of a connection are called now. Every path of before stays as a former one. */
+export const renamePlaces = async (
+  transaction: Database,
+  { id, instance_id, organization }: Placed,
+  places: readonly Place[],
+): Promise<void> => {
+  const paths = places.map(({ path }) => matchPathOf(path))
   await transaction
     .updateTable('connection_places')
     .set({ is_former: true })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { setStage } from '../support/broker.ts'
+import { connectByOAuth, setStage } from '../support/broker.ts'
 import { connectToken, SCANNER_SCOPES } from '../support/connect.ts'
 import { until } from '../support/lifecycle.ts'
 import { sync } from '../support/projects.ts'
@@ -119,6 +119,48 @@ t.test('a renamed group is found under its new path within a day, without a pers
     for (const organization of organizations)
       t.match(await lookUp(organization, 'acme-inc/web-shop'), { status: 200 }, organization)
   })
+})
+
+t.test('a token that may only clone is led to the new path of its project by Git', async (t) => {
+  const stage = await setStage(t)
+  const { broker, simulator, clock } = stage
+  const scanner = await broker.createKey('scanner', ['*'])
+  const { items } = (await broker.get('/v1/oauth-apps')).body
+  const changed = await broker.request('PATCH', `/v1/oauth-apps/${items[0].id}`, {
+    body: { scopes: ['read_repository'] },
+  })
+  t.equal(changed.status, 200, changed.text)
+  await connectByOAuth(stage, { organization: 'oauth', group: 'acme/web-shop' })
+  const permissions = ['download_code']
+  await connectToken(stage, {
+    organization: 'fine',
+    scopes: ['granular'],
+    granular: [{ access: 'selected_memberships', path: 'acme', permissions }],
+    group: 'acme/web-shop',
+  })
+  for (const [from, to] of [
+    ['acme/web-shop', 'acme/platform/shop'],
+    ['acme/platform/shop', 'acme/shop'],
+  ] as const) {
+    simulator.world.people.move(from, to)
+    await broker.jobs.lookAtNames()
+    for (const organization of ['oauth', 'fine'])
+      for (const path of ['acme/web-shop', from, to]) {
+        const url = `${simulator.url}/${path}`
+        const found = await broker.get(`/v1/credentials?organization=${organization}&url=${url}`, {
+          key: scanner,
+        })
+        t.match(found, { status: 200 }, `${organization} ${path}`)
+      }
+    clock.advance(86_401)
+    await Promise.all(
+      ['oauth', 'fine'].map((organization) =>
+        broker.get(`/v1/credentials?organization=${organization}&url=${simulator.url}/${to}`, {
+          key: scanner,
+        }),
+      ),
+    )
+  }
 })
 
 t.test('what GitLab said before others stored a newer path changes nothing', async (t) => {
