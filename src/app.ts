@@ -69,7 +69,7 @@ export const createApp = async (deps: AppDeps): Promise<WiredApp> => {
           database: probed ?? refuseProbe(),
           state,
           spoolFolder,
-          wentBackAt: history.wentBackAt(),
+          history: history.state(),
         }),
     }),
   )

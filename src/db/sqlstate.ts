@@ -1,6 +1,7 @@
 /** SQLSTATE codes by meaning (PostgreSQL documentation, appendix A). */
 const UNIQUE_VIOLATION = '23505'
 const FOREIGN_KEY_VIOLATION = '23503'
+const LOCK_NOT_AVAILABLE = '55P03'
 
 /**
  * Classes in which a statement of ours is wrong. Every other class says that the server cannot serve at the moment,
@@ -30,6 +31,8 @@ const codeOf = (error: unknown): string | undefined => (isServerError(error) ? e
 
 export const isUniqueViolation = (error: unknown): boolean => codeOf(error) === UNIQUE_VIOLATION
 export const isForeignKeyViolation = (error: unknown): boolean => codeOf(error) === FOREIGN_KEY_VIOLATION
+/** Somebody had the row or table locked for longer than a statement waits. */
+export const isLockTimeout = (error: unknown): boolean => codeOf(error) === LOCK_NOT_AVAILABLE
 
 const isStalePlan = ({ code, message }: ServerError): boolean =>
   code === STALE_PLAN.code && STALE_PLAN.message.test(message)

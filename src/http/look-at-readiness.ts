@@ -1,7 +1,13 @@
 import { DataFolderError, ensureWritable } from '../config/data-folder.ts'
 import { type ProbedDatabase, probeDatabase } from '../db/probe.ts'
 import type { SchemaState } from '../db/schema-state.ts'
-import { type DatabaseFacts, judgeReadiness, type ProcessState, type Readiness } from './readiness.ts'
+import {
+  type DatabaseFacts,
+  type HistoryFacts,
+  judgeReadiness,
+  type ProcessState,
+  type Readiness,
+} from './readiness.ts'
 
 const describeSchema = (schema: SchemaState): { usable: boolean; detail: string } => {
   switch (schema.kind) {
@@ -33,8 +39,7 @@ export type ReadinessDeps = {
   database: ProbedDatabase
   state: ProcessState
   spoolFolder: string
-  /** When the database went back to an earlier state; undefined = never. */
-  wentBackAt: Date | undefined
+  history: HistoryFacts
 }
 
 /** Looks anew at everything that readiness depends on. */
@@ -42,7 +47,7 @@ export const lookAtReadiness = async ({
   database,
   state,
   spoolFolder,
-  wentBackAt,
+  history,
 }: ReadinessDeps): Promise<Readiness> => {
   const probe = await probeDatabase(database)
   const facts: DatabaseFacts = 'failure' in probe ? probe : { ...probe, schema: describeSchema(probe.schema) }
@@ -50,7 +55,7 @@ export const lookAtReadiness = async ({
     state,
     database: facts,
     spoolTrouble: lookAtFolder(spoolFolder),
-    wentBackAt,
+    history,
     clockAheadMs: database.clock.aheadMs(),
   })
 }

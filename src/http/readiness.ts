@@ -32,13 +32,22 @@ export type DatabaseFacts =
   | { failure: string; isReadOnly: boolean }
   | { writeTrouble: string | undefined; schema: { usable: boolean; detail: string } }
 
+/** What is known of the past of the database (token-lifecycle/history). */
+export type HistoryFacts = {
+  /** When the database went back to an earlier state; undefined = never. */
+  wentBackAt: Date | undefined
+  /** For how many seconds it is not known whether the database went back, when that takes too long. */
+  unsettledSeconds?: number | undefined
+  /** How many connections cannot be given back their token yet. */
+  behind?: number
+}
+
 export type ReadinessFacts = {
   state: ProcessState
   database: DatabaseFacts
   /** What keeps the folder of the spool from being written. */
   spoolTrouble: string | undefined
-  /** When the database went back to an earlier state (token-lifecycle/history); undefined = never. */
-  wentBackAt: Date | undefined
+  history: HistoryFacts
   /** How far the clock of this machine is ahead of that of the database; negative = behind. */
   clockAheadMs: number
 }
@@ -83,14 +92,19 @@ const checkClock = (aheadMs: number): ReadinessCheck => {
   return { name: 'clock', outcome, detail }
 }
 
-const checkHistory = (wentBackAt: Date | undefined): ReadinessCheck =>
-  wentBackAt === undefined
-    ? { name: 'history', outcome: 'ok', detail: 'The database never went back to an earlier state.' }
-    : {
-        name: 'history',
-        outcome: 'warning',
-        detail: `The database went back to an earlier state; noticed at ${wentBackAt.toISOString()}.`,
-      }
+const checkHistory = ({ wentBackAt, unsettledSeconds, behind = 0 }: HistoryFacts): ReadinessCheck => {
+  const name = 'history'
+  if (unsettledSeconds !== undefined) {
+    const detail = `For ${unsettledSeconds} s it is not settled whether the database went back to an earlier state: no token is handed out.`
+    return { name, outcome: 'failed', detail }
+  }
+  if (wentBackAt === undefined && behind === 0)
+    return { name, outcome: 'ok', detail: 'The database never went back to an earlier state.' }
+  const noticed = wentBackAt === undefined ? '' : `; noticed at ${wentBackAt.toISOString()}`
+  const waiting = behind === 0 ? '' : ` Connections that still wait for their token: ${behind}.`
+  const detail = `The database went back to an earlier state${noticed}.${waiting}`
+  return { name, outcome: 'warning', detail }
+}
 
 const refusalOf = (checks: ReadinessCheck[], { draining }: ProcessState): Readiness['refusal'] => {
   const failed = checks.filter(({ outcome }) => outcome === 'failed' || outcome === 'unknown')
@@ -109,7 +123,7 @@ export const judgeReadiness = ({
   state,
   database,
   spoolTrouble,
-  wentBackAt,
+  history,
   clockAheadMs,
 }: ReadinessFacts): Readiness => {
   const { draining, waitingFor, keysOpen } = state
@@ -126,7 +140,7 @@ export const judgeReadiness = ({
     ...checkDatabase(database),
     check('keys', keysOpen ? undefined : 'The data keys are not open yet.', 'The data keys are open.'),
     check('spool', spoolTrouble, 'The folder of the spool can be written.'),
-    checkHistory(wentBackAt),
+    checkHistory(history),
     checkClock(clockAheadMs),
   ]
   return { checks, refusal: refusalOf(checks, state) }

@@ -43,7 +43,8 @@ const READINESS = `Whether requests should come here, with every check by name:
 - \`schema\`: all migrations of this version are there, and none that it cannot live with.
 - \`keys\`: the data keys are open.
 - \`spool\`: the folder that keeps tokens while the database is away can be written.
-- \`history\`: a warning when the database went back to an earlier state, by a restore or a failover.
+- \`history\`: a warning when the database went back to an earlier state, by a restore or a failover. It fails when for more than
+  30 s it is not settled whether the database did: until then no token is handed out.
 - \`clock\`: the clock of this machine is within 10 s of the database's; a warning beyond 2 s.
 
 GitLab being away is no reason. A 503 holds the same \`checks\` as a member of the problem.`

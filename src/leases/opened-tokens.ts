@@ -33,7 +33,7 @@ export const createOpenedTokens = (
   return {
     async open({ connection_id, token_version, access_token }) {
       // After the row was read: here every token passes that leaves.
-      history?.requireSettled()
+      history?.requireSettled(connection_id)
       const known = kept.get(connection_id)
       if (known?.version === token_version && known.jwe === access_token) return known.token
       const token = vault.open(access_token, {

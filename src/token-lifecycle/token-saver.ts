@@ -6,6 +6,7 @@ import type { Database } from '../db/database.ts'
 import type { ConnectionRow } from '../db/tables.ts'
 import type { Vault } from '../vault/vault.ts'
 import { createSharedSaves } from './batches/saves.ts'
+import { createOffers, type OfferRetained } from './history/offer-retained.ts'
 import { findConnection, type IssuedToken, type TokenToSave } from './queries.ts'
 import type { IssuedTokenSet, Spool } from './spool.ts'
 
@@ -28,8 +29,8 @@ export type TokenSaver = {
   offerSuccessor(row: Pick<ConnectionRow, 'id' | 'grant_id' | 'token_version'>): Promise<boolean>
   /** Whether the row has the token that this process saved last for it: then there is no successor to offer. */
   savedLast(row: Pick<ConnectionRow, 'id' | 'token_version'>): boolean
-  /** The same for every connection: the database went back. @returns how many were behind. */
-  offerAllRetained(): Promise<number>
+  /** The same for every connection: the database went back. */
+  offerRetained: OfferRetained
   /** A connection was deleted: nothing of its tokens stays on this node's disk. */
   forget(connectionId: string): Promise<void>
   deleteOldRetained(): Promise<number>
@@ -37,11 +38,8 @@ export type TokenSaver = {
   close(): Promise<void>
 }
 
-/** Nothing is handed out meanwhile: they share statements. */
-const OFFERED_AT_ONCE = 32
 /** Some 2 MB. */
 const REMEMBERED_VERSIONS = 10_000
-const GIVEN_BACK = 'the database was behind: a token of this connection came back from the disk'
 const FIRST_RETRY_MS = 100
 const LONGEST_RETRY_MS = 5_000
 /** A save takes milliseconds; what takes longer may take until the statement's limit. */
@@ -179,13 +177,12 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
     }
   }
 
-  const offer = async (connectionId: string, fromVersion: number): Promise<boolean> => {
-    const issued = await spool.findRetained(connectionId, fromVersion)
-    if (!issued) return false
-    if (!(await saveIssued(await toSave(vault, issued)))) return false
-    logger.error({ connection_id: connectionId, token_version: issued.tokenVersion }, GIVEN_BACK)
-    return true
-  }
+  const offers = createOffers({
+    db: deps.db,
+    spool,
+    logger,
+    give: async (issued) => saveIssued(await toSave(vault, issued)),
+  })
 
   return {
     save,
@@ -202,12 +199,7 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
 
     savedLast: ({ id, token_version }) => lastSaved.get(id) === token_version,
 
-    offerSuccessor: ({ id, token_version }) => offer(id, token_version + 1),
-
-    async offerAllRetained() {
-      const queue = (await spool.listRetained()).values()
-      return inLanes(queue, (connectionId) => offer(connectionId, 1))
-    },
+    ...offers,
 
     forget: (connectionId) => spool.forgetRetained(connectionId),
 
@@ -218,16 +210,6 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
       await Promise.allSettled(retaining)
     },
   }
-}
-
-/** @returns for how many of them the work was true. */
-const inLanes = async (queue: Iterable<string>, work: (id: string) => Promise<boolean>): Promise<number> => {
-  let done = 0
-  const lane = async () => {
-    for (const id of queue) if (await work(id)) done += 1
-  }
-  await Promise.all(Array.from({ length: OFFERED_AT_ONCE }, lane))
-  return done
 }
 
 const toSave = async (vault: Vault, issued: IssuedTokenSet): Promise<TokenToSave> => ({

@@ -120,7 +120,7 @@ const createTokenKeeping = (
     logger,
     folder: spoolFolder,
     lineage: probed?.lineage,
-    offerAllRetained: tokenSaver.offerAllRetained,
+    offerRetained: tokenSaver.offerRetained,
   })
   const refresher = createRefresher({
     ...access,

@@ -8,7 +8,7 @@ const FINE: ReadinessFacts = {
   database: { writeTrouble: undefined, schema: { usable: true, detail: 'FAKE schema' } },
   spoolTrouble: undefined,
   clockAheadMs: 0,
-  wentBackAt: undefined,
+  history: { wentBackAt: undefined },
 }
 
 const outcomes = (facts: Partial<ReadinessFacts>): string => {
@@ -38,6 +38,12 @@ t.test('each fault fails its own check, with a code and a reason', async (t) => 
     code: keyof typeof CATALOGUE,
     detail: RegExp,
   ][] = [
+    [
+      { history: { wentBackAt: undefined, unsettledSeconds: 31, behind: 1 } },
+      'history failed',
+      'not_ready',
+      /31 s .* no token/,
+    ],
     [
       { database: away },
       'database failed, writable unknown, schema unknown',

@@ -119,13 +119,13 @@ t.test('a node whose tokens were not taken when it noticed offers them again', a
     const folder = await mkdtemp(join(tmpdir(), 'gtb-history-'))
     t.teardown(() => rm(folder, { recursive: true, force: true }))
     let offers = 0
-    const offerAllRetained = async () => {
+    const offerRetained = async () => {
       offers += 1
       if (offers === 1) throw new Error('the database is away again')
-      return 1
+      return { given: 1, left: [] }
     }
     const logger = createLogger('silent')
-    const history = createDatabaseHistory({ db, clock: stage.clock, logger, folder, offerAllRetained })
+    const history = createDatabaseHistory({ db, clock: stage.clock, logger, folder, offerRetained })
     await history.check()
     stage.clock.advance(1)
     if (noticedBy === 'itself') await db.deleteFrom('heartbeats').execute()

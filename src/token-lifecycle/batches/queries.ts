@@ -97,6 +97,31 @@ export const markAttemptsSent = async (db: Database, sendings: Sending[]): Promi
   return sendings.map(({ attemptId }) => marked.has(attemptId))
 }
 
+export type Behind = { id: string; isLocked: boolean }
+
+/** Which rows hold an older token than these, and whether somebody has the row locked. Waits for nobody. */
+export const findBehind = async (
+  db: Database,
+  tokens: { connectionId: string; grantId: string; tokenVersion: number }[],
+): Promise<Behind[]> => {
+  const { rows } = await sql<Behind>`
+    with behind as (
+      select connections.id
+      from unnest(
+        ${tokens.map(({ connectionId }) => connectionId)}::uuid[], ${tokens.map(({ grantId }) => grantId)}::uuid[],
+        ${tokens.map(({ tokenVersion }) => tokenVersion)}::int[]
+      ) as issued (connection_id, grant_id, token_version)
+      join connections on connections.id = issued.connection_id
+      where ${IS_BEHIND(sql`issued.grant_id`, sql`issued.token_version`)}
+    ), free as (
+      select id from connections where id in (select id from behind) for no key update skip locked
+    )
+    select behind.id, free.id is null as "isLocked" from behind left join free on free.id = behind.id`.execute(
+    db,
+  )
+  return rows
+}
+
 /** The columns that tell of failures and attempts, as a token that was just issued leaves them. */
 const AS_NEW = sql.join(
   Object.entries({ ...NO_FAILURE, ...ACTIVE_UNLESS_WAITING }).map(

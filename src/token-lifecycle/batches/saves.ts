@@ -1,4 +1,5 @@
 import { type Database, isDatabaseUnavailable } from '../../db/database.ts'
+import { isLockTimeout } from '../../db/sqlstate.ts'
 import { shareCalls } from '../../share.ts'
 import type { TokenToSave } from '../queries.ts'
 import { saveIssuedTokens } from './queries.ts'
@@ -12,7 +13,8 @@ const settled = async (saving: Promise<boolean[]>): Promise<Saved> =>
   )
 
 /**
- * Saves issued tokens, many in one statement. A token that the database does not take keeps no other from being saved.
+ * Saves issued tokens, many in one statement. A token that the database does not take, and a
+ * row that somebody has locked, keep no other from being saved.
  * @returns whether the connection had an older token.
  */
 export const createSharedSaves = (db: Database): ((token: TokenToSave) => Promise<boolean>) => {
@@ -25,7 +27,8 @@ export const createSharedSaves = (db: Database): ((token: TokenToSave) => Promis
     try {
       return (await saveIssuedTokens(db, tokens)).map((saved) => ({ saved }))
     } catch (error) {
-      if (tokens.length === 1 || isDatabaseUnavailable(error)) throw error
+      const isAway = isDatabaseUnavailable(error) && !isLockTimeout(error)
+      if (tokens.length === 1 || isAway) throw error
       return oneByOne(tokens)
     }
   })

@@ -3,8 +3,10 @@ import type { Logger } from 'pino'
 import type { Clock } from '../../clock/clock.ts'
 import type { Database } from '../../db/database.ts'
 import type { Lineage } from '../../db/lineage.ts'
+import { createGivingBack } from './giving-back.ts'
 import { createNodeFile, type Node } from './node-file.ts'
-import { findPast, type Heartbeat, type Past, saveBeat, saveWentBack } from './queries.ts'
+import type { OfferRetained } from './offer-retained.ts'
+import { findPast, type Heartbeat, type Past, saveBeat } from './queries.ts'
 import { createSuspicion, type Suspicion } from './suspicion.ts'
 
 /**
@@ -25,14 +27,30 @@ export type DatabaseHistory = {
   known(): Heartbeat | undefined
   /** The database may have gone back. */
   suspect(): void
-  /** @throws {Problem} database_unavailable while the database may have gone back */
-  requireSettled(): void
+  /**
+   * @param connectionId whose row may still be behind when the others are not; undefined = any connection.
+   * @throws {Problem} database_unavailable while the database may have gone back
+   */
+  requireSettled(connectionId?: string): void
+  state(): HistoryState
   /** Checks every few seconds, until the returned function is called. */
   watch(): () => void
   close(): void
 }
 
+/** For the readiness. */
+export type HistoryState = {
+  /** When a node last noticed that the database went back; undefined = never. */
+  wentBackAt: Date | undefined
+  /** For how many seconds it is not known whether it did, when that takes too long; undefined = it does not. */
+  unsettledSeconds: number | undefined
+  /** How many connections are behind, and cannot be given their token yet. */
+  behind: number
+}
+
 const CHECK_EVERY_MS = 5_000
+/** Twice as long as the others and locked rows are waited for. */
+const LONGEST_SUSPICION_MS = 30_000
 /** While the database may have gone back. */
 const CHECK_SOON_MS = 200
 /** Three times a node would have counted. */
@@ -46,8 +64,9 @@ type Deps = {
   logger: Logger
   folder: string
   lineage?: Pick<Lineage, 'current' | 'onChange'> | undefined
-  /** Gives connections that are behind their living tokens. @returns how many there were. */
-  offerAllRetained(): Promise<number>
+  offerRetained: OfferRetained
+  /** Monotonic, in milliseconds; the process's when left out. */
+  now?: (() => number) | undefined
 }
 
 /** After a restore the database has the nodes of that time: who was there a moment ago is who is waited for. */
@@ -57,56 +76,37 @@ const beatsOf = (alive: string[] | undefined, others: Heartbeat[]): Heartbeat[] 
 }
 
 /** Compares the past of the database with what this node knows of it, and counts on. */
-const createComparison = (
-  { db, clock, logger, folder, lineage, offerAllRetained }: Deps,
-  suspicion: Suspicion,
-  suspect: () => void,
-) => {
+const createComparison = (deps: Deps, suspicion: Suspicion, suspect: () => void) => {
+  const { db, clock, folder, lineage } = deps
   const file = createNodeFile(folder)
+  const givingBack = createGivingBack(deps, suspicion)
   let node: Node | undefined
-  let wentBackAt: Date | undefined
   /** The others that were alive when the database was last seen well; undefined before. */
   let alive: string[] | undefined
-  /** For which suspicion this node has offered what it retained. */
-  let offeredFor = 0
 
-  const noteWentBack = async (now: Date): Promise<void> => {
-    await saveWentBack(db, now)
-    wentBackAt = now
-  }
-
-  /** When the offer fails, the next check is here again. */
-  const offer = async (isBehind: boolean, now: Date): Promise<void> => {
-    const began = suspicion.count()
-    if (offeredFor === began) return
-    if (isBehind) await noteWentBack(now)
-    const given = await offerAllRetained()
-    if (given > 0 && !isBehind) await noteWentBack(now)
-    if (isBehind || given > 0)
-      logger.error({ tokens_given_back: given }, 'the database went back to an earlier state')
-    offeredFor = began
-  }
-
-  const compare = async (past: Past, { beat, lineage: before }: Node, now: Date): Promise<void> => {
+  /** @returns false while this node must not count: it has not offered what it has. */
+  const compare = async (past: Past, { beat, lineage: before }: Node, now: Date): Promise<boolean> => {
     const isBehind = (past.beat ?? 0) < beat
     const current = lineage?.current()
     const hasMoved = before !== undefined && current !== undefined && before !== current
     if ((isBehind || hasMoved) && !suspicion.isOpen()) suspect()
     if (suspicion.isOpen()) {
       suspicion.sees(beatsOf(alive, past.others))
-      await offer(isBehind, now)
-    } else if (alive && past.wentBackAt && past.wentBackAt.getTime() !== wentBackAt?.getTime()) {
-      const given = await offerAllRetained()
-      logger.error({ tokens_given_back: given }, 'another node noticed that the database went back')
-      wentBackAt = past.wentBackAt
-    } else {
-      wentBackAt = past.wentBackAt
-      alive = past.others.map(({ nodeId }) => nodeId)
+      return givingBack.forSuspicion(isBehind, now)
     }
+    const isNews = past.wentBackAt?.getTime() !== givingBack.wentBackAt()?.getTime()
+    if (alive && past.wentBackAt && isNews) {
+      await givingBack.forAnother(past.wentBackAt)
+      return true
+    }
+    await givingBack.whatIsLeft()
+    givingBack.knows(past.wentBackAt)
+    alive = past.others.map(({ nodeId }) => nodeId)
+    return true
   }
 
   return {
-    wentBackAt: () => wentBackAt,
+    givingBack,
     known: (): Heartbeat | undefined => node && { nodeId: node.id, beat: node.beat },
 
     /** @returns false when something changed between looking and counting, so that it has to look again. */
@@ -114,7 +114,7 @@ const createComparison = (
       node ??= await file.read(clock())
       const past = await findPast(db, node.id, ALIVE_SECONDS)
       const now = new Date(clock())
-      await compare(past, node, now)
+      if (!(await compare(past, node, now))) return true
       const isOver = suspicion.haveOthersCounted(past.others)
       const began = suspicion.count()
       const beat = Math.max(node.beat, past.beat ?? 0) + 1
@@ -134,9 +134,50 @@ const createComparison = (
   }
 }
 
+/** undefined = no suspicion has been open for too long. */
+const unsettledSecondsOf = (suspicion: Suspicion): number | undefined => {
+  const ms = suspicion.openMs()
+  return ms > LONGEST_SUSPICION_MS ? Math.round(ms / 1000) : undefined
+}
+
+type Settling = {
+  logger: Logger
+  suspicion: Suspicion
+  closing: AbortSignal
+  checkSafely(): Promise<void>
+  /** What is logged of a suspicion that takes too long. */
+  describe(): object
+}
+
+/** @returns what checks again and again until a suspicion is over. */
+const createSettling = ({ logger, suspicion, closing, checkSafely, describe }: Settling) => {
+  let isSettling = false
+  return async (): Promise<void> => {
+    if (isSettling) return
+    isSettling = true
+    const since = performance.now()
+    let isWarned = false
+    while (suspicion.isOpen() && !closing.aborted) {
+      await checkSafely()
+      if (!suspicion.isOpen()) break
+      const seconds = unsettledSecondsOf(suspicion)
+      if (seconds !== undefined && !isWarned) {
+        isWarned = true
+        const where = { seconds, ...describe() }
+        logger.warn(where, 'whether the database went back is not settled: no token is handed out')
+      }
+      await sleep(CHECK_SOON_MS, undefined, { ref: false, signal: closing }).catch(() => undefined)
+    }
+    isSettling = false
+    const seconds = Math.round((performance.now() - since) / 100) / 10
+    if (!suspicion.isOpen())
+      logger.warn({ seconds }, 'the database has what was retained: tokens are handed out')
+  }
+}
+
 export const createDatabaseHistory = (deps: Deps): DatabaseHistory => {
   const { logger, lineage } = deps
-  const suspicion = createSuspicion()
+  const suspicion = createSuspicion(deps.now)
   const closing = new AbortController()
 
   const suspect = (): void => {
@@ -158,38 +199,40 @@ export const createDatabaseHistory = (deps: Deps): DatabaseHistory => {
     return running
   }
 
-  const checkSafely = (): Promise<void> =>
-    check().catch((error: unknown) =>
-      logger.debug({ err: error }, 'whether the database went back is not known'),
+  let trouble: unknown
+  const checkSafely = async (): Promise<void> => {
+    trouble = await check().then(
+      () => undefined,
+      (error: unknown) => error,
     )
-
-  let isSettling = false
-  const settle = async (): Promise<void> => {
-    if (isSettling) return
-    isSettling = true
-    const since = performance.now()
-    while (suspicion.isOpen() && !closing.signal.aborted) {
-      await checkSafely()
-      if (!suspicion.isOpen()) break
-      const { signal } = closing
-      await sleep(CHECK_SOON_MS, undefined, { ref: false, signal }).catch(() => undefined)
-    }
-    isSettling = false
-    const seconds = Math.round((performance.now() - since) / 100) / 10
-    if (!suspicion.isOpen())
-      logger.warn({ seconds }, 'the database has what was retained: tokens are handed out')
+    if (trouble) logger.debug({ err: trouble }, 'whether the database went back is not known')
   }
+  const settle = createSettling({
+    logger,
+    suspicion,
+    closing: closing.signal,
+    checkSafely,
+    describe: () => ({ connections_left: comparison.givingBack.behind(), err: trouble }),
+  })
 
   lineage?.onChange(suspect)
 
   return {
     check,
-    wentBackAt: comparison.wentBackAt,
+    wentBackAt: comparison.givingBack.wentBackAt,
     known: comparison.known,
     suspect() {
       if (!suspicion.isOpen()) suspect()
     },
-    requireSettled: suspicion.requireNone,
+    requireSettled(connectionId) {
+      suspicion.requireNone()
+      if (connectionId !== undefined) comparison.givingBack.requireGiven(connectionId)
+    },
+    state: () => ({
+      wentBackAt: comparison.givingBack.wentBackAt(),
+      unsettledSeconds: unsettledSecondsOf(suspicion),
+      behind: comparison.givingBack.behind(),
+    }),
     watch() {
       let isChecking = false
       const timer = setInterval(async () => {
