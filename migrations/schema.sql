@@ -190,12 +190,14 @@ create table connection_places (
   match_path text collate "C" not null,
   is_former boolean not null default false,
   looked_at timestamp with time zone,
+  look_due_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  look_failures smallint not null default 0,
   constraint connection_places_pkey PRIMARY KEY (connection_id, match_path),
   constraint connection_places_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES connections(id) ON DELETE CASCADE,
   constraint connection_places_kind_check CHECK ((kind = ANY (ARRAY['instance'::text, 'group'::text, 'project'::text])))
 );
 CREATE INDEX connection_places_by_path ON public.connection_places USING btree (instance_id, organization, match_path);
-CREATE INDEX connection_places_to_look_at ON public.connection_places USING btree (looked_at NULLS FIRST) WHERE ((NOT is_former) AND (kind <> 'instance'::text));
+CREATE INDEX connection_places_to_look_at ON public.connection_places USING btree (look_due_at, connection_id) WHERE ((NOT is_former) AND (kind IS DISTINCT FROM 'instance'::text));
 CREATE OR REPLACE FUNCTION public.renew_directories_of_added()
  RETURNS trigger
  LANGUAGE plpgsql

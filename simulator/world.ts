@@ -5,6 +5,7 @@ import { createEventLog, type TokenKind, type WorldEvent } from './events.ts'
 import { createGrants, type NewApp, type TokenPair } from './grants.ts'
 import { createGranularRules } from './granular.ts'
 import { createGroupRules } from './group-rules.ts'
+import type { Paging } from './paging.ts'
 import { createPeople, type Visibility } from './people.ts'
 import { createThrottles } from './throttles.ts'
 import type { UserState } from './user-states.ts'
@@ -68,7 +69,7 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     devices: createDevices(clock),
     accessTokens,
     /** What this version of GitLab has; a test may take it away. */
-    features: { associations: true },
+    features: { associations: true, paging: { headers: 'all', mostPerPage: 100 } as Paging },
     /** Append only: what happened to every token, without the tokens. */
     events: eventLog.all as readonly WorldEvent[],
     recordEvent: eventLog.record,

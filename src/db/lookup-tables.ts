@@ -20,6 +20,10 @@ export type ConnectionPlaces = {
   is_former: Generated<boolean>
   /** When GitLab was last asked what the place is called; null = never since that is noted. */
   looked_at: Generated<Date | null>
+  /** When GitLab is asked next without anybody's doing; at first long ago. */
+  look_due_at: Generated<Date>
+  /** How often in a row GitLab did not tell. */
+  look_failures: Generated<number>
 }
 
 /** Kept by triggers (migrations/0014_directories.ts). */

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { parseJson } from '../gitlab/http-client.ts'
+import { unpackBody } from '../gitlab/content-encoding.ts'
+import { MAX_ANSWER_BYTES, parseJson } from '../gitlab/http-client.ts'
 import { isToken, readLifetime, readScopes } from '../gitlab/issued.ts'
 import { isAddressBan } from '../gitlab/throttle.ts'
 import type { classifyTransportError, TransportFailure } from '../gitlab/transport-failure.ts'
@@ -80,8 +81,10 @@ export const classifyTokenError = (
   const headers = data?.res?.headers
   const retryAfterSeconds = retryAfterOf(headers ?? {})
   if (status >= 500) return { kind: 'server_error', status, retryAfterSeconds }
-  // JSON that Wreck does not read: with a byte order mark before it, or with a member __proto__.
-  const { payload } = data ?? {}
+  // JSON that Wreck does not read: compressed, with a byte order mark before it, or with a member __proto__.
+  const payload = Buffer.isBuffer(data?.payload)
+    ? unpackBody(data.payload, headers ?? {}, MAX_ANSWER_BYTES)
+    : data?.payload
   const body = Buffer.isBuffer(payload) ? parseJson(payload.toString('utf8')) : payload
   if (status === 429)
     return { kind: 'rate_limited', retryAfterSeconds, body, ...(headers ? { headers } : {}) }

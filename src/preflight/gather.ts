@@ -129,7 +129,7 @@ const askGitLab = async (
   { db, clock, instanceClients }: GatherDeps,
   row: Pick<ConnectionWithInstance, 'id' | 'token_kind' | 'organization' | 'instance_id' | 'base_url'>,
   readings: Reading[],
-  { row: { scopes }, token }: LeasedToken,
+  { row: { scopes, token_version: tokenVersion }, token }: LeasedToken,
 ): Promise<Pick<Facts, 'git' | 'project' | 'isPublic'> & { word?: ProjectWord }> => {
   const instance = await findInstance(db, row.instance_id)
   if (!instance) return { git: undefined, project: undefined, isPublic: undefined }
@@ -140,13 +140,12 @@ const askGitLab = async (
   const git = readGit(answer, { baseUrl: client.baseUrl, scopes })
   // The connection goes on under the new path without anybody's doing.
   if (reply.kind === 'moved' || movedTo !== undefined)
-    await followRenames(db, client, {
-      row,
-      token,
-      scopes,
-      now: new Date(clock()),
-      notWithinSeconds: BETWEEN_LOOKS_SECONDS,
-    }).catch(() => undefined)
+    await followRenames(
+      db,
+      client,
+      { row, token, tokenVersion, scopes, now: new Date(clock()) },
+      BETWEEN_LOOKS_SECONDS,
+    ).catch(() => undefined)
   const mayAskApi = scopes.includes('granular') || hasScope(scopes, 'read_api')
   const { project, visibility } = mayAskApi
     ? await askApi(client, movedTo ?? path, token)

@@ -111,7 +111,13 @@ const verifyStoredToken = async (
   }
   const isOurs = changes === undefined || (await saveVerification(db, found, changes, now))
   if (isOurs && verdict.kind === 'works' && inspection.valid)
-    await followRenames(db, client, { row, token, scopes: inspection.facts.scopes, now })
+    await followRenames(db, client, {
+      row,
+      token,
+      tokenVersion: row.token_version,
+      scopes: inspection.facts.scopes,
+      now,
+    })
   return {
     tokenVersion: row.token_version,
     ...(isOurs ? verdict : { kind: 'unknown', refusal: undefined }),

@@ -1,6 +1,8 @@
 import t from 'tap'
-import { setStage } from '../support/broker.ts'
-import { connectToken } from '../support/connect.ts'
+import { connectByOAuth, setStage } from '../support/broker.ts'
+import { connectToken, SCANNER_SCOPES } from '../support/connect.ts'
+import { until } from '../support/lifecycle.ts'
+import { sync } from '../support/projects.ts'
 
 t.test('a renamed or moved place keeps its connection, under both paths', async (t) => {
   const stage = await setStage(t)
@@ -118,3 +120,116 @@ t.test('a renamed group is found under its new path within a day, without a pers
       t.match(await lookUp(organization, 'acme-inc/web-shop'), { status: 200 }, organization)
   })
 })
+
+t.test('a token that may only clone is led to the new path of its project by Git', async (t) => {
+  const stage = await setStage(t)
+  const { broker, simulator, clock } = stage
+  const scanner = await broker.createKey('scanner', ['*'])
+  const { items } = (await broker.get('/v1/oauth-apps')).body
+  const changed = await broker.request('PATCH', `/v1/oauth-apps/${items[0].id}`, {
+    body: { scopes: ['read_repository'] },
+  })
+  t.equal(changed.status, 200, changed.text)
+  await connectByOAuth(stage, { organization: 'oauth', group: 'acme/web-shop' })
+  const permissions = ['download_code']
+  await connectToken(stage, {
+    organization: 'fine',
+    scopes: ['granular'],
+    granular: [{ access: 'selected_memberships', path: 'acme', permissions }],
+    group: 'acme/web-shop',
+  })
+  for (const [from, to] of [
+    ['acme/web-shop', 'acme/platform/shop'],
+    ['acme/platform/shop', 'acme/shop'],
+  ] as const) {
+    simulator.world.people.move(from, to)
+    await broker.jobs.lookAtNames()
+    for (const organization of ['oauth', 'fine'])
+      for (const path of ['acme/web-shop', from, to]) {
+        const url = `${simulator.url}/${path}`
+        const found = await broker.get(`/v1/credentials?organization=${organization}&url=${url}`, {
+          key: scanner,
+        })
+        t.match(found, { status: 200 }, `${organization} ${path}`)
+      }
+    clock.advance(86_401)
+    await Promise.all(
+      ['oauth', 'fine'].map((organization) =>
+        broker.get(`/v1/credentials?organization=${organization}&url=${simulator.url}/${to}`, {
+          key: scanner,
+        }),
+      ),
+    )
+  }
+})
+
+t.test('what GitLab said before others stored a newer path changes nothing', async (t) => {
+  const stage = await setStage(t)
+  const { broker, simulator } = stage
+  const { people } = simulator.world
+  const { id } = await connectToken(stage, { group: 'acme' })
+  const path = `/api/v4/groups/${people.findGroup('acme')?.id}`
+  const group = async () => (await broker.get(`/v1/connections/${id}`)).body.group
+  const verify = () => broker.post(`/v1/connections/${id}/verify`)
+  const look = () => sync(stage, id)
+  const replace = async () => {
+    const { token } = simulator.world.createAccessToken({
+      kind: 'personal',
+      username: 'maria',
+      scopes: SCANNER_SCOPES,
+    })
+    const replaced = await broker.request('PUT', `/v1/connections/${id}/token`, { body: { token } })
+    t.equal(replaced.status, 200, replaced.text)
+    await look()
+  }
+  let current = 'acme'
+  for (const [index, overtake] of [look, replace].entries()) {
+    const answered = Promise.withResolvers<void>()
+    const [early, late] = [`early-${index}`, `late-${index}`]
+    people.move(current, early)
+    const before = simulator.requests.count({ path })
+    simulator.faults.add({ match: { path }, effect: { kind: 'hold-after', until: answered.promise } })
+    const slow = verify()
+    await until(() => simulator.requests.count({ path }) > before)
+    people.move(early, late)
+    await overtake()
+    t.equal(await group(), late)
+    answered.resolve()
+    t.equal((await slow).status, 200)
+    t.equal(await group(), late)
+    current = late
+  }
+})
+
+t.test(
+  'a look that GitLab did not answer is taken again soon, ever later, and keeps no other from being taken',
+  async (t) => {
+    const stage = await setStage(t)
+    const { broker, simulator, clock } = stage
+    const { people } = simulator.world
+    const first = await connectToken(stage, { organization: 'one', group: 'acme' })
+    const second = await connectToken(stage, { organization: 'two', group: 'acme' })
+    const group = async ({ id }: { id: string }) => (await broker.get(`/v1/connections/${id}`)).body.group
+    people.move('acme', 'acme-corp')
+    const path = /^\/api\/v4\/groups\//
+    const away = simulator.faults.add({ match: { path }, times: 1, effect: { kind: 'status', status: 502 } })
+    await broker.jobs.lookAtNames()
+    t.equal(away.fired(), 1)
+    t.same([await group(first), await group(second)].sort(), ['acme', 'acme-corp'])
+    clock.advance(301)
+    await broker.jobs.lookAtNames()
+    t.same([await group(first), await group(second)], ['acme-corp', 'acme-corp'])
+
+    clock.advance(86_401)
+    const gone = simulator.faults.add({
+      match: { path },
+      times: Infinity,
+      effect: { kind: 'status', status: 502 },
+    })
+    for (let minute = 0; minute < 24 * 60; minute += 5) {
+      await broker.jobs.lookAtNames()
+      clock.advance(300)
+    }
+    t.ok(gone.fired() >= 10 && gone.fired() <= 24, `${gone.fired()} times in a day, for two`)
+  },
+)

@@ -192,9 +192,13 @@ export const setStage = async (
 /** Connects a user through a connect link and GitLab's pages, as a browser would. @returns the connection id. */
 export const connectByOAuth = async (
   { broker }: Pick<Stage, 'broker'>,
-  { organization = 'acme', username = 'maria' }: { organization?: string; username?: string } = {},
+  {
+    organization = 'acme',
+    username = 'maria',
+    ...named
+  }: { organization?: string; username?: string; group?: string } = {},
 ): Promise<string> => {
-  const session = await broker.post('/v1/connect-sessions', { organization })
+  const session = await broker.post('/v1/connect-sessions', { organization, ...named })
   const browser = createBrowser(broker, broker.publicUrl)
   const page = await browser.open(session.body.url)
   const start = await browser.submit(page.text, '/connect/oauth/simulator')

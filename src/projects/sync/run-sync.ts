@@ -125,10 +125,11 @@ const prepare = async (
 const lookAround = async (
   { db, clock }: SyncDeps,
   reading: Reading,
-  { row: { scopes }, token }: LeasedToken,
+  { row: { scopes, token_version: tokenVersion }, token }: LeasedToken,
 ): Promise<void> => {
   const { connection, client, row, cursor } = reading
-  await followRenames(db, client, { row: connection, token, scopes, now: new Date(clock()) })
+  const now = new Date(clock())
+  await followRenames(db, client, { row: connection, token, tokenVersion, scopes, now })
   const places = (await findPlaces(db, [connection.id])).get(connection.id) ?? []
   const steps = stepsOf({ tokenKind: connection.token_kind, places }, row.kind)
   Object.assign(reading, { places, steps })

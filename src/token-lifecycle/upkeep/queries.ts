@@ -149,35 +149,25 @@ export const findConnectionsToRotate = (
     .limit(limit)
     .execute()
 
-type ToLookAt = { now: Date; before: Date; limit: number }
-
 /**
- * Connections that cover groups or projects whose names nobody has looked at since `before`, and whose token works now:
- * none is refreshed for that. Those that nobody has ever looked at come first.
+ * Connections of whose groups or projects the names are to be looked at, the longest due first, and whose token works
+ * now: none is refreshed for that.
  */
-export const findConnectionsToLookAt = async (
-  db: Database,
-  { now, before, limit }: ToLookAt,
-): Promise<string[]> => {
-  const query = db
+export const findConnectionsToLookAt = async (db: Database, now: Date, limit: number): Promise<string[]> => {
+  const rows = await db
     .selectFrom('connection_places as place')
     .innerJoin('connections', 'connections.id', 'place.connection_id')
     .select('connections.id')
     .where('place.is_former', '=', false)
-    .where('place.kind', '<>', 'instance')
+    .where(sql<boolean>`place.kind is distinct from 'instance'`)
+    .where('place.look_due_at', '<=', now)
     .where('connections.status', '=', 'active')
     .where('failing_since', 'is', null)
     .where('attempt_id', 'is', null)
     .where((where) => where.or([where('token_expires_at', 'is', null), where('token_expires_at', '>', now)]))
+    .orderBy('place.look_due_at')
+    .orderBy('place.connection_id')
     .limit(limit)
-  // One after the other: each is a range of connection_places_to_look_at.
-  const never = await query.where('place.looked_at', 'is', null).execute()
-  const rows =
-    never.length >= limit
-      ? never
-      : [
-          ...never,
-          ...(await query.where('place.looked_at', '<', before).orderBy('place.looked_at').execute()),
-        ]
-  return [...new Set(rows.map(({ id }) => id))].slice(0, limit)
+    .execute()
+  return [...new Set(rows.map(({ id }) => id))]
 }
