@@ -120,10 +120,8 @@ export const createRefusalBudget = ({
         })
     },
     spent,
-    hasRoomForDoubtful(instanceId, refused) {
-      const isRepeated = refused !== undefined && wasRefusedAgain(refused, clock())
-      return spent(instanceId) < REFUSAL_BUDGET - (isRepeated ? REPEATED_RESERVE : RESERVE)
-    },
+    hasRoomForDoubtful: (instanceId, refused) =>
+      spent(instanceId) < REFUSAL_BUDGET - (wasRefusedAgain(refused, clock()) ? REPEATED_RESERVE : RESERVE),
     hasRoom: (instanceId) => spent(instanceId) < LIMIT,
     enter(instanceId, room) {
       const count = countOf(instanceId)
