@@ -5,6 +5,7 @@ import { createEventLog, type TokenKind, type WorldEvent } from './events.ts'
 import { createGrants, type NewApp, type TokenPair } from './grants.ts'
 import { createGranularRules } from './granular.ts'
 import { createGroupRules } from './group-rules.ts'
+import type { Engine } from './iam.ts'
 import { createPeople, type Visibility } from './people.ts'
 import { createThrottles } from './throttles.ts'
 import type { UserState } from './user-states.ts'
@@ -69,12 +70,22 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     accessTokens,
     /** What this version of GitLab has; a test may take it away. */
     features: { associations: true },
+    /**
+     * The newer auth service: how it refuses the reuse of a refresh token (older versions with 401), whether it is away, and
+     * whether an access token ends with its refresh token or lives to its own end.
+     */
+    iam: {
+      reuse: 'invalid_grant' as 'invalid_grant' | 'token_inactive',
+      isAway: false,
+      revokesAccessTokens: true,
+    },
     /** Append only: what happened to every token, without the tokens. */
     events: eventLog.all as readonly WorldEvent[],
     recordEvent: eventLog.record,
 
     addApp: (app: NewApp): void => grants.addApp(app),
     removeApp: (clientId: string): void => grants.removeApp(clientId),
+    setEngine: (clientId: string, engine: Engine): void => grants.setEngine(clientId, engine),
     changeAppSecret: (clientId: string, secret: string): void => grants.changeAppSecret(clientId, secret),
     addUser: (user: NewUser): { id: number } => ({ id: people.addUser(user).id }),
     blockUser: (username: string): void => people.setState(username, 'blocked'),
