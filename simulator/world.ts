@@ -6,6 +6,7 @@ import { createGrants, type NewApp, type TokenPair } from './grants.ts'
 import { createGranularRules } from './granular.ts'
 import { createGroupRules } from './group-rules.ts'
 import type { Engine } from './iam.ts'
+import type { Paging } from './paging.ts'
 import { createPeople, type Visibility } from './people.ts'
 import { createThrottles } from './throttles.ts'
 import type { UserState } from './user-states.ts'
@@ -69,7 +70,7 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     devices: createDevices(clock),
     accessTokens,
     /** What this version of GitLab has; a test may take it away. */
-    features: { associations: true },
+    features: { associations: true, paging: { headers: 'all', mostPerPage: 100 } as Paging },
     /**
      * The newer auth service: how it refuses the reuse of a refresh token (older versions with 401), whether it is away, and
      * whether an access token ends with its refresh token or lives to its own end.
