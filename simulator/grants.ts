@@ -136,12 +136,11 @@ const createCodes = (clock: Clock, engineOf: (clientId: string) => Engine) => {
   }
 }
 
-export const createGrants = (clock: Clock, events: EventLog, accessTokenLifetimeSeconds: number) => {
+/** The pairs, revoked ones too. */
+const createPairs = (clock: Clock) => {
   const byAccessToken = new Map<string, TokenPair>()
   const byRefreshToken = new Map<string, TokenPair>()
   const byGrant = new Map<string, TokenPair[]>()
-  const apps = createApps()
-  const engineOf = (clientId: string): Engine => apps.findApp(clientId)?.engine ?? 'doorkeeper'
   // By user and app, only what is not revoked: consent is skipped for who holds a matching live token.
   const liveByOwner = new Map<string, Set<TokenPair>>()
 
@@ -150,73 +149,24 @@ export const createGrants = (clock: Clock, events: EventLog, accessTokenLifetime
   const isExpired = (pair: TokenPair): boolean =>
     clock.now() >= (pair.createdAt + pair.expiresInSeconds) * 1000
 
-  const save = (wanted: Wanted): TokenPair => {
-    const createdAt = secondsOf(clock.now())
-    const pair: TokenPair = { ...wanted, ...newTokens(wanted, createdAt), createdAt, revoked: false }
-    byGrant.set(pair.grantId, [...(byGrant.get(pair.grantId) ?? []), pair])
-    byAccessToken.set(pair.accessToken, pair)
-    byRefreshToken.set(pair.refreshToken, pair)
-    const key = ownerKey(pair.user.username, pair.clientId)
-    const live = liveByOwner.get(key)
-    if (live) live.add(pair)
-    else liveByOwner.set(key, new Set([pair]))
-    return pair
-  }
-
-  const issue = (user: User, clientId: string, scopes: string[]): TokenPair => {
-    const grantId = events.newGrantId()
-    const pair = save({
-      grantId,
-      generation: 1,
-      clientId,
-      user,
-      scopes,
-      expiresInSeconds: accessTokenLifetimeSeconds,
-      engine: engineOf(clientId),
-    })
-    events.record('issued', 'oauth', pair)
-    return pair
-  }
-
-  const retire = (pair: TokenPair) => {
-    pair.revoked = true
-    liveByOwner.get(ownerKey(pair.user.username, pair.clientId))?.delete(pair)
-  }
-
   return {
-    ...apps,
-    ...createCodes(clock, engineOf),
-
-    issue,
-    /** Revokes the old pair and makes the new one, with nothing in between: a second caller finds it revoked. */
-    refresh(old: TokenPair, scopes: string[]): TokenPair {
-      retire(old)
-      const { grantId, generation, clientId, user, expiresInSeconds, engine } = old
-      const pair = save({
-        grantId,
-        generation: generation + 1,
-        clientId,
-        user,
-        scopes,
-        expiresInSeconds,
-        engine,
-      })
-      events.record('refreshed', 'oauth', pair)
+    save(wanted: Wanted): TokenPair {
+      const createdAt = secondsOf(clock.now())
+      const pair: TokenPair = { ...wanted, ...newTokens(wanted, createdAt), createdAt, revoked: false }
+      byGrant.set(pair.grantId, [...(byGrant.get(pair.grantId) ?? []), pair])
+      byAccessToken.set(pair.accessToken, pair)
+      byRefreshToken.set(pair.refreshToken, pair)
+      const key = ownerKey(pair.user.username, pair.clientId)
+      const live = liveByOwner.get(key)
+      if (live) live.add(pair)
+      else liveByOwner.set(key, new Set([pair]))
       return pair
     },
-    revoke(pair: TokenPair, reason: string) {
-      if (pair.revoked) return
-      retire(pair)
-      events.record('revoked', 'oauth', pair, reason)
+    retire(pair: TokenPair) {
+      pair.revoked = true
+      liveByOwner.get(ownerKey(pair.user.username, pair.clientId))?.delete(pair)
     },
-    /** What the newer engine does when a refresh token or a code is presented again: it takes that for theft. */
-    revokeChain(pair: TokenPair, reason: string) {
-      for (const other of byGrant.get(pair.grantId) ?? []) {
-        if (other.revoked) continue
-        retire(other)
-        events.record('revoked', 'oauth', other, reason)
-      }
-    },
+    chainOf: ({ grantId }: TokenPair): readonly TokenPair[] => byGrant.get(grantId) ?? [],
     isExpired,
     all: () => byAccessToken.values(),
     findByAccessToken: (token: string) => byAccessToken.get(token),
@@ -226,6 +176,46 @@ export const createGrants = (clock: Clock, events: EventLog, accessTokenLifetime
         if (!isExpired(pair) && sameScopes(pair.scopes, scopes)) return true
       }
       return false
+    },
+  }
+}
+
+export const createGrants = (clock: Clock, events: EventLog, accessTokenLifetimeSeconds: number) => {
+  const apps = createApps()
+  const { save, retire, chainOf, ...pairs } = createPairs(clock)
+  const engineOf = (clientId: string): Engine => apps.findApp(clientId)?.engine ?? 'doorkeeper'
+
+  const revoke = (pair: TokenPair, reason: string) => {
+    if (pair.revoked) return
+    retire(pair)
+    events.record('revoked', 'oauth', pair, reason)
+  }
+
+  return {
+    ...apps,
+    ...createCodes(clock, engineOf),
+    ...pairs,
+    issue(user: User, clientId: string, scopes: string[]): TokenPair {
+      const grantId = events.newGrantId()
+      const engine = engineOf(clientId)
+      const expiresInSeconds = accessTokenLifetimeSeconds
+      const pair = save({ grantId, generation: 1, clientId, user, scopes, expiresInSeconds, engine })
+      events.record('issued', 'oauth', pair)
+      return pair
+    },
+    /** Revokes the old pair and makes the new one, with nothing in between: a second caller finds it revoked. */
+    refresh(old: TokenPair, scopes: string[]): TokenPair {
+      retire(old)
+      const { grantId, clientId, user, expiresInSeconds, engine } = old
+      const generation = old.generation + 1
+      const pair = save({ grantId, generation, clientId, user, scopes, expiresInSeconds, engine })
+      events.record('refreshed', 'oauth', pair)
+      return pair
+    },
+    revoke,
+    /** What the newer engine does when a refresh token or a code is presented again: it takes that for theft. */
+    revokeChain(pair: TokenPair, reason: string) {
+      for (const other of chainOf(pair)) revoke(other, reason)
     },
   }
 }
