@@ -386,11 +386,17 @@ t.test('over any series of failures, afterFailure', async (t) => {
         !failure.mayHaveActed || after.unanswered_since?.getTime() === told(undefined, now).sentAt.getTime(),
     ),
   )
-  holds('counts every failure, and keeps when the first was', (steps) =>
-    steps.every(
-      ({ after }, index) =>
-        after.failure_count === index + 1 && after.failing_since?.getTime() === steps[0]?.now.getTime(),
-    ),
+  holds('counts every failure, anew from a refusal after outages, and keeps when the first was', (steps) =>
+    steps.every(({ before, after, failure }) => {
+      const saysNothing = [null, 'gitlab_unavailable', 'oauth_app_rejected'].includes(before.failure_code)
+      const isAnew =
+        failure.code === 'refresh_token_refused' &&
+        before.refused_since === null &&
+        before.unanswered_since === null &&
+        saysNothing
+      const isCounted = after.failure_count === (isAnew ? 1 : before.failure_count + 1)
+      return isCounted && after.failing_since?.getTime() === steps[0]?.now.getTime()
+    }),
   )
 })
 
