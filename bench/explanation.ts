@@ -37,6 +37,9 @@ twice as much a lookup: the compiler is at work, and the places of each organiza
   divided by the lookups. It does not depend on who else wants the processor, as throughput does: compare this first. The kernel counts in hundredths of a
   second, so one measurement is right to about 1 %.
 - **The kinds of the mix**, each alone at 32 connections, without refreshes: no kind hides behind the others.
+- **Many at once**: each credential counts, and processor time is that of one credential. \`g/c\` compares credentials per second, \`processor
+  time c/g\` what one costs: a batch saves the HTTP of each lookup, and neither the opening of its token nor its lease.
+- **Known projects**: ten projects of each connection, as a reading of projects leaves them. (d) asks for the first of them.
 - **Growth** asks for every connection at each size, with as many leases in the table: what grows is the database alone. 1,000 connections fit into every
   cache of the processor, and of the broker; a million fit into none.
 - **refresh/s** counts lookups that each wait for a refresh, at 64 connections and a GitLab that answers at once and without a limit. No GitLab is like that:

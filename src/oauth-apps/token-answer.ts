@@ -44,6 +44,10 @@ const ERROR_CODES: ReadonlySet<unknown> = new Set([
   'unsupported_grant_type',
 ])
 
+/** The newer auth service in its older versions, of a refresh token that was used or revoked. */
+const isInactive = (code: unknown, status: number): boolean =>
+  code === 'token_inactive' && (status === 400 || status === 401)
+
 /** The token counts, whatever else the answer says: it exists nowhere else. */
 export const readTokenSet = (raw: unknown): TokenAnswer => {
   const { access_token, refresh_token, expires_in, scope } = (raw ?? {}) as Record<string, unknown>
@@ -92,6 +96,7 @@ export const classifyTokenError = (
   const text = Buffer.isBuffer(payload) ? payload.toString('utf8') : ''
   if (isAddressBan({ status, body, text })) return { kind: 'banned', retryAfterSeconds }
   const { error: code } = (body ?? {}) as { error?: unknown }
+  if (isInactive(code, status)) return { kind: 'refused', error: 'invalid_grant' }
   // Death needs proof: GitLab says this with 400 (RFC 6749, section 5.2), and a gateway in front of it need not.
   const isOutOfPlace = code === 'invalid_grant' && status !== 400
   return typeof code === 'string' && ERROR_CODES.has(code) && !isOutOfPlace

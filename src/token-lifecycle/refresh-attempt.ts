@@ -175,6 +175,15 @@ const loadClient = async (
   return oauthClients.for(app, instance)
 }
 
+/** When the database went back, if the token of the row was issued before. */
+const wentBackAfter = (
+  { history }: RefreshAttemptDeps,
+  { token_issued_at }: ConnectionRow,
+): Date | undefined => {
+  const at = history.wentBackAt()
+  return at !== undefined && token_issued_at < at ? at : undefined
+}
+
 /** @returns the outcome when nothing may be sent now; undefined when the refresh may be sent. */
 const settleDoubt = async (
   deps: RefreshAttemptDeps,
@@ -183,7 +192,8 @@ const settleDoubt = async (
 ): Promise<RefreshOutcome | undefined> => {
   const { db, clock } = deps
   const now = new Date(clock())
-  const settlement = decideSettlement({ ...row, detectsReuse: detectsReuse(refreshToken) }, now)
+  const state = { ...row, detectsReuse: detectsReuse(refreshToken), wentBackAt: wentBackAfter(deps, row) }
+  const settlement = decideSettlement(state, now)
   if (settlement.action === 'send') return undefined
   if (settlement.action === 'wait') {
     await endAttempt(db, row.id, attemptId, { retry_after: settlement.until, updated_at: now })
@@ -223,8 +233,7 @@ const writeFailure = async (
   if (failure.code === 'refresh_token_refused' && (await tokenSaver.offerSuccessor(row)))
     return { kind: 'newer_version' }
   const now = new Date(clock())
-  const wentBackAt = deps.history.wentBackAt()
-  const wentBack = wentBackAt !== undefined && row.token_issued_at < wentBackAt
+  const wentBack = wentBackAfter(deps, row) !== undefined
   const after = afterFailure(row, failure, { tokenAlive, sentAt, wentBack, now, part })
   await saveFailure(db, row.id, attemptId, after, now)
   if (after.status !== 'active' && part === 'canary') await incidents.noteTold(appOf(row))
