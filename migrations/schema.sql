@@ -653,6 +653,7 @@ create table reach_proofs (
 );
 CREATE INDEX reach_proofs_by_time ON public.reach_proofs USING btree (proven_at);
 CREATE INDEX reach_proofs_refused ON public.reach_proofs USING btree (connection_id, match_path) WHERE (NOT reaches);
+CREATE INDEX reach_proofs_refused_by_project ON public.reach_proofs USING btree (match_path, connection_id) WHERE (NOT reaches);
 CREATE OR REPLACE FUNCTION public.renew_directories_of_refused()
  RETURNS trigger
  LANGUAGE plpgsql
