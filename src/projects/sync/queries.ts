@@ -45,21 +45,28 @@ const ONLY_ACTIVE = "connections.status = 'active'"
 const MAY_LIST = `(connection_syncs.state <> 'not_permitted'
   or connection_syncs.token_version is distinct from connections.token_version)`
 
+export type DueSync = { id: string; instance_id: string }
+type Wanted = { limit: number; except: string[]; notOfInstances: string[] }
+
 /** Active connections whose reading is due and which nobody reads, the longest due first. */
-export const findDueSyncs = async (db: Database, now: Date, limit: number): Promise<string[]> => {
-  const rows = await db
+export const findDueSyncs = (
+  db: Database,
+  now: Date,
+  { limit, except, notOfInstances }: Wanted,
+): Promise<DueSync[]> =>
+  db
     .selectFrom('connection_syncs')
     .innerJoin('connections', 'connections.id', 'connection_syncs.connection_id')
-    .select('connections.id')
+    .select(['connections.id', 'connections.instance_id'])
     .where('connection_syncs.due_at', '<=', now)
     .where(sql.raw<SqlBool>(ONLY_ACTIVE))
     .where(sql.raw<SqlBool>(MAY_LIST))
     .where(isFree(now))
+    .where(sql<SqlBool>`connections.id <> all (${except}::uuid[])`)
+    .where(sql<SqlBool>`connections.instance_id <> all (${notOfInstances}::uuid[])`)
     .orderBy('connection_syncs.due_at')
     .limit(limit)
     .execute()
-  return rows.map(({ id }) => id)
-}
 
 /** What cannot be read now stands in the way of nothing that is due: looked at again after an hour, or a day. */
 export const putOffHopeless = async (db: Database, now: Date): Promise<void> => {

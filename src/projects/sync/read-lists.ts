@@ -50,21 +50,27 @@ export type Stop =
   | { kind: 'lost' }
   | { kind: 'stopped' }
 
-/** A lease lasts 300 s, or to the end of its token. */
-const LEASE_MS = 120_000
 const LAST_SECONDS = 20
 /** The process waits for as long itself; a longer pause is left to a later run. */
 const LONGEST_PAUSE_MS = 15_000
 
 type Deps = Pick<GitLabAccess, 'db' | 'clock'>
 
-/** Reads page after page, each saved with the place at which the next one begins, until something ends it. */
-export const readLists = async (deps: Deps, reading: Reading, { row, token }: LeasedToken): Promise<Stop> => {
+/**
+ * Reads page after page, each saved with the place at which the next one begins, until something ends it.
+ * @param leaseMs shorter than a lease lasts, unless its token ends before
+ */
+export const readLists = async (
+  deps: Deps,
+  reading: Reading,
+  { row, token }: LeasedToken,
+  leaseMs: number,
+): Promise<Stop> => {
   const { clock } = deps
   const { cursor, signal } = reading
   const begun = performance.now()
   const isLeaseOver = () =>
-    performance.now() - begun > LEASE_MS ||
+    performance.now() - begun > leaseMs ||
     (row.token_expires_at !== null && addSeconds(new Date(clock()), LAST_SECONDS) >= row.token_expires_at)
   for (;;) {
     const { step } = cursor

@@ -21,9 +21,15 @@ export type SyncDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'> & 
   borrower: Borrower
   forecast: Pick<Forecast, 'budget'>
   logger: Logger
+  /** Whether another connection that is due could be read instead of one of this instance. */
+  isAwaited(instanceId: string): Promise<boolean>
+  /** A turn, after which a run makes way for others; TURN_MS when left out. */
+  turnMs?: number | undefined
 }
 
 const PURPOSE = 'sync'
+/** So long a run reads with one lease of 300 s. Then others have their turn. */
+const TURN_MS = 120_000
 /** So many refusals of three minutes are left to the reading of projects: lookups and people need the budget more. */
 const ROOM = 30
 /** A token that GitLab refused is replaced this often in one go. */
@@ -31,7 +37,7 @@ const MOST_REJECTIONS = 2
 const DEAD = new Set(['token_unknown', 'token_expired', 'token_revoked'])
 
 type Failure = { kind: 'failed'; code: string; detail: string; retryAfterSeconds?: number | undefined }
-type End = Exclude<Stop, { kind: 'lease_over' | 'refused' }> | Failure | NotPermitted
+type End = Exclude<Stop, { kind: 'lease_over' | 'refused' }> | Failure | NotPermitted | { kind: 'turn_over' }
 type NotPermitted = { kind: 'not_permitted'; tokenVersion: number; detail: string }
 
 const failureOf = (error: unknown): Failure => {
@@ -49,12 +55,13 @@ const UNEXPECTED: Failure = {
 }
 
 /** Reads what the connection reaches, to the end or until something stops it, and writes down how that went. */
-export const runSync = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<void> => {
+export const runSync = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<End['kind']> => {
   const end = await read(deps, begun, signal).catch(async (error: unknown) => {
     if (!isDatabaseUnavailable(error)) await writeDown(deps, begun, UNEXPECTED)
     throw error
   })
   await writeDown(deps, begun, end)
+  return end.kind
 }
 
 const read = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<End> => {
@@ -73,7 +80,7 @@ const read = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<
     try {
       if (isFirst) await lookAround(deps, reading, leased)
       isFirst = false
-      stop = await readLists(deps, reading, leased)
+      stop = await readLists(deps, reading, leased, deps.turnMs ?? TURN_MS)
       if (stop.kind === 'refused' && DEAD.has(stop.refusal.code) && rejections < MOST_REJECTIONS) {
         rejections += 1
         await deps.borrower.reject(leased.row.lease_id)
@@ -85,6 +92,7 @@ const read = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<
       await deps.borrower.giveBack(leased.row.lease_id)
     }
     if (stop.kind !== 'lease_over') return toEnd(stop, leased)
+    if (await deps.isAwaited(begun.connection.instance_id)) return { kind: 'turn_over' }
   }
 }
 
@@ -145,6 +153,7 @@ const writeDown = async (deps: SyncDeps, { claim, row, connection }: Begun, end:
     case 'lost':
       return
     case 'stopped':
+    case 'turn_over':
       await change({ state: 'waiting', due_at: now })
       return
     case 'put_off':
