@@ -13,8 +13,8 @@ import type { Forecast } from '../../weather/forecast.ts'
 import { withinBudget } from '../../weather/within-budget.ts'
 import { type Begun, notPermitted } from './begin-sync.ts'
 import { changeSync, countReached, finishSync, RELEASED, type SyncChanges } from './queries.ts'
-import { type Reading, readLists, type Stop } from './read-lists.ts'
-import { PAGE_SIZES, stepNamed, stepsOf } from './steps.ts'
+import { MOST_PAGES, type Reading, readLists, type Stop } from './read-lists.ts'
+import { nameOf, PAGE_SIZES, reachingOf, stepNamed, stepsOf } from './steps.ts'
 import { IN_USE_SECONDS, nextRunAt, retryAt } from './timing.ts'
 
 export type SyncDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'> & {
@@ -32,6 +32,8 @@ const PURPOSE = 'sync'
 const TURN_MS = 120_000
 /** So many refusals of three minutes are left to the reading of projects: lookups and people need the budget more. */
 const ROOM = 30
+/** A run that goes on looks at the names again after this time. */
+const BETWEEN_LOOKS_SECONDS = 300
 /** A token that GitLab refused is replaced this often in one go. */
 const MOST_REJECTIONS = 2
 const DEAD = new Set(['token_unknown', 'token_expired', 'token_revoked'])
@@ -68,7 +70,7 @@ const read = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<
   const reading = await prepare(deps, begun, signal)
   if (!reading) return { kind: 'stopped' }
   let rejections = 0
-  let isFirst = begun.isNew
+  let isFirst = true
   for (;;) {
     let leased: LeasedToken
     try {
@@ -115,7 +117,7 @@ const prepare = async (
   if (!instance) return undefined
   const client = withinBudget(instanceClients.for(instance), instance.id, forecast.budget, ROOM)
   const places = (await findPlaces(db, [connection.id])).get(connection.id) ?? []
-  const steps = stepsOf({ tokenKind: connection.token_kind, places }, row.kind)
+  const steps = stepsOf(reachingOf(connection, places), row.kind)
   const { is_exact, pages, projects, groups } = row
   const cursor = {
     is_exact,
@@ -129,7 +131,7 @@ const prepare = async (
   return { ...begun, client, places, steps, cursor, signal }
 }
 
-/** A run begins with the places as GitLab calls them now. */
+/** A run begins, and goes on, with the places as GitLab calls them now. */
 const lookAround = async (
   { db, clock }: SyncDeps,
   reading: Reading,
@@ -137,11 +139,15 @@ const lookAround = async (
 ): Promise<void> => {
   const { connection, client, row, cursor } = reading
   const now = new Date(clock())
-  await followRenames(db, client, { row: connection, token, tokenVersion, scopes, now })
+  const looked = { row: connection, token, tokenVersion, scopes, now }
+  await followRenames(db, client, looked, reading.isNew ? 0 : BETWEEN_LOOKS_SECONDS)
   const places = (await findPlaces(db, [connection.id])).get(connection.id) ?? []
-  const steps = stepsOf({ tokenKind: connection.token_kind, places }, row.kind)
+  const steps = stepsOf(reachingOf(connection, places), row.kind)
   Object.assign(reading, { places, steps })
+  const step = reading.isNew || !cursor.step ? undefined : stepNamed(steps, nameOf(cursor.step))
+  if (step) return
   cursor.step = steps[0]
+  cursor.position = 0
 }
 
 const writeDown = async (deps: SyncDeps, { claim, row, connection }: Begun, end: End): Promise<void> => {
@@ -159,6 +165,15 @@ const writeDown = async (deps: SyncDeps, { claim, row, connection }: Begun, end:
     case 'put_off':
       await change({ state: 'waiting', due_at: end.until })
       return
+    case 'endless': {
+      const code = 'gitlab_unavailable'
+      const detail = `GitLab's lists do not end: ${MOST_PAGES} pages were read. What they do not show is not marked.`
+      logger.warn({ ...about, code }, detail)
+      // From the beginning the next time.
+      const ended = { step: null, position: 0, finished_at: now, due_at: nextRunAt(now, false) }
+      await change({ ...ended, state: 'waiting', error_code: code, error_detail: detail })
+      return
+    }
     case 'not_permitted':
       await changeSync(db, claim, notPermitted(end.tokenVersion, end.detail, now))
       return
