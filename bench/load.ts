@@ -8,12 +8,15 @@ import { promisify } from 'node:util'
 import autocannon from 'autocannon'
 import { cpuSecondsOf, cpuSecondsOfPostgres } from './cpu.ts'
 
-export type Request = { path: string; key: string }
+/** @property body makes it a POST. */
+export type Request = { path: string; key: string; body?: string }
 
 /** A server under load, and what it is asked: each request follows the one before, from round to round. */
 export type Target = {
   origin: string
   next(): Request
+  /** More are not made for each second: those with a large body are answered slowly, and take memory. */
+  mostPerSecond?: number
   /** Before each measurement, and not counted. */
   prepare?(): Promise<void>
   /** The process of the server, and that of its PostgreSQL; undefined = none. */
@@ -53,7 +56,7 @@ const driveWrk = async (
   seconds: number,
 ): Promise<Counted> => {
   const file = join(tmpdir(), `gtb-bench-requests-${process.pid}-${new URL(origin).port}`)
-  await writeFile(file, requests.map(({ path, key }) => `${path}\t${key}\n`).join(''))
+  await writeFile(file, requests.map(({ path, key, body = '' }) => `${path}\t${key}\t${body}\n`).join(''))
   const options = [
     '-t',
     '1',
@@ -96,10 +99,13 @@ const driveAutocannon = async (
       const own = requests.filter((_, index) => index % connections === clients % connections)
       clients += 1
       client.setRequests(
-        own.map(({ path, key }) => ({
-          method: 'GET' as const,
+        own.map(({ path, key, body }) => ({
+          ...(body === undefined ? { method: 'GET' as const } : { method: 'POST' as const, body }),
           path,
-          headers: key === '' ? {} : { authorization: `Bearer ${key}` },
+          headers: {
+            ...(key === '' ? {} : { authorization: `Bearer ${key}` }),
+            ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          },
         })),
       )
     },
@@ -123,7 +129,8 @@ const driveAutocannon = async (
 export const measure = async (target: Target, connections: number, seconds: number): Promise<Measurement> => {
   await target.prepare?.()
   const perSecond = connections === 1 ? REQUESTS_PER_SECOND_ALONE : REQUESTS_PER_SECOND
-  const requests = Array.from({ length: perSecond * seconds }, () => target.next())
+  const most = Math.min(perSecond, target.mostPerSecond ?? perSecond)
+  const requests = Array.from({ length: most * seconds }, () => target.next())
   const cpu = () => ({
     server: cpuSecondsOf(target.pid),
     postgres: target.postmaster === undefined ? 0 : cpuSecondsOfPostgres(target.postmaster),

@@ -1,6 +1,7 @@
 // npm run bench [-- --quick]: every figure of one run, in bench/RESULTS.md and bench/results.json. --quick takes less than two
 // minutes, prints the ratios at 32 and 128 connections, and writes nothing.
 import { writeFile } from 'node:fs/promises'
+import { measureBatches } from './batches.ts'
 import { measureColdStart } from './cold-start.ts'
 import { createBenchDatabase } from './database.ts'
 import { measureEmbedded } from './embedded.ts'
@@ -12,6 +13,7 @@ import { type Results, ratiosOf, toMarkdown } from './report.ts'
 import { MASTER_KEY, seedEnded, seedFleet, seedLeases, seedSimulator } from './seed.ts'
 import { startBroker, startServer } from './server-process.ts'
 import { runStorm } from './storm.ts'
+import { measureSynced } from './synced.ts'
 import {
   measureThroughput,
   mergeTables,
@@ -70,10 +72,12 @@ const measureLookups = async (): Promise<Results> => {
       say('The mix by kind ...')
       const kinds = { c: targetsOf(broker, scene).c, ...kindsOf(broker, scene) }
       await warmUp(kinds)
-      return {
-        ...results,
-        kinds: await measureThroughput(kinds, { connections: [32], rounds: 4, seconds: 2 }),
-      }
+      results.kinds = await measureThroughput(kinds, { connections: [32], rounds: 4, seconds: 2 })
+      say('Many at once ...')
+      results.batches = await measureBatches(broker, scene, { rounds: 4, seconds: 2 })
+      say('A million known projects ...')
+      results.synced = await measureSynced(broker, scene, { rounds: 6, seconds: 2 })
+      return results
     } finally {
       await broker.stop()
     }

@@ -1,4 +1,5 @@
 import { availableParallelism, cpus, totalmem } from 'node:os'
+import { BATCH_SIZES, type Batches } from './batches.ts'
 import type { ColdStart } from './cold-start.ts'
 import { EXPLANATION } from './explanation.ts'
 import { GROWTH_SUBJECTS, type GrowthRow } from './growth.ts'
@@ -7,6 +8,7 @@ import type { Refreshes } from './refreshes.ts'
 import type { ReplicaRow } from './replicas.ts'
 import { ratioOf, type Spread, spread } from './stats.ts'
 import type { Storm } from './storm.ts'
+import type { Synced } from './synced.ts'
 import { NAMES, type Subject, type Throughput, type ThroughputTable } from './throughput.ts'
 
 export type Results = {
@@ -16,6 +18,8 @@ export type Results = {
   peakMb: { broker: number[]; baseline: number[] }
   refreshes: Refreshes
   kinds?: ThroughputTable
+  batches?: Batches
+  synced?: Synced
   coldStart?: ColdStart
   embedded?: ThroughputTable
   replicas?: ReplicaRow[]
@@ -39,8 +43,12 @@ const COMPARED_WITH_B = 32
 const sizeName = (connections: number): string =>
   connections >= 1_000_000 ? `${connections / 1_000_000}M` : `${connections / 1_000}k`
 
+/** Of server and database, for one. */
+const spentOn = ({ serverCpu, postgresCpu }: Throughput): number[] =>
+  serverCpu.map((spent, round) => spent + postgresCpu[round]!)
+
 export const ratiosOf = (results: Results): Record<string, Spread> => {
-  const { postgresql, refreshes, kinds, growth, replicas } = results
+  const { postgresql, refreshes, kinds, batches, synced, growth, replicas } = results
   const ratios: Record<string, Spread> = {}
   for (const [connections, subjects] of Object.entries(postgresql)) {
     const measured = subjects as Record<Subject, Throughput>
@@ -52,6 +60,17 @@ export const ratiosOf = (results: Results): Record<string, Spread> => {
   for (const [connections, { c, ...others }] of Object.entries(kinds ?? {}))
     for (const [kind, throughput] of Object.entries(others))
       ratios[`m (${kind})/c@${connections}`] = ratioOf(throughput!.perSecond, c!.perSecond)
+  if (batches)
+    for (const subject of Object.keys(BATCH_SIZES) as (keyof typeof BATCH_SIZES)[]) {
+      ratios[`${subject}/c`] = ratioOf(batches[subject].perSecond, batches.c.perSecond)
+      ratios[`processor time c/${subject}`] = ratioOf(spentOn(batches.c), spentOn(batches[subject]))
+    }
+  for (const [connections, subjects] of Object.entries(synced?.with ?? {}))
+    for (const [subject, throughput] of Object.entries(subjects))
+      ratios[`${subject} synced/not@${connections}`] = ratioOf(
+        throughput!.perSecond,
+        synced!.without[Number(connections)]![subject]!.perSecond,
+      )
   const [smallest] = growth ?? []
   for (const row of growth?.slice(1) ?? [])
     for (const subject of GROWTH_SUBJECTS)
@@ -138,8 +157,48 @@ const growthTable = (growth: GrowthRow[]): string =>
     ]),
   )
 
-const laterParts = ({ kinds, coldStart, embedded, replicas, storm, growth }: Results): string[] => [
+const batchTable = (batches: Batches): string =>
+  table(
+    [
+      'what',
+      'credentials per second',
+      'p50 ms of a call',
+      'server, µs each',
+      'PostgreSQL, µs each',
+      'errors',
+    ],
+    Object.entries(batches).map(([subject, measured]) => [
+      subject in BATCH_SIZES
+        ? `(${subject}) POST /v1/credentials/batch, ${BATCH_SIZES[subject as keyof typeof BATCH_SIZES]} a call, 4 connections`
+        : `${nameOf(subject)}, 32 connections`,
+      showAll(measured.perSecond),
+      median(measured.p50),
+      median(measured.serverCpu),
+      median(measured.postgresCpu),
+      String(measured.errors),
+    ]),
+  )
+
+const laterParts = ({
+  kinds,
+  batches,
+  synced,
+  coldStart,
+  embedded,
+  replicas,
+  storm,
+  growth,
+}: Results): string[] => [
   ...(kinds ? ['## The mix by kind', lookups(kinds)] : []),
+  ...(batches ? ['## Many at once', batchTable(batches)] : []),
+  ...(synced
+    ? [
+        `## Lookups by URL while ${synced.projects} projects are known`,
+        lookups(synced.with),
+        'The same broker right before:',
+        lookups(synced.without),
+      ]
+    : []),
   ...(growth ? ['## Growth, at 32 connections', growthTable(growth)] : []),
   ...(storm ? ['## Storm', stormLines(storm)] : []),
   ...(replicas

@@ -1,12 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'kysely'
+import { pino } from 'pino'
 import { v7 as uuidv7 } from 'uuid'
 import { SEEDED_APP } from '../simulator/seed.ts'
 import { startSimulator } from '../simulator/simulator.ts'
 import { hashAccessKey } from '../src/access-keys/key-format.ts'
+import { sealAudit } from '../src/audit/seals/seal-audit.ts'
 import { systemClock } from '../src/clock/clock.ts'
 import type { Database } from '../src/db/database.ts'
+import { createLeaseDigests } from '../src/leases/record/digest.ts'
+import { noteLeaseSlots } from '../src/leases/record/slots.ts'
 import { openKeyRing } from '../src/vault/key-ring.ts'
+import { createNamedKeys } from '../src/vault/named-keys.ts'
 import { createVault, type Vault } from '../src/vault/vault.ts'
 import { createFleet, type Fleet, INSTANCES, organizationName } from './fleet.ts'
 import { keysOf } from './keys.ts'
@@ -86,7 +91,16 @@ export const seedFleet = async (db: Database, connections: number): Promise<Seed
     ids.push(...batch)
   }
   await seedKeys(db, fleet, ids)
+  await spreadBackground(db)
   return { fleet, ids }
+}
+
+/** An installation at work does not read all projects and names at once: what is due each day is spread over the day. */
+const spreadBackground = async (db: Database): Promise<void> => {
+  await sql`
+    update connection_syncs set state = 'done', run = 1, synced_to = now(), full_synced_to = now(),
+      due_at = now() + random() * interval '1 day'`.execute(db)
+  await sql`update connection_places set looked_at = now() - random() * interval '1 day'`.execute(db)
 }
 
 const seedKeys = async (db: Database, fleet: Fleet, ids: string[]): Promise<void> => {
@@ -126,6 +140,15 @@ export const seedLeases = async (db: Database, count: number): Promise<void> => 
       order by turn.ordinal
       limit ${count}
     ) as past`.execute(db)
+  await recordLeases(db)
+}
+
+/** The jobs of the day before: the leases of each hour are sealed, and those of each ten minutes noted. */
+const recordLeases = async (db: Database): Promise<void> => {
+  const vault = await openVault(db)
+  const namedKeys = createNamedKeys({ db, vault, clock: systemClock })
+  await sealAudit({ db, namedKeys, leaseDigests: createLeaseDigests(db), auditLog: pino({ enabled: false }) })
+  await noteLeaseSlots(db)
 }
 
 /** A simulated GitLab that answers at once, registered with an OAuth app. */
@@ -226,6 +249,7 @@ export const seedEnded = async (
       ${rows.map(({ access }) => access)}::text[], ${rows.map(({ refresh }) => refresh)}::text[]
     ) as row (id, organization, group_path, access, refresh)
   `.execute(db)
+  await spreadBackground(db)
   return {
     ids: rows.map(({ id }) => id),
     connections: rows.map(({ organization, group }) => ({

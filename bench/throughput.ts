@@ -46,7 +46,7 @@ const walk = (count: number, toRequest: (connection: number) => Request): (() =>
 
 const SEED = 15
 
-const on = (server: ServerProcess, { database }: Scene, next: () => Request): Target => ({
+export const on = (server: ServerProcess, { database }: Scene, next: () => Request): Target => ({
   origin: server.origin,
   pid: server.pid,
   postmaster: database?.postmaster,

@@ -1,14 +1,22 @@
--- Sends the requests of a file in turn, each line a path, a tab and an access key. Prints what it saw as JSON.
+-- Sends the requests of a file in turn, each line a path, an access key and a body, with tabs between: one with a body is a POST.
+-- Prints what it saw as JSON.
 local requests = {}
 local at = 0
 
 function init(args)
   local host = wrk.host .. ':' .. wrk.port
   for line in io.lines(args[1]) do
-    local path, key = line:match('^(.-)\t(.*)$')
+    local path, key, body = line:match('^(.-)\t(.-)\t(.*)$')
     local authorization = ''
     if key ~= '' then authorization = 'Authorization: Bearer ' .. key .. '\r\n' end
-    requests[#requests + 1] = 'GET ' .. path .. ' HTTP/1.1\r\nHost: ' .. host .. '\r\n' .. authorization .. '\r\n'
+    local method = 'GET '
+    local content = ''
+    if body ~= '' then
+      method = 'POST '
+      content = 'Content-Type: application/json\r\nContent-Length: ' .. #body .. '\r\n'
+    end
+    requests[#requests + 1] = method .. path .. ' HTTP/1.1\r\nHost: ' .. host .. '\r\n' .. authorization .. content
+      .. '\r\n' .. body
   end
 end
 

@@ -14,13 +14,14 @@ type Query = Record<string, string>
 export type ApiContext = { world: World; present: Presenter; basePath: string; baseUrl: () => string }
 
 export const pagerOf = (
-  { basePath, baseUrl }: ApiContext,
+  { world, basePath, baseUrl }: ApiContext,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Pager => ({
   request,
   reply,
   basePath,
+  paging: world.features.paging,
   baseUrl: baseUrl(),
 })
 

@@ -68,6 +68,10 @@ export const requirePermission = (
   return caller
 }
 
+/** Whether a token of the newer engine was revoked, GitLab asks that service: while it is away, every one counts as revoked. */
+export const isPairRevoked = ({ iam }: World, { engine, revoked }: TokenPair): boolean =>
+  engine === 'fosite' ? iam.isAway || (revoked && iam.revokesAccessTokens) : revoked
+
 /** Who calls, or the refusal that GitLab gives; without `accepted` any scope will do. Checked in GitLab's order. */
 export const authenticate = (
   world: World,
@@ -78,7 +82,6 @@ export const authenticate = (
   const caller = findCaller(world, request)
   if (!caller) throw apiRefusal(401, '401 Unauthorized')
   world.throttles.count(caller.user.username)
-  const token = caller.by === 'oauth' ? caller.pair : caller.accessToken
   if (
     caller.by === 'oauth'
       ? world.grants.isExpired(caller.pair)
@@ -86,7 +89,7 @@ export const authenticate = (
   ) {
     throw expired()
   }
-  if (token.revoked) {
+  if (caller.by === 'oauth' ? isPairRevoked(world, caller.pair) : caller.accessToken.revoked) {
     if (caller.by === 'access-token') onRevoked?.(caller.accessToken)
     throw revoked()
   }

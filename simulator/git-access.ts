@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { AccessToken } from './access-token-store.ts'
-import { decodeBasic } from './authentication.ts'
+import { decodeBasic, isPairRevoked } from './authentication.ts'
 import type { Project, User } from './people.ts'
 import { Refusal } from './refusal.ts'
 import { includesAny } from './scopes.ts'
@@ -35,7 +35,10 @@ const identify = (world: World, [name, token]: [string, string]): Identity | und
   }
   const pair = world.grants.findByAccessToken(token)
   // An OAuth token that opens no repository at all does not even sign in; an access token does, and gets 403.
-  return pair && !pair.revoked && !world.grants.isExpired(pair) && includesAny(pair.scopes, DOWNLOAD)
+  return pair &&
+    !isPairRevoked(world, pair) &&
+    !world.grants.isExpired(pair) &&
+    includesAny(pair.scopes, DOWNLOAD)
     ? pair
     : undefined
 }

@@ -1,3 +1,5 @@
+import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
+
 /**
  * Nonsense in the place of a good answer, by name: from a proxy, a broken plugin, or a server that means harm. GitLab has
  * done what it was asked; only its answer is bad.
@@ -36,6 +38,13 @@ const changed = (answer: unknown, names: RegExp, change: Change): unknown => {
 }
 
 const json = (answer: unknown): Lie => ({ body: JSON.stringify(answer) })
+/** Nobody asked for it: the request says `identity`, or nothing. */
+const packed =
+  (pack: (text: string) => Buffer, encoding: string) =>
+  (answer: unknown): Lie => ({
+    body: pack(JSON.stringify(answer)),
+    headers: { 'content-encoding': encoding },
+  })
 const lying =
   (names: RegExp, change: Change) =>
   (answer: unknown): Lie =>
@@ -63,6 +72,13 @@ export const LIES = {
   too_large: always({ body: JSON.stringify({ message: 'x'.repeat(TOO_LARGE) }) }),
   cut_json: (answer: unknown) => ({ body: JSON.stringify(answer).slice(0, -2) }),
   byte_order_mark: (answer: unknown) => ({ body: `\uFEFF${JSON.stringify(answer)}` }),
+  compressed_gzip: packed(gzipSync, 'gzip'),
+  compressed_deflate: packed(deflateSync, 'deflate'),
+  compressed_deflate_raw: packed(deflateRawSync, 'Deflate'),
+  compressed_brotli: packed(brotliCompressSync, 'br'),
+  compressed_zstd: packed(zstdCompressSync, 'zstd'),
+  compressed_twice: packed((text) => gzipSync(brotliCompressSync(text)), 'br, gzip'),
+  unpacked_on_the_way: packed((text) => Buffer.from(text), 'gzip'),
   invalid_utf8: (answer: unknown) => ({
     body: Buffer.concat([
       Buffer.from('{"name":"'),

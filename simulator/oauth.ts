@@ -27,6 +27,12 @@ const DESCRIPTIONS = {
   access_denied: 'The resource owner or authorization server denied the request.',
 }
 
+/** The newer engine's words. */
+const IAM_INVALID_GRANT =
+  'The provided authorization grant (e.g., authorization code, resource owner credentials) or refresh token is invalid, expired, revoked, does not match the redirection URI used in the authorization request, or was issued to another client.'
+const IAM_INACTIVE =
+  'Token is inactive because it is malformed, expired or otherwise invalid. Token validation failed.'
+
 const NO_STORE = { 'cache-control': 'no-store, no-cache' }
 
 export const oauthRefusal = (
@@ -75,6 +81,7 @@ const exchangeCode = (world: World, parameters: Parameters, client: Client): Tok
   if (!parameters.redirect_uri) throw missing('redirect_uri')
   if (!client.app) throw oauthRefusal('invalid_client')
   if (!grant || grant.clientId !== client.app.clientId || !world.grants.isUsable(grant)) {
+    if (grant?.issued?.engine === 'fosite') world.grants.revokeChain(grant.issued, 'reused_code')
     throw oauthRefusal('invalid_grant')
   }
   if (grant.redirectUri !== parameters.redirect_uri) throw oauthRefusal('invalid_grant')
@@ -82,7 +89,8 @@ const exchangeCode = (world: World, parameters: Parameters, client: Client): Tok
     throw oauthRefusal('invalid_grant')
   }
   grant.used = true
-  return world.grants.issue(grant.user, grant.clientId, grant.scopes)
+  grant.issued = world.grants.issue(grant.user, grant.clientId, grant.scopes)
+  return grant.issued
 }
 
 const refresh = (world: World, parameters: Parameters, client: Client): TokenPair => {
@@ -95,7 +103,12 @@ const refresh = (world: World, parameters: Parameters, client: Client): TokenPai
   if (!old) throw oauthRefusal('invalid_grant')
   if (old.revoked) {
     world.recordEvent('replay_of_spent_refresh_token', 'oauth', old)
-    throw refuse('invalid_grant', 'revoked')
+    const refusal = refuse('invalid_grant', 'revoked')
+    if (old.engine === 'doorkeeper') throw refusal
+    world.grants.revokeChain(old, 'reused_refresh_token')
+    throw world.iam.reuse === 'invalid_grant'
+      ? oauthRefusal('invalid_grant', `${IAM_INVALID_GRANT} ${IAM_INACTIVE}`)
+      : new Refusal(401, { error: 'token_inactive', error_description: IAM_INACTIVE }, NO_STORE)
   }
   if (client.presented && !client.app) throw refuse('invalid_client', 'wrong_client_secret')
   if (client.app?.clientId !== old.clientId) throw refuse('invalid_grant', 'other_client')
@@ -116,16 +129,17 @@ const exchangeDeviceCode = (world: World, parameters: Parameters, client: Client
 
 const tokenAnswer = (pair: TokenPair) => ({
   access_token: pair.accessToken,
-  token_type: 'Bearer',
+  token_type: pair.engine === 'fosite' ? 'bearer' : 'Bearer',
   expires_in: pair.expiresInSeconds,
   refresh_token: pair.refreshToken,
   scope: pair.scopes.join(' '),
-  created_at: pair.createdAt,
+  ...(pair.engine === 'fosite' ? {} : { created_at: pair.createdAt }),
 })
 
 const tokenInfo = (world: World, clock: Clock, request: FastifyRequest) => {
   const pair = world.grants.findByAccessToken(bearerOf(request) ?? '')
-  if (!pair || pair.revoked || world.grants.isExpired(pair)) {
+  // Doorkeeper does not know what the newer engine issued.
+  if (!pair || pair.engine === 'fosite' || pair.revoked || world.grants.isExpired(pair)) {
     const description = 'The access token is invalid'
     const challenge = `Bearer realm="Doorkeeper", error="invalid_token", error_description="${description}"`
     const body = { error: 'invalid_token', error_description: description, state: 'unauthorized' }

@@ -1,7 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 const DEFAULT_PER_PAGE = 20
-const MAXIMUM_PER_PAGE = 100
 /** Above this GitLab does not count: no totals, no last page. */
 const COUNTED_RESULTS = 10_000
 
@@ -10,10 +9,19 @@ const positive = (text: unknown, fallback: number): number => {
   return Number.isInteger(number) && number > 0 ? number : fallback
 }
 
-const perPageOf = (query: Record<string, string>): number =>
-  Math.min(positive(query.per_page, DEFAULT_PER_PAGE), MAXIMUM_PER_PAGE)
+/** What a gateway in front of GitLab leaves of the headers, and the largest page that it lets through. */
+export type Paging = { headers: 'all' | 'link' | 'number' | 'none'; mostPerPage: number }
 
-export type Pager = { request: FastifyRequest; reply: FastifyReply; baseUrl: string; basePath: string }
+const perPageOf = (query: Record<string, string>, { mostPerPage }: Pick<Paging, 'mostPerPage'>): number =>
+  Math.min(positive(query.per_page, DEFAULT_PER_PAGE), mostPerPage)
+
+export type Pager = {
+  request: FastifyRequest
+  reply: FastifyReply
+  baseUrl: string
+  basePath: string
+  paging: Paging
+}
 
 const linkTo = (
   { request, baseUrl, basePath }: Pager,
@@ -28,7 +36,7 @@ const linkTo = (
 /** One page by offset, with the headers that go with it. */
 export const pageByOffset = <T>(pager: Pager, all: T[]): T[] => {
   const query = pager.request.query as Record<string, string>
-  const perPage = perPageOf(query)
+  const perPage = perPageOf(query, pager.paging)
   const page = positive(query.page, 1)
   const pages = Math.max(1, Math.ceil(all.length / perPage))
   const counted = all.length <= COUNTED_RESULTS
@@ -39,8 +47,11 @@ export const pageByOffset = <T>(pager: Pager, all: T[]): T[] => {
     link(1, 'first'),
     ...(counted ? [link(pages, 'last')] : []),
   ]
+  const { headers } = pager.paging
+  if (headers === 'all' || headers === 'link') pager.reply.header('link', links.join(', '))
+  const isNumbered = headers === 'all' || headers === 'number'
+  if (!isNumbered) return all.slice((page - 1) * perPage, page * perPage)
   pager.reply.headers({
-    link: links.join(', '),
     'x-next-page': page < pages ? String(page + 1) : '',
     'x-page': String(page),
     'x-per-page': String(perPage),
@@ -59,7 +70,7 @@ export const pageByKeyset = <T extends { id: number }>(
   beyond: (id: number, order: { ascending: boolean }) => Iterable<T>,
 ): T[] => {
   const query = pager.request.query as Record<string, string>
-  const perPage = perPageOf(query)
+  const perPage = perPageOf(query, pager.paging)
   const ascending = query.sort === 'asc'
   const after = Number(query.id_after ?? 0)
   const before = Number(query.id_before ?? Number.MAX_SAFE_INTEGER)
@@ -72,7 +83,10 @@ export const pageByKeyset = <T extends { id: number }>(
   const isLast = page.length <= perPage
   page.length = Math.min(page.length, perPage)
   const last = page.at(-1)
-  if (last && !isLast)
+  const { headers } = pager.paging
+  // As gateways write it that number the pages of everything.
+  if (headers === 'number') pager.reply.header('x-next-page', isLast ? '' : '2')
+  else if (last && !isLast && headers !== 'none')
     pager.reply.header('link', linkTo(pager, { [ascending ? 'id_after' : 'id_before']: last.id }, 'next'))
   return page
 }
@@ -81,4 +95,4 @@ export const pageByKeyset = <T extends { id: number }>(
 const DEEPEST_OFFSET = 50_000
 
 export const isTooDeep = (query: Record<string, string>): boolean =>
-  (positive(query.page, 1) - 1) * perPageOf(query) >= DEEPEST_OFFSET
+  (positive(query.page, 1) - 1) * perPageOf(query, { mostPerPage: 100 }) >= DEEPEST_OFFSET

@@ -1,26 +1,16 @@
-import { type AccessToken, createAccessTokenStore, type NewAccessToken } from './access-token-store.ts'
+import { createAccessTokenStore, type NewAccessToken } from './access-token-store.ts'
 import type { Clock } from './clock.ts'
 import { createDevices } from './device.ts'
-import { createEventLog, type TokenKind, type WorldEvent } from './events.ts'
-import { createGrants, type NewApp, type TokenPair } from './grants.ts'
+import { createEventLog, type WorldEvent } from './events.ts'
+import { createGrants, type NewApp } from './grants.ts'
 import { createGranularRules } from './granular.ts'
 import { createGroupRules } from './group-rules.ts'
+import type { Engine } from './iam.ts'
+import type { Paging } from './paging.ts'
 import { createPeople, type Visibility } from './people.ts'
 import { createThrottles } from './throttles.ts'
+import { createTokenDetails, type TokenState } from './token-details.ts'
 import type { UserState } from './user-states.ts'
-
-type TokenState = 'active' | 'expired' | 'revoked' | 'unknown'
-
-type TokenDetails = {
-  tokenKind: TokenKind
-  /** Of an OAuth pair: which of the two was asked about. */
-  half?: 'access' | 'refresh'
-  grantId: string
-  generation: number
-  username: string
-  scopes: string[]
-  state: TokenState
-}
 
 /** A service account is a bot too, and its tokens are personal ones. */
 type NewUser = { username: string; name?: string; email?: string; bot?: boolean }
@@ -37,44 +27,30 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
   const accessTokens = createAccessTokenStore(clock, eventLog, people)
   const throttles = createThrottles(clock)
   const granular = createGranularRules(people)
-  const stateOf = (token: { revoked: boolean }, expired: boolean): TokenState =>
-    token.revoked ? 'revoked' : expired ? 'expired' : 'active'
-
-  const describePair = (pair: TokenPair, half: 'access' | 'refresh'): TokenDetails => {
-    const { grantId, generation, scopes } = pair
-    // A refresh token has no expiry of its own.
-    const state = stateOf(pair, half === 'access' && grants.isExpired(pair))
-    return { tokenKind: 'oauth', half, grantId, generation, username: pair.user.username, scopes, state }
-  }
-
-  const describeAccessToken = (token: AccessToken): TokenDetails => {
-    const { kind, grantId, generation, scopes } = token
-    const state = stateOf(token, accessTokens.isExpired(token))
-    return { tokenKind: kind, grantId, generation, username: token.user.username, scopes, state }
-  }
-
-  const tokenDetails = (token: string): TokenDetails | undefined => {
-    const accessToken = accessTokens.find(token)
-    if (accessToken) return describeAccessToken(accessToken)
-    const pair = grants.findByAccessToken(token)
-    if (pair) return describePair(pair, 'access')
-    const refreshable = grants.findByRefreshToken(token)
-    return refreshable && describePair(refreshable, 'refresh')
-  }
-
+  const tokenDetails = createTokenDetails(grants, accessTokens)
   return {
     people,
     grants,
     devices: createDevices(clock),
     accessTokens,
     /** What this version of GitLab has; a test may take it away. */
-    features: { associations: true },
+    features: { associations: true, paging: { headers: 'all', mostPerPage: 100 } as Paging },
+    /**
+     * The newer auth service: how it refuses the reuse of a refresh token (older versions with 401), whether it is away, and
+     * whether an access token ends with its refresh token or lives to its own end.
+     */
+    iam: {
+      reuse: 'invalid_grant' as 'invalid_grant' | 'token_inactive',
+      isAway: false,
+      revokesAccessTokens: true,
+    },
     /** Append only: what happened to every token, without the tokens. */
     events: eventLog.all as readonly WorldEvent[],
     recordEvent: eventLog.record,
 
     addApp: (app: NewApp): void => grants.addApp(app),
     removeApp: (clientId: string): void => grants.removeApp(clientId),
+    setEngine: (clientId: string, engine: Engine): void => grants.setEngine(clientId, engine),
     changeAppSecret: (clientId: string, secret: string): void => grants.changeAppSecret(clientId, secret),
     addUser: (user: NewUser): { id: number } => ({ id: people.addUser(user).id }),
     blockUser: (username: string): void => people.setState(username, 'blocked'),

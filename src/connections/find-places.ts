@@ -7,7 +7,7 @@ import type { GitLabHttpClient } from '../gitlab/http-client.ts'
 import type { TokenFacts } from '../gitlab/inspect-token.ts'
 import { type FoundPlace, findPlaceById, findPlaceByPath } from '../gitlab/reach.ts'
 import { type Refusal, refusalProblem, toLegacyToken } from '../gitlab/refusal.ts'
-import { hasScope, missingScopesProblem } from '../gitlab/scopes.ts'
+import { hasScope } from '../gitlab/scopes.ts'
 import { matchPathOf, type Place, WHOLE_INSTANCE } from '../places/place.ts'
 
 export type Places = readonly [Place, ...Place[]]
@@ -173,9 +173,7 @@ const prove = async (
       return { problem: refusalProblem(toLegacyToken(proof.refusal)) }
     default:
       return {
-        problem: listed
-          ? outOfReach()
-          : missingScopesProblem(['read_api'], 'so that its reach can be checked'),
+        problem: listed ? outOfReach() : onlyProjects(),
       }
   }
 }
@@ -202,6 +200,13 @@ const outOfReach = (): Problem =>
     'The token does not reach this group: it is misspelt, or the owner of the token is not a member.',
   )
 
+const onlyProjects = (): Problem =>
+  new Problem(
+    'missing_scopes',
+    'The token does not clone what is named, and without read_api nothing else can be checked: name a private project that it can clone (group/project), or create a token with read_api at GitLab.',
+    { members: { missing_scopes: ['read_api'] } },
+  )
+
 const provesNothing = (): Problem =>
   new Problem(
     'clone_right_unproven',
@@ -221,6 +226,6 @@ const notTheHome = ({ kind, path }: FoundPlace): Problem =>
 export const groupRequired = (): Problem =>
   new Problem(
     'group_required',
-    'GitLab does not tell what this token reaches. Name the group or project, or give the token the scope read_api.',
+    'GitLab does not tell what this token reaches. Name a private project that it can clone (group/project); a token with read_api may name a group as well.',
     { errors: [{ field: 'group', message: 'is missing: GitLab does not tell what the token reaches' }] },
   )

@@ -45,7 +45,11 @@ export const refreshNow = async (
       throw tokenInUse(outcome.until, now, { canPreempt: true })
     case 'failing': {
       const code = outcome.code === 'oauth_app_rejected' ? outcome.code : 'gitlab_unavailable'
-      throw new Problem(code, undefined, { retryAfterSeconds: retryAfterSeconds(outcome.until, now) })
+      const cause =
+        (await findConnection(db, row.id))?.failure_detail ?? 'GitLab gives no new token right now.'
+      throw new Problem(code, `${cause} The service tries again by itself.`, {
+        retryAfterSeconds: retryAfterSeconds(outcome.until, now),
+      })
     }
     case 'read_again': {
       const current = await findConnection(db, row.id)

@@ -10,12 +10,21 @@ import { ownFolder } from './owner.ts'
 import { readFacts } from './server.ts'
 import type { Tables } from './tables.ts'
 
+/** Numbers of types in pg_type. */
+const BYTEA = 17
+const INT8 = 20
+/** What rows hold is the same as from a server: pg gives a Buffer, and text for numbers that JavaScript does not have. */
+const AS_PG_HAS_IT = {
+  [BYTEA]: (text: string) => Buffer.from(text.slice('\\x'.length), 'hex'),
+  [INT8]: (text: string) => text,
+}
+
 /** PGlite says "failed to initialize" whatever the cause. */
 const openPglite = async (folder: string): Promise<PGlite> => {
   try {
     // Loaded only here: whoever has a PostgreSQL does not pay for a second one.
     const { PGlite } = await import('@electric-sql/pglite')
-    return await PGlite.create(folder)
+    return await PGlite.create(folder, { parsers: AS_PG_HAS_IT })
   } catch (error) {
     ensureWritable(folder)
     const cause = isFull(folder)

@@ -33,11 +33,14 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 type Attributes = { single: Map<string, string>; multiple: Map<string, string[]> }
 
-/** A key that ends in [] may come more than once; without a value it forgets those before it. Other keys: the last counts. */
+/**
+ * A key that ends in [] may come more than once; without a value it forgets those before it. Other keys: the last counts.
+ * All lines may end in CRLF: helpers on Windows write it. A single CR belongs to a value.
+ */
 const readAttributes = (text: string): Attributes => {
   const single = new Map<string, string>()
   const multiple = new Map<string, string[]>()
-  const lines = text.split('\n', MOST_LINES)
+  const lines = text.split(/(?<!\r)\n/.test(text) ? '\n' : '\r\n', MOST_LINES)
   const end = lines.indexOf('')
   for (const line of end === -1 ? lines : lines.slice(0, end)) {
     const at = line.indexOf('=')

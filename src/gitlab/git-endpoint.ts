@@ -88,7 +88,9 @@ export const readGitReply = (result: GitLabResult, baseUrl: string): GitReply =>
   const { status, text, headers } = result
   if (status === 200) {
     // Whatever else answers 200, a page to sign in for example, is no repository.
-    const isAdvertisement = headers['content-type']?.startsWith('application/x-git-upload-pack-advertisement')
+    const isAdvertisement = headers['content-type']
+      ?.toLowerCase()
+      .startsWith('application/x-git-upload-pack-advertisement')
     return isAdvertisement ? { kind: 'opens' } : { kind: 'closed', status }
   }
   if (status >= 300 && status < 400)

@@ -6,6 +6,7 @@ import Wreck from '@hapi/wreck'
 import type { EnvironmentProxy } from '../config/proxy.ts'
 import { isLoopback } from './base-url.ts'
 import { needsNoRoot } from './certificates.ts'
+import { NOT_COMPRESSED, unpackBody } from './content-encoding.ts'
 import { createFilteringAgent } from './filtering-agent.ts'
 import { type AboutCall, CALLS_AT_ONCE, createGuard, type Guard, type GuardOptions } from './guard.ts'
 import { isToken } from './issued.ts'
@@ -144,6 +145,7 @@ export const createHttpClient = (profile: TrustProfile, options: GitLabClientOpt
       const headers: Record<string, string> = {
         accept: 'application/json',
         'user-agent': USER_AGENT,
+        ...NOT_COMPRESSED,
         ...more,
       }
       if (token !== undefined) headers.authorization = `Bearer ${token}`
@@ -178,7 +180,9 @@ export const createHttpClient = (profile: TrustProfile, options: GitLabClientOpt
             maxBytes: MAX_ANSWER_BYTES,
             timeout: Math.max(1, Math.ceil(end - performance.now())),
           })
-          return toAnswer(response, bytes.toString('utf8'), clock())
+          const unpacked = unpackBody(bytes, response.headers, MAX_ANSWER_BYTES)
+          if (!unpacked) return { kind: 'failure', reason: 'answer_too_large', mayHaveActed: true }
+          return toAnswer(response, unpacked.toString('utf8'), clock())
         } catch (error) {
           // Wreck stops reading when the time is up, and leaves the socket in use for as long as the answer trickles.
           response?.destroy()

@@ -121,14 +121,20 @@ export const readProjects = (body: unknown, now: Date): Listing<ListedProject> |
 /** A page of `GET /api/v4/groups`; undefined = no list. */
 export const readGroups = (body: unknown): Listing<ListedGroup> | undefined => readListing(body, readGroup)
 
-/** Whether the list goes on. A full page goes on where GitLab, or what stands before it, leaves the headers out. */
+const NEXT_LINK = /;\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)/i
+
+/**
+ * Whether the list goes on: as `Link` or X-Next-Page says, and by the length of the page where neither is there (what
+ * stands before GitLab may leave them out). A page with more than was asked for is of a server that knows no pages.
+ */
 export const hasNextPage = (
   headers: IncomingHttpHeaders,
   { count, perPage }: { count: number; perPage: number },
 ): boolean => {
-  const { link } = headers
-  if (typeof link === 'string' && /rel="?next"?/.test(link)) return true
-  return count >= perPage
+  const { link, 'x-next-page': number } = headers
+  if (typeof link === 'string' && NEXT_LINK.test(link)) return true
+  if (typeof number === 'string') return /[1-9]/.test(number)
+  return count === perPage
 }
 
 /** A limit that is this far used up is left to others. */

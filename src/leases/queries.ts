@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { SERVICE_ID } from '../callers/principal.ts'
 import type { Database, PreparedStatement, RunPrepared } from '../db/database.ts'
 import type { LeaseTableRow } from '../db/tables.ts'
-import type { Heartbeat } from '../token-lifecycle/history/queries.ts'
+import { type Heartbeat, IS_AS_NEW } from '../token-lifecycle/history/queries.ts'
 import {
   type ConnectionWithInstance,
   END_OF_EARLY_PAUSE,
@@ -54,9 +54,8 @@ export type LeaseStatement = {
   column?: { name: string; expression: string }
 }
 
-/** Whether the database has counted as far as this node has seen it count ($2, $3): else it went back. */
-const IS_AS_NEW =
-  '($2::uuid is null or coalesce((select beat from heartbeats where node_id = $2::uuid), 0) >= $3::bigint)'
+/** $2 and $3: what the database has to have of this node. */
+const IS_NEW_ENOUGH = IS_AS_NEW('$2', '$3')
 
 /**
  * The one statement that hands out tokens: reads the connections of `request`, inserts the leases, and answers the
@@ -90,7 +89,7 @@ export const leaseStatement = ({
       least($1::timestamptz + make_interval(secs => request.lease_seconds), connection.token_expires_at) as lease_until,
       ${column ? `${column.expression} as ${column.name},` : ''}
       ${condition}
-        and ${IS_AS_NEW}
+        and ${IS_NEW_ENOUGH}
         and connection.status = 'active'
         and connection.attempt_id is null
         and connection.unanswered_since is null
@@ -131,7 +130,7 @@ export const leaseStatement = ({
       'attempt_id', found.attempt_id, 'attempt_deadline', ${MILLISECONDS('found.attempt_deadline')},
       'unanswered_since', ${MILLISECONDS('found.unanswered_since')},
       'retry_after', ${MILLISECONDS('found.retry_after')}, 'refreshable', found.refreshable,
-      'leased', ${IS_LEASED('found')}, 'database_went_back', not ${IS_AS_NEW}
+      'leased', ${IS_LEASED('found')}, 'database_went_back', not ${IS_NEW_ENOUGH}
     ) end as refused
   from found
   join instances on instances.id = found.instance_id`,

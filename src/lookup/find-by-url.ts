@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { mayAskFor, organizationsOf, type Principal, requireOneOrganization } from '../callers/principal.ts'
 import type { RunPrepared } from '../db/database.ts'
 import { Problem } from '../errors/problem.ts'
@@ -62,14 +63,17 @@ export const leaseTokenByUrl = async (
   }
   deps.directories.compare(organization, match?.instanceId, best)
   // Of rivals the one that reaches the project is right; and before nobody is, those refused before are tried again.
+  let ranked: RankedCandidate[] | undefined
   for (let round = 0; round < MOST_QUESTIONS && (!best || (best.has_rivals && !best.reaches)); round += 1) {
     if (best && isPaused(deps, query, best)) break
-    const { ranked } = await rank(deps, query)
+    ranked = (await rank(deps, query)).ranked
     if (!(await deps.reach.learn(principal, ranked))) break
+    ranked = undefined
     best = await deps.findBest(query)
   }
   if (best) return leaseTokenOf(deps, best.id, principal, options)
-  throw await noneFor(deps, principal, resource, query)
+  ranked ??= (await rank(deps, query)).ranked
+  throw ranked.length > 0 ? noConnection(ranked) : await noneFor(deps, principal, resource, query)
 }
 
 /** Spares the search for rivals where GitLab is not to be asked about them. */
@@ -139,19 +143,19 @@ export const rankByUrl = async (
   return choice
 }
 
+/** What is told when nothing covers the URL. */
 const noneFor = async (
   deps: RankDeps,
   principal: Principal,
   resource: ResourceUrl,
   query: CandidateQuery,
 ): Promise<Problem> => {
-  const { ranked } = await rank(deps, query)
-  if (ranked.length > 0) return noConnection(ranked)
   // A connection that would cover the URL if its scheme or port were another; told only to who may use it.
   const findNear = async (other: ResourceUrl) => {
     const near = withinPrefixes(principal, await deps.locator.locateNear(other))
     if (near.places.length === 0) return undefined
     const { covering } = queryOf(principal, query.organization, near)
+    if (isDeepStrictEqual(covering, query.covering)) return undefined
     return (await rank(deps, { ...query, covering })).ranked[0]
   }
   const found = await findNear(resource)

@@ -10,6 +10,7 @@ import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock/clock.ts'
 import type { InstanceRow, OAuthAppRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
+import { NOT_COMPRESSED } from '../gitlab/content-encoding.ts'
 import type { AboutCall } from '../gitlab/guard.ts'
 import { isSchemeAllowed, MAX_ANSWER_BYTES, readRetryAfter } from '../gitlab/http-client.ts'
 import { classifyTransportError } from '../gitlab/transport-failure.ts'
@@ -157,6 +158,7 @@ const pluginOptions = async (
         // The token counts, whatever a proxy says of its type and puts around it.
         json: 'force',
         maxBytes: MAX_ANSWER_BYTES,
+        headers: NOT_COMPRESSED,
       },
     },
     scope: app.scopes,

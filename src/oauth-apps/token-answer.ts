@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { parseJson } from '../gitlab/http-client.ts'
+import { unpackBody } from '../gitlab/content-encoding.ts'
+import { MAX_ANSWER_BYTES, parseJson } from '../gitlab/http-client.ts'
 import { isToken, readLifetime, readScopes } from '../gitlab/issued.ts'
 import { isAddressBan } from '../gitlab/throttle.ts'
 import type { classifyTransportError, TransportFailure } from '../gitlab/transport-failure.ts'
@@ -43,6 +44,10 @@ const ERROR_CODES: ReadonlySet<unknown> = new Set([
   'unsupported_grant_type',
 ])
 
+/** The newer auth service in its older versions, of a refresh token that was used or revoked. */
+const isInactive = (code: unknown, status: number): boolean =>
+  code === 'token_inactive' && (status === 400 || status === 401)
+
 /** The token counts, whatever else the answer says: it exists nowhere else. */
 export const readTokenSet = (raw: unknown): TokenAnswer => {
   const { access_token, refresh_token, expires_in, scope } = (raw ?? {}) as Record<string, unknown>
@@ -80,8 +85,10 @@ export const classifyTokenError = (
   const headers = data?.res?.headers
   const retryAfterSeconds = retryAfterOf(headers ?? {})
   if (status >= 500) return { kind: 'server_error', status, retryAfterSeconds }
-  // JSON that Wreck does not read: with a byte order mark before it, or with a member __proto__.
-  const { payload } = data ?? {}
+  // JSON that Wreck does not read: compressed, with a byte order mark before it, or with a member __proto__.
+  const payload = Buffer.isBuffer(data?.payload)
+    ? unpackBody(data.payload, headers ?? {}, MAX_ANSWER_BYTES)
+    : data?.payload
   const body = Buffer.isBuffer(payload) ? parseJson(payload.toString('utf8')) : payload
   if (status === 429)
     return { kind: 'rate_limited', retryAfterSeconds, body, ...(headers ? { headers } : {}) }
@@ -89,6 +96,7 @@ export const classifyTokenError = (
   const text = Buffer.isBuffer(payload) ? payload.toString('utf8') : ''
   if (isAddressBan({ status, body, text })) return { kind: 'banned', retryAfterSeconds }
   const { error: code } = (body ?? {}) as { error?: unknown }
+  if (isInactive(code, status)) return { kind: 'refused', error: 'invalid_grant' }
   // Death needs proof: GitLab says this with 400 (RFC 6749, section 5.2), and a gateway in front of it need not.
   const isOutOfPlace = code === 'invalid_grant' && status !== 400
   return typeof code === 'string' && ERROR_CODES.has(code) && !isOutOfPlace

@@ -1,3 +1,4 @@
+import { addSeconds } from '../clock/clock.ts'
 import type { ConnectionRow } from '../db/tables.ts'
 
 /**
@@ -27,9 +28,12 @@ export const endOfDoubt = (unansweredSince: Date): Date =>
  */
 export const detectsReuse = (refreshToken: string): boolean => refreshToken.startsWith('gliamrt-')
 
+/** A replica that was killed with the successor on its disk is back within this time, and saves it. */
+export const SUCCESSOR_SECONDS = 180
+
 export type Settlement =
   | { action: 'send' }
-  /** GitLab may still act on the request before. */
+  /** GitLab may still act on the request before, or somebody of ours may still have the successor. */
   | { action: 'wait'; until: Date }
   /** First ask GitLab whether the current token works: then nothing happened. */
   | { action: 'ask' }
@@ -39,17 +43,24 @@ export type Settlement =
  *
  * - no doubt: sends it;
  * - in doubt, first retry, Doorkeeper: sends the same refresh again, which settles the doubt soonest and harms nobody;
- * - in doubt otherwise: waits until GitLab can no longer act, then asks.
+ * - in doubt otherwise: waits until GitLab can no longer act, then asks;
+ * - where reuse is taken for theft: waits also until every replica had the time to save a successor that it may have. After
+ *   the database went back, that holds for each row from before.
  */
 export const decideSettlement = (
-  state: Pick<ConnectionRow, 'unanswered_since' | 'failure_count'> & { detectsReuse: boolean },
+  state: Pick<ConnectionRow, 'unanswered_since' | 'failure_count'> & {
+    detectsReuse: boolean
+    /** When the database went back, if the row is from before. */
+    wentBackAt?: Date | undefined
+  },
   now: Date,
 ): Settlement => {
-  if (state.unanswered_since === null) return { action: 'send' }
-  if (!state.detectsReuse && state.failure_count <= 1) return { action: 'send' }
-  return mayStillAct(state.unanswered_since, now)
-    ? { action: 'wait', until: endOfDoubt(state.unanswered_since) }
-    : { action: 'ask' }
+  const { unanswered_since, failure_count, detectsReuse, wentBackAt } = state
+  const end = wentBackAt && addSeconds(wentBackAt, SUCCESSOR_SECONDS)
+  if (detectsReuse && end && end > now) return { action: 'wait', until: end }
+  if (unanswered_since === null || (!detectsReuse && failure_count <= 1)) return { action: 'send' }
+  const until = addSeconds(unanswered_since, detectsReuse ? SUCCESSOR_SECONDS : DOUBT_SECONDS)
+  return until > now ? { action: 'wait', until } : { action: 'ask' }
 }
 
 /** What is written when GitLab, asked late enough, says that the current token works: no answer was lost. */

@@ -12,7 +12,8 @@ import { findOAuthApp } from '../oauth-apps/queries.ts'
 import type { TokenAnswer, TokenSet } from '../oauth-apps/token-answer.ts'
 import type { Forecast } from '../weather/forecast.ts'
 import { withinBudget } from '../weather/within-budget.ts'
-import type { ClaimableRow, Sending } from './batches/queries.ts'
+import type { ClaimableRow } from './batches/queries.ts'
+import { createGate, type MarkSent, type SendingHistory } from './batches/sendings.ts'
 import type { Claim } from './claim.ts'
 import { afterDoubtCleared, decideSettlement, detectsReuse } from './doubt.ts'
 import type { DatabaseHistory } from './history/watch-history.ts'
@@ -34,14 +35,11 @@ export type RefreshAttemptDeps = GitLabAccess & {
   logger: Logger
   oauthClients: OAuthClients
   tokenSaver: TokenSaver
-  history: Pick<DatabaseHistory, 'wentBackAt' | 'requireSettled'>
+  history: SendingHistory & Pick<DatabaseHistory, 'wentBackAt'>
   forecast: Pick<Forecast, 'budget' | 'incidents'>
 }
 
 type Deps = RefreshAttemptDeps & { markSent: MarkSent }
-
-/** Writes down that a refresh is about to be sent. @returns false when another writer has the claim by now. */
-type MarkSent = (sending: Sending) => Promise<boolean>
 
 type Prepared = { oauthClient: OAuthClient; refreshToken: string }
 
@@ -76,8 +74,6 @@ export const attemptRefresh = async (
     sentAt = new Date(clock())
     // Another writer has the claim by now.
     if (!(await markSent({ connectionId: row.id, attemptId, sentAt }))) return { kind: 'read_again' }
-    // A refresh token that has a successor is not presented.
-    deps.history.requireSettled()
   } catch (error) {
     // Nothing was sent: give the claim back, so that no other writer waits for its end.
     await releaseClaim(db, row.id, attemptId).catch(() => undefined)
@@ -86,6 +82,10 @@ export const attemptRefresh = async (
 
   log.info({ reason }, 'sending a refresh')
   const answer = await withKeptClaim(deps, claim, () => send(deps, row, prepared))
+  if (answer.kind === 'not_sent') {
+    await releaseClaim(db, row.id, attemptId).catch(() => undefined)
+    throw answer.problem
+  }
   if (answer.kind === 'issued') {
     const issued = toIssued(answer.tokenSet, prepared.refreshToken, row, startOfSecond(sentAt))
     const saved = await tokenSaver.save(issued)
@@ -107,14 +107,17 @@ const appOf = ({ oauth_app_id, oauth_app_version }: ClaimableRow) => ({
   version: oauth_app_version!,
 })
 
-/** Sends the refresh when its turn comes, unless by then too much is refused. */
+/** Sends the refresh when its turn comes, unless by then too much is refused, or the database may have gone back. */
 const send = async (
-  { forecast: { budget, incidents } }: RefreshAttemptDeps,
+  { forecast: { budget, incidents }, history }: RefreshAttemptDeps,
   row: ClaimableRow,
   { oauthClient, refreshToken }: Prepared,
-): Promise<TokenAnswer> => {
+): Promise<TokenAnswer | { kind: 'not_sent'; problem: unknown }> => {
   let entered = false
+  const gate = createGate(history, row.id)
   const turnAway = (): TransportFailure | undefined => {
+    const closed = gate.turnAway()
+    if (closed) return closed
     entered =
       incidents.hold(row, row.oauth_app_version ?? undefined) === undefined && budget.enter(row.instance_id)
     return entered
@@ -122,7 +125,8 @@ const send = async (
       : { kind: 'failure', reason: 'overloaded', mayHaveActed: false, retryAfterSeconds: NOT_NOW_SECONDS }
   }
   try {
-    return await oauthClient.refresh(refreshToken, { turnAway })
+    const answer = await oauthClient.refresh(refreshToken, { turnAway })
+    return gate.problem() ? { kind: 'not_sent', problem: gate.problem() } : answer
   } finally {
     if (entered) budget.leave(row.instance_id)
   }
@@ -171,6 +175,15 @@ const loadClient = async (
   return oauthClients.for(app, instance)
 }
 
+/** When the database went back, if the token of the row was issued before. */
+const wentBackAfter = (
+  { history }: RefreshAttemptDeps,
+  { token_issued_at }: ConnectionRow,
+): Date | undefined => {
+  const at = history.wentBackAt()
+  return at !== undefined && token_issued_at < at ? at : undefined
+}
+
 /** @returns the outcome when nothing may be sent now; undefined when the refresh may be sent. */
 const settleDoubt = async (
   deps: RefreshAttemptDeps,
@@ -179,7 +192,8 @@ const settleDoubt = async (
 ): Promise<RefreshOutcome | undefined> => {
   const { db, clock } = deps
   const now = new Date(clock())
-  const settlement = decideSettlement({ ...row, detectsReuse: detectsReuse(refreshToken) }, now)
+  const state = { ...row, detectsReuse: detectsReuse(refreshToken), wentBackAt: wentBackAfter(deps, row) }
+  const settlement = decideSettlement(state, now)
   if (settlement.action === 'send') return undefined
   if (settlement.action === 'wait') {
     await endAttempt(db, row.id, attemptId, { retry_after: settlement.until, updated_at: now })
@@ -219,8 +233,7 @@ const writeFailure = async (
   if (failure.code === 'refresh_token_refused' && (await tokenSaver.offerSuccessor(row)))
     return { kind: 'newer_version' }
   const now = new Date(clock())
-  const wentBackAt = deps.history.wentBackAt()
-  const wentBack = wentBackAt !== undefined && row.token_issued_at < wentBackAt
+  const wentBack = wentBackAfter(deps, row) !== undefined
   const after = afterFailure(row, failure, { tokenAlive, sentAt, wentBack, now, part })
   await saveFailure(db, row.id, attemptId, after, now)
   if (after.status !== 'active' && part === 'canary') await incidents.noteTold(appOf(row))

@@ -210,20 +210,23 @@ export const afterFailure = (
     refusedSince !== null &&
     now.getTime() - refusedSince.getTime() >= graceSeconds * 1000
   const keepsCause = !TELLS_NOTHING.has(history.failure_code)
+  const failuresBefore = refused && isFirstRefusal(history) ? 0 : history.failure_count
   const cause = refused && context.wentBack ? WENT_BACK : failure
   return {
     status: dead ? 'needs_reauthorization' : 'active',
     unanswered_since: unansweredAfter(history, failure, context),
     refused_since: refusedSince,
     failing_since: history.failing_since ?? now,
-    failure_count: history.failure_count + 1,
+    failure_count: failuresBefore + 1,
     failure_code: keepsCause ? history.failure_code : cause.code,
     failure_detail: keepsCause ? history.failure_detail : cause.detail,
-    retry_after: new Date(
-      now.getTime() + backoffSeconds(history.failure_count, failure.retryAfterSeconds) * 1000,
-    ),
+    retry_after: new Date(now.getTime() + backoffSeconds(failuresBefore, failure.retryAfterSeconds) * 1000),
   }
 }
+
+/** Outages before say nothing of a refusal, which may be wrong: it is tried again as soon as after no outage. */
+const isFirstRefusal = ({ refused_since, unanswered_since, failure_code }: FailureHistory): boolean =>
+  refused_since === null && unanswered_since === null && TELLS_NOTHING.has(failure_code)
 
 const unansweredAfter = (
   { unanswered_since }: FailureHistory,

@@ -1,9 +1,8 @@
 import type { Patience } from '../clock/patience.ts'
 import { startPatience } from '../clock/patience.ts'
 import { isWaitingCode } from '../gitlab/owner-refusal.ts'
-import { shareCalls } from '../share.ts'
 import type { Attempts } from './attempts.ts'
-import { markAttemptsSent, type Sending } from './batches/queries.ts'
+import { createMarkSent } from './batches/sendings.ts'
 import { type ClaimState, createSharedClaims } from './claim.ts'
 import { attemptRefresh, type RefreshAttemptDeps } from './refresh-attempt.ts'
 import {
@@ -28,7 +27,7 @@ type Deps = RefreshAttemptDeps & { attempts: Attempts }
 
 export const createRefresher = (deps: Deps): Refresher => {
   const claim = createSharedClaims<Stopped>(deps)
-  const markSent = shareCalls((sendings: Sending[]) => markAttemptsSent(deps.db, sendings))
+  const markSent = createMarkSent(deps)
 
   const refreshOnce = async (connectionId: string, request: RefreshRequest): Promise<RefreshOutcome> => {
     const patience = startPatience()

@@ -13,10 +13,9 @@ import type { GitLabAccess } from '../instances/gitlab-access.ts'
 import { findInstance } from '../instances/queries.ts'
 import type { Vault } from '../vault/vault.ts'
 import type { Attempts } from './attempts.ts'
-import { markAttemptsSent } from './batches/queries.ts'
+import { createGate, createMarkSent, type SendingHistory } from './batches/sendings.ts'
 import { type Claim, claimForPerson } from './claim.ts'
 import { DOUBT_SECONDS } from './doubt.ts'
-import type { DatabaseHistory } from './history/watch-history.ts'
 import { withKeptClaim } from './kept-claim.ts'
 import { endAttempt, findConnection, findSiblings, releaseClaim, saveDoubt } from './queries.ts'
 import { afterRotationRefusal, latestDateOf, rotationRefusalOf } from './rotation-refusal.ts'
@@ -26,7 +25,7 @@ export type RotateDeps = GitLabAccess & {
   logger: Logger
   tokenSaver: TokenSaver
   attempts: Attempts
-  history: Pick<DatabaseHistory, 'requireSettled'>
+  history: SendingHistory
 }
 
 const DAY_SECONDS = 86_400
@@ -92,6 +91,8 @@ const attemptRotation = async (
     throw error
   })
   const sentAt = new Date(clock())
+  // A token that has a successor is not presented: GitLab would take it for theft.
+  const gate = createGate(deps.history, row.id)
   const send = (expires_at: string) =>
     withKeptClaim(deps, claim, () =>
       instanceClients.for(instance).send({
@@ -100,12 +101,17 @@ const attemptRotation = async (
         token,
         json: { expires_at },
         issuesToken: true,
+        turnAway: gate.turnAway,
       }),
     )
   let answer = await send(expiresOn ?? nextExpiryDate(row, sentAt))
   // The maximum was lowered. A refused rotation leaves the token as it is, so GitLab's own date is safe to ask for.
   const latest = expiresOn === undefined ? latestDateOf(answer) : undefined
   if (latest !== undefined && Date.parse(latest) > sentAt.getTime()) answer = await send(latest)
+  if (gate.problem()) {
+    await releaseClaim(db, row.id, attemptId).catch(() => undefined)
+    throw gate.problem()
+  }
   const rotated = readRotated(answer, row.scopes)
   if (!rotated) return settleUnrotated(deps, claim, instance, token, answer, sentAt)
   const saved = await tokenSaver.save({
@@ -146,14 +152,11 @@ const prepare = async ({ db, vault, clock, history }: RotateDeps, { row, attempt
   })
   await requireSoleOwner(db, vault, row, token)
   const sending = { connectionId: row.id, attemptId, sentAt: new Date(clock()) }
-  const [isMarked] = await markAttemptsSent(db, [sending])
-  if (!isMarked) {
+  if (!(await createMarkSent({ db, history })(sending))) {
     throw new Problem('gitlab_unavailable', 'Another change of this token came first.', {
       retryAfterSeconds: 1,
     })
   }
-  // A token that has a successor is not presented: GitLab would take it for theft.
-  history.requireSettled()
   return { instance, token }
 }
 

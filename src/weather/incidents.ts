@@ -11,11 +11,10 @@ import type { RefusalBudget } from './refusal-budget.ts'
 /** So many different connections of one OAuth app, or so many pasted tokens of an instance. */
 export const INCIDENT_CONNECTIONS = 10
 const WITHIN_SECONDS = 60
-/**
- * So long after the canary was heard of, another connection takes its place. A refused app is the same for all, so its
- * canary is only replaced when it is gone. A refused token is one connection's own, so each has its turn.
- */
-const TURN_SECONDS = { oauth_app_rejected: 150, refresh_token_refused: 5 }
+/** So long after the canary was heard of, it is gone, and another connection takes its place. */
+const GONE_SECONDS = 150
+/** A refused token is one connection's own, so each has its turn while the budget of refusals has room for that. */
+const TURN_SECONDS = 5
 /** An incident of which nothing was heard for so long is over. */
 const OVER_SECONDS = 900
 /** What the other replicas know is read no more often than this where connections are held. */
@@ -163,11 +162,13 @@ export const createIncidents = (deps: Deps): Incidents => {
       if (incident.told_at !== null && cause === 'refresh_token_refused')
         return budget.hasRoomForDoubtful(row.instance_id) ? undefined : { until, cause }
       if (incident.canary_id === row.id) return undefined
-      if (now.getTime() - incident.canary_at.getTime() < TURN_SECONDS[cause] * 1000) return { until, cause }
+      const takesTurns = cause === 'refresh_token_refused' && budget.hasRoomForDoubtful(row.instance_id)
+      const turnSeconds = takesTurns ? TURN_SECONDS : GONE_SECONDS
+      if (now.getTime() - incident.canary_at.getTime() < turnSeconds * 1000) return { until, cause }
       void change(incident, { canary_id: row.id, canary_at: now })
       return undefined
     }
-    return row.refused_since === null || budget.hasRoomForDoubtful(row.instance_id, row.failure_count)
+    return row.refused_since === null || budget.hasRoomForDoubtful(row.instance_id, row)
       ? undefined
       : {
           until: addSeconds(now, SHORTEST_HOLD_SECONDS.refresh_token_refused * spread),

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { addSeconds, type Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
+import type { ConnectionRow } from '../db/tables.ts'
 import { addRefusals, listRefusals, type MinuteOfRefusals } from './queries.ts'
 
 /**
@@ -16,18 +17,29 @@ export const WINDOW_SECONDS = 180
 const MINUTE_SECONDS = 60
 /** What was refused before, and may be refused again, leaves this much to what was not. */
 export const RESERVE = 30
-/** What failed more than once leaves this much to what failed once: a wrong refusal is over with the next try. */
+/** What was refused more than once leaves this much to what was refused once: a wrong refusal is over with the next try. */
 const REPEATED_RESERVE = 50
+/** A refused refresh is tried again after 5 s, and after 10 s more (token-lifecycle/refresh-decision.ts). */
+const TRIED_AGAIN_SECONDS = 15
 /** However much was refused, this many refreshes may be under way: a healthy connection is not stopped. */
 const ALWAYS_UNDER_WAY = 2
+
+export type Refused = Pick<ConnectionRow, 'refused_since' | 'failure_count'>
+
+/**
+ * Whether something was refused more than once. The first refusal counts failures anew, but an outage after it counts too:
+ * so some time has to have passed since the first.
+ */
+export const wasRefusedAgain = ({ refused_since, failure_count }: Refused, now: number): boolean =>
+  refused_since !== null && failure_count > 1 && now - refused_since.getTime() >= TRIED_AGAIN_SECONDS * 1000
 
 export type RefusalBudget = {
   /** GitLab refused a call. Counted here at once, and in the database soon. */
   note(instanceId: string): void
   /** Refusals in the last three minutes, of all replicas. */
   spent(instanceId: string): number
-  /** Whether something that was refused before may be tried again now. @param failures how often it failed. */
-  hasRoomForDoubtful(instanceId: string, failures?: number): boolean
+  /** Whether something that was refused before may be tried again now. @param refused how that went on so far. */
+  hasRoomForDoubtful(instanceId: string, refused?: Refused): boolean
   hasRoom(instanceId: string): boolean
   /**
    * Counts a call that may be refused.
@@ -108,8 +120,8 @@ export const createRefusalBudget = ({
         })
     },
     spent,
-    hasRoomForDoubtful: (instanceId, failures = 0) =>
-      spent(instanceId) < REFUSAL_BUDGET - (failures > 1 ? REPEATED_RESERVE : RESERVE),
+    hasRoomForDoubtful: (instanceId, refused) =>
+      spent(instanceId) < REFUSAL_BUDGET - (wasRefusedAgain(refused, clock()) ? REPEATED_RESERVE : RESERVE),
     hasRoom: (instanceId) => spent(instanceId) < LIMIT,
     enter(instanceId, room) {
       const count = countOf(instanceId)

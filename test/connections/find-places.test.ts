@@ -228,7 +228,10 @@ t.test('where GitLab does not say what a token reaches, somebody has to', async 
       const { answer } = await connectToken(stage, { ...bot, scopes })
       t.match(
         answer,
-        { status: 422, body: { code: 'group_required', errors: [{ field: 'group' }] } },
+        {
+          status: 422,
+          body: { code: 'group_required', detail: /private project/, errors: [{ field: 'group' }] },
+        },
         answer.text,
       )
     }
@@ -248,7 +251,10 @@ t.test('where GitLab does not say what a token reaches, somebody has to', async 
     const { answer } = await connectToken(stage, { ...bots[0], scopes: CLONE_ONLY, group: 'acme/platform' })
     t.match(
       answer,
-      { status: 422, body: { code: 'missing_scopes', missing_scopes: ['read_api'] } },
+      {
+        status: 422,
+        body: { code: 'missing_scopes', missing_scopes: ['read_api'], detail: /private project/ },
+      },
       answer.text,
     )
   })

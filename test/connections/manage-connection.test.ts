@@ -92,20 +92,23 @@ t.test('what a manager can do to a connection', async (t) => {
       effect: { kind: 'status', status: 503, headers: { 'retry-after': '40' } },
     })
     for (const answer of [await refresh(down), await refresh(down)]) {
-      t.match(answer, { status: 503, body: { code: 'gitlab_unavailable' } })
+      t.match(answer, { status: 503, body: { code: 'gitlab_unavailable', detail: /503.*tries again/ } })
       t.equal(answer.headers.get('retry-after'), '40')
     }
 
     const misled = await connect(stage)
     simulator.world.changeAppSecret(SEEDED_APP.clientId, 'gloas-FAKE-another-secret')
-    t.match(await refresh(misled), { status: 503, body: { code: 'oauth_app_rejected' } })
+    t.match(await refresh(misled), {
+      status: 503,
+      body: { code: 'oauth_app_rejected', detail: /invalid_client.*an admin has to correct/ },
+    })
     simulator.world.changeAppSecret(SEEDED_APP.clientId, SEEDED_APP.clientSecret)
 
     const over = await connect(stage)
     simulator.world.revokeToken((await lookUp(stage, over)).body.token)
     t.match(await refresh(over, '?on_conflict=preempt'), {
       status: 503,
-      body: { code: 'gitlab_unavailable' },
+      body: { code: 'gitlab_unavailable', detail: /refuses the refresh token.*tries again/ },
     })
     clock.advance(300)
     t.match(await refresh(over), {

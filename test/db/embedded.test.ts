@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises'
+import { sql } from 'kysely'
 import t from 'tap'
 import { dumpSchema } from '../../src/db/schema-dump.ts'
 import { connectByOAuth, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
+import { createEmptyDatabase } from '../support/database.ts'
 
 t.test('on the embedded database', async (t) => {
   const stage = await setStage(t, { broker: { embedded: true } })
@@ -14,6 +16,17 @@ t.test('on the embedded database', async (t) => {
   t.test('the schema is the same', async (t) => {
     const committed = await readFile(new URL('../../migrations/schema.sql', import.meta.url), 'utf8')
     t.equal(await dumpSchema(broker.db), committed)
+  })
+
+  t.test('values are what a server gives', async (t) => {
+    const query = sql`select '\\x00ff'::bytea as bytes, array['\\x01'::bytea] as many, 7::bigint as big, array[7::bigint] as bigs,
+      count(*), 1.5::numeric as exact, 1.5::float8 as float, 7::int as small, true as flag, 'a'::text as text, array['a', null] as texts,
+      timestamptz '2026-01-31T00:00:00Z' as time, '{"a":[1]}'::jsonb as json, null as nothing,
+      '019ab1c0-5a2e-7c3b-9b1e-0d4c1f2a3b4c'::uuid as id`
+    const server = (await createEmptyDatabase(t)).db
+    const [embedded, pg] = await Promise.all([query.execute(broker.db), query.execute(server)])
+    t.strictSame(embedded.rows, pg.rows)
+    t.ok((embedded.rows[0] as { bytes: Buffer }).bytes.equals(Buffer.from([0, 255])))
   })
 
   t.test('connections are found by id and by URL, with a lease', async (t) => {
@@ -39,6 +52,30 @@ t.test('on the embedded database', async (t) => {
       204,
     )
   })
+
+  t.test(
+    'what is compared with a hash: a handle opens once, and a key of a batch names one request',
+    async (t) => {
+      const url = `${simulator.url}/acme/web-shop`
+      const wrapped = (
+        await broker.get(`/v1/credentials?wrap=true&url=${encodeURIComponent(url)}`, { key: scanner })
+      ).body
+      const open = (handle: string) =>
+        broker.post(`/v1/leases/${wrapped.lease_id}/open`, { handle }, { key: scanner })
+      t.equal((await open('x'.repeat(43))).status, 404)
+      t.match(await open(wrapped.handle), { status: 200, body: { connection_id: oauth } })
+      t.match(await open(wrapped.handle), { status: 409, body: { code: 'already_opened' } })
+      const batch = (purpose: string) =>
+        broker.post(
+          '/v1/credentials/batch',
+          { requests: [{ url, purpose }] },
+          { key: scanner, headers: { 'idempotency-key': 'nightly' } },
+        )
+      const [first, second] = [await batch('one'), await batch('one')]
+      t.equal(second.body.results[0].lease_id, first.body.results[0].lease_id)
+      t.match(await batch('two'), { status: 409, body: { code: 'idempotency_key_reused' } })
+    },
+  )
 
   t.test('a key that is limited is held to its limits', async (t) => {
     const restrictions = { connections: [oauth], url_prefixes: [`${simulator.url}/acme`] }

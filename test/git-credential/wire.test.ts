@@ -28,6 +28,8 @@ t.test('reads what every Git sends', (t) => {
   t.match(readGitRequest(`${ASKED}password=a=b\n`), { password: 'a=b' }, 'a value holds what it likes')
   t.match(readGitRequest(`${ASKED}path=one\npath=two\n`), { path: 'two' }, 'the last counts')
   t.match(readGitRequest(`${ASKED}\npath=behind\n`), { path: undefined }, 'a blank line ends the list')
+  const onWindows = `${ASKED}path=acme/web-shop.git\npassword=a\n\n`.replaceAll('\n', '\r\n')
+  t.match(readGitRequest(onWindows), { host: 'gitlab.com', path: 'acme/web-shop.git', password: 'a' })
   t.match(readGitRequest(`${ASKED}new-in-2030=x\n`), { host: 'gitlab.com' }, 'further keys are ignored')
   t.end()
 })
@@ -58,6 +60,8 @@ t.test('refuses what no Git sends, and repeats nothing of it', (t) => {
     ['protocol=https\nhost=user@a\n', 'host'],
     ['protocol=https\nhost=a?b\n', 'host'],
     ['protocol=https\nhost=a\r\n', 'host'],
+    ['protocol=https\r\nhost=a\r\r\n', 'host'],
+    ['protocol=https\r\nhost=a\rhost=b\r\n', 'host'],
     ['FAKE-secret\n', 'body'],
     ['=FAKE-secret\n', 'body'],
   ] as const) {

@@ -48,6 +48,17 @@ const has = (t: Test, found: Found, wanted: Partial<Found>, message = '') => {
 const addInstance = ({ broker }: Stage, baseUrl: string) =>
   broker.post('/v1/instances', { base_url: baseUrl, allow_private_network: true })
 
+t.test('who gets nothing has the candidates ranked once', async (t) => {
+  const { stage, find } = await setListeningStage(t)
+  const { id } = await connectToken(stage, { group: 'acme' })
+  const ranked = ({ statements }: Found) => statements.filter((name) => name === 'find-candidates').length
+  t.equal(ranked(await find('globex/site')), 1, 'nothing covers the URL')
+  await stage.broker.db.updateTable('connections').set({ status: 'revoked' }).where('id', '=', id).execute()
+  const found = await find('acme/web-shop')
+  t.equal(found.code, 'no_connection_for_url')
+  t.equal(ranked(found), 1, 'the only one is dead')
+})
+
 t.test('below a group that is known no URL is searched for', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage, { group: 'acme' })

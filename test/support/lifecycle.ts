@@ -98,7 +98,12 @@ export const createReplica = async (
     retentionSeconds: 86_400,
   })
   const attempts = createAttempts(logger)
-  const history = { wentBackAt: () => undefined, requireSettled: () => undefined }
+  const history = {
+    wentBackAt: () => undefined,
+    known: () => undefined,
+    suspect: () => undefined,
+    requireSettled: () => undefined,
+  }
   t.teardown(async () => {
     await attempts.idle()
     await tokenSaver.close()

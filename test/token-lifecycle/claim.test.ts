@@ -126,7 +126,7 @@ t.test('a claim', async (t) => {
     }
     const before = await rowOf(stage, id)
     const isMarked = async (attemptId: string) =>
-      (await markAttemptsSent(db, [{ connectionId: id, attemptId, sentAt: now() }]))[0]
+      (await markAttemptsSent(db, [{ connectionId: id, attemptId, sentAt: now() }], undefined))?.[0]
     t.equal(await isMarked(loser.attemptId), false)
     t.equal(await saveFailure(db, id, loser.attemptId, ended, now()), false)
     t.equal(

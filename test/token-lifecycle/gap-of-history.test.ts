@@ -4,12 +4,13 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createLineage } from '../../src/db/lineage.ts'
 import type { ConnectionRow } from '../../src/db/tables.ts'
+import { CALLS_AT_ONCE } from '../../src/gitlab/guard.ts'
 import { createSuspicion } from '../../src/token-lifecycle/history/suspicion.ts'
 import { setStage, startTestBroker } from '../support/broker.ts'
 import { createFakeClock } from '../support/clock.ts'
 import { connectToken } from '../support/connect.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { connect, HALF_LIFE, lookUp, REFRESH, until } from '../support/lifecycle.ts'
+import { connect, HALF_LIFE, lookUp, NO_TROUBLE, REFRESH, rowOf, until } from '../support/lifecycle.ts'
 
 const GONE_BACK = { status: 503, body: { code: 'database_unavailable', detail: /gone back/ } }
 
@@ -35,13 +36,15 @@ const setScene = async (t: Test, { heartbeats }: { heartbeats: boolean }) => {
   }
   await check()
   const id = await connect(stage)
+  const { id: pasted } = await connectToken(stage, { scopes: ['read_repository', 'self_rotate'] })
   const { db } = stage.broker
   const rows = await db.selectFrom('connections').selectAll().execute()
   const beats = await db.selectFrom('heartbeats').selectAll().execute()
   await check()
   clock.advance(HALF_LIFE)
   t.match(await lookUp(stage, id), { status: 200, body: { token_version: 2 } })
-  await until(async () => (await first.retained()).length === 1)
+  t.match(await stage.broker.post(`/v1/connections/${pasted}/rotate`), { status: 200 })
+  await until(async () => (await first.retained()).length === 2)
   const goBack = async () => {
     await db.deleteFrom('connections').execute()
     await db.deleteFrom('leases').execute()
@@ -53,7 +56,7 @@ const setScene = async (t: Test, { heartbeats }: { heartbeats: boolean }) => {
     await db.deleteFrom('heartbeats').execute()
     await db.insertInto('heartbeats').values(beats).execute()
   }
-  return { stage, other, id, check, goBack }
+  return { stage, other, id, pasted, check, goBack }
 }
 
 t.test('the lookup that follows a restore at once gets no dead token, on whichever replica', async (t) => {
@@ -87,9 +90,8 @@ t.test(
 )
 
 t.test('a token that may have a successor is neither refreshed nor rotated', async (t) => {
-  const { stage, other, id } = await setScene(t, { heartbeats: true })
+  const { stage, other, id, pasted } = await setScene(t, { heartbeats: true })
   const { broker, simulator } = stage
-  const { id: pasted } = await connectToken(stage, { scopes: ['read_repository', 'self_rotate'] })
   simulator.requests.clear()
   broker.history.suspect()
   await broker.history.check()
@@ -101,6 +103,47 @@ t.test('a token that may have a successor is neither refreshed nor rotated', asy
   await until(async () => (await refresh()).status === 200)
   t.match(await broker.post(`/v1/connections/${pasted}/rotate`), { status: 200 }, 'no claim is left behind')
 })
+
+for (const what of ['refresh', 'rotation'] as const)
+  t.test(`a ${what} without a lookup finds that the database went back, and spends nothing`, async (t) => {
+    const { stage, other, id, pasted, goBack } = await setScene(t, { heartbeats: true })
+    const { simulator } = stage
+    const path = `/v1/connections/${what === 'refresh' ? `${id}/refresh?on_conflict=preempt` : `${pasted}/rotate`}`
+    await goBack()
+    simulator.requests.clear()
+    t.match(await other.post(path), GONE_BACK, 'another node has the successor')
+    t.equal(simulator.requests.count({ method: 'POST' }), 0)
+    await stage.broker.history.check()
+    await until(async () => (await other.post(path)).status === 200)
+    t.same(
+      simulator.world.events.filter(({ kind }) => kind.startsWith('replay')),
+      [],
+    )
+  })
+
+for (const what of ['refresh', 'rotation'] as const)
+  t.test(`a ${what} that waits for its turn is not sent when the database may have gone back`, async (t) => {
+    const { stage, other, id, pasted } = await setScene(t, { heartbeats: true })
+    const { broker, simulator } = stage
+    const { promise: freed, resolve: free } = Promise.withResolvers<void>()
+    const probe = { path: '/api/v4/personal_access_tokens/self' }
+    simulator.faults.add({ match: probe, times: CALLS_AT_ONCE, effect: { kind: 'hold', until: freed } })
+    simulator.requests.clear()
+    const asking = Array.from({ length: CALLS_AT_ONCE }, () => connectToken(stage, { organization: 'other' }))
+    await until(() => simulator.requests.count(probe) === CALLS_AT_ONCE)
+    const path = `/v1/connections/${what === 'refresh' ? `${id}/refresh?on_conflict=preempt` : `${pasted}/rotate`}`
+    const waiting = broker.post(path)
+    const subject = what === 'refresh' ? id : pasted
+    await until(async () => (await rowOf(stage, subject)).attempt_sent_at !== null)
+    broker.history.suspect()
+    free()
+    t.match(await waiting, GONE_BACK)
+    await Promise.all(asking)
+    t.equal(simulator.requests.count(what === 'refresh' ? REFRESH : { method: 'POST' }), 0)
+    t.match(await rowOf(stage, subject), NO_TROUBLE)
+    await other.history.check()
+    await until(async () => (await broker.post(path)).status === 200)
+  })
 
 t.test('a real database tells its lineage, and keeps it', async (t) => {
   const { lineage, readFacts } = await createTestDatabase(t)

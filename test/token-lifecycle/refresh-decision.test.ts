@@ -386,11 +386,17 @@ t.test('over any series of failures, afterFailure', async (t) => {
         !failure.mayHaveActed || after.unanswered_since?.getTime() === told(undefined, now).sentAt.getTime(),
     ),
   )
-  holds('counts every failure, and keeps when the first was', (steps) =>
-    steps.every(
-      ({ after }, index) =>
-        after.failure_count === index + 1 && after.failing_since?.getTime() === steps[0]?.now.getTime(),
-    ),
+  holds('counts every failure, anew from a refusal after outages, and keeps when the first was', (steps) =>
+    steps.every(({ before, after, failure }) => {
+      const saysNothing = [null, 'gitlab_unavailable', 'oauth_app_rejected'].includes(before.failure_code)
+      const isAnew =
+        failure.code === 'refresh_token_refused' &&
+        before.refused_since === null &&
+        before.unanswered_since === null &&
+        saysNothing
+      const isCounted = after.failure_count === (isAnew ? 1 : before.failure_count + 1)
+      return isCounted && after.failing_since?.getTime() === steps[0]?.now.getTime()
+    }),
   )
 })
 
@@ -400,6 +406,7 @@ t.test('decideSettlement, before a refresh is sent', async (t) => {
     failure_count,
     detectsReuse: reuse,
   })
+  const certain = (reuse: boolean) => ({ unanswered_since: null, failure_count: 0, detectsReuse: reuse })
   const until = (seconds: number) => ({ action: 'wait', until: at(seconds) })
   const cases: [name: string, state: Parameters<typeof decideSettlement>[0], expected: object][] = [
     ['no doubt', { unanswered_since: null, failure_count: 9, detectsReuse: true }, { action: 'send' }],
@@ -407,8 +414,19 @@ t.test('decideSettlement, before a refresh is sent', async (t) => {
     ['also after a writer died', inDoubt(30, 0), { action: 'send' }],
     ['the second waits until GitLab can no longer act', inDoubt(5, 2), until(55)],
     ['and asks then', inDoubt(60, 2), { action: 'ask' }],
-    ['where reuse is taken for theft, none is sent before GitLab was asked', inDoubt(5, 0, true), until(55)],
-    ['which is then', inDoubt(60, 0, true), { action: 'ask' }],
+    [
+      'where reuse is taken for theft, a killed replica has time to come back',
+      inDoubt(5, 0, true),
+      until(175),
+    ],
+    ['then GitLab is asked', inDoubt(180, 0, true), { action: 'ask' }],
+    ['after the database went back too', { ...certain(true), wentBackAt: at(-5) }, until(175)],
+    ['which ends', { ...certain(true), wentBackAt: at(-180) }, { action: 'send' }],
+    [
+      'Doorkeeper only refuses what has a successor',
+      { ...certain(false), wentBackAt: at(-5) },
+      { action: 'send' },
+    ],
   ]
   for (const [name, state, expected] of cases) t.same(decideSettlement(state, NOW), expected, name)
   t.ok(detectsReuse('gliamrt-FAKE-0123456789'))

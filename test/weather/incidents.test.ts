@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from 'uuid'
 import { SEEDED_APP } from '../../simulator/seed.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createVault } from '../../src/vault/vault.ts'
-import { REFUSAL_BUDGET, RESERVE, WINDOW_SECONDS } from '../../src/weather/refusal-budget.ts'
+import { REFUSAL_BUDGET, RESERVE, WINDOW_SECONDS, wasRefusedAgain } from '../../src/weather/refusal-budget.ts'
 import { MASTER_KEY, type Stage, setStage } from '../support/broker.ts'
 import { connect, HALF_LIFE, lookUp, OUT, REFRESH, rowOf } from '../support/lifecycle.ts'
 
@@ -175,3 +175,66 @@ t.test('what was refused once is tried again soon, however many others are refus
   }
   t.match(answer, { status: 200, body: { token_version: 2 } })
 })
+
+t.test('the turns of an incident are paid from the budget of refusals', async (t) => {
+  const stage = await setStage(t)
+  const { simulator, clock } = stage
+  const { ids, tokens } = await connectMany(stage, 80)
+  clock.advance(OUT - 400)
+  for (const token of tokens) simulator.world.revokeToken(token)
+  simulator.requests.clear()
+  for (let seconds = 0; seconds < 360; seconds += 5) {
+    await Promise.all(ids.map((id) => lookUp(stage, id)))
+    clock.advance(5)
+  }
+  const worst = worstWindow(stage)
+  t.ok(worst < REFUSAL_BUDGET, `${worst} refusals in three minutes`)
+})
+
+t.test('was refused more than once: whoever was tried again since, whatever failed before', (t) => {
+  const at = Date.parse('2026-11-02T10:30:00Z')
+  const cases: [name: string, failures: number, refusedSeconds: number | undefined, again: boolean][] = [
+    ['never refused, after a long outage', 9, undefined, false],
+    ['refused once, first retry', 1, 5, false],
+    ['refused once, and nobody asked for a while', 1, 60, false],
+    ['refused once, and no answer to the first retry', 2, 5, false],
+    ['refused twice', 2, 15, true],
+    ['refused three times', 3, 35, true],
+  ]
+  for (const [name, failure_count, seconds, again] of cases) {
+    const refused_since = seconds === undefined ? null : new Date(at - seconds * 1000)
+    t.equal(wasRefusedAgain({ refused_since, failure_count }, at), again, name)
+  }
+  t.end()
+})
+
+t.test(
+  'a connection that is refused once after an outage is tried again before those that are refused for good',
+  async (t) => {
+    const stage = await setStage(t)
+    const { broker, simulator, clock, instanceId } = stage
+    const id = await connect(stage)
+    clock.advance(OUT)
+    const outage = simulator.faults.add({
+      match: REFRESH,
+      times: Number.POSITIVE_INFINITY,
+      effect: { kind: 'status', status: 503 },
+    })
+    for (let tries = 0; tries < 3; tries += 1) {
+      t.equal((await lookUp(stage, id)).status, 503)
+      clock.advance(61)
+    }
+    outage.remove()
+    simulator.faults.add({ match: REFRESH, times: 1, effect: { kind: 'invalid-grant' } })
+    t.equal((await lookUp(stage, id)).status, 503)
+    const minute = new Date(Math.floor(clock() / 60_000) * 60_000)
+    await broker.db
+      .insertInto('instance_refusals')
+      .values({ instance_id: instanceId, minute, refusals: 45 })
+      .onConflict((conflict) => conflict.columns(['instance_id', 'minute']).doUpdateSet({ refusals: 45 }))
+      .execute()
+    await broker.jobs.mendConnections()
+    clock.advance(5)
+    t.match(await lookUp(stage, id), { status: 200, body: { token_version: 2 } })
+  },
+)

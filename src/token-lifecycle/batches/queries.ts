@@ -4,6 +4,7 @@ import { SERVICE_ID } from '../../callers/principal.ts'
 import { addSeconds } from '../../clock/clock.ts'
 import type { Database } from '../../db/database.ts'
 import type { ConnectionRow } from '../../db/tables.ts'
+import { type Heartbeat, isAsNew } from '../history/queries.ts'
 import { ACTIVE_UNLESS_WAITING, type Attempt, IS_BEHIND, NO_FAILURE, type TokenToSave } from '../queries.ts'
 import { CLAIM_SECONDS } from '../refresh-decision.ts'
 
@@ -80,20 +81,37 @@ export const claimConnections = async (transaction: Database, claims: NewClaim[]
 
 export type Sending = { connectionId: string; attemptId: string; sentAt: Date }
 
-/** Write-ahead: from here on GitLab may have acted. @returns for each whether its claim still holds. */
-export const markAttemptsSent = async (db: Database, sendings: Sending[]): Promise<boolean[]> => {
+/** For each sending whether its claim still holds; undefined = the database went back, and nothing is marked. */
+export type Marked = boolean[] | undefined
+
+/**
+ * Write-ahead: from here on GitLab may have acted.
+ * @param known what the database has to have of this node; undefined = nothing is known yet.
+ */
+export const markAttemptsSent = async (
+  db: Database,
+  sendings: Sending[],
+  known: Heartbeat | undefined,
+): Promise<Marked> => {
   // The time to answer counts from here: a slow database may have used up the claim's by now.
-  const { rows } = await sql<{ attempt_id: string }>`
-    update connections set attempt_sent_at = sending.sent_at, attempt_deadline = sending.deadline
-    from unnest(
-      ${sendings.map(({ connectionId }) => connectionId)}::uuid[], ${sendings.map(({ attemptId }) => attemptId)}::uuid[],
-      ${sendings.map(({ sentAt }) => sentAt)}::timestamptz[],
-      ${sendings.map(({ sentAt }) => addSeconds(sentAt, CLAIM_SECONDS))}::timestamptz[]
-    ) as sending (connection_id, attempt_id, sent_at, deadline)
-    where connections.id = sending.connection_id and connections.attempt_id = sending.attempt_id
-      and connections.attempt_deadline > sending.sent_at
-    returning connections.attempt_id`.execute(db)
-  const marked = new Set(rows.map(({ attempt_id }) => attempt_id))
+  const { rows } = await sql<{ is_as_new: boolean; attempt_ids: string[] }>`
+    with past as materialized (select ${isAsNew(known)} as is_as_new), marked as (
+      update connections set attempt_sent_at = sending.sent_at, attempt_deadline = sending.deadline
+      from unnest(
+        ${sendings.map(({ connectionId }) => connectionId)}::uuid[],
+        ${sendings.map(({ attemptId }) => attemptId)}::uuid[],
+        ${sendings.map(({ sentAt }) => sentAt)}::timestamptz[],
+        ${sendings.map(({ sentAt }) => addSeconds(sentAt, CLAIM_SECONDS))}::timestamptz[]
+      ) as sending (connection_id, attempt_id, sent_at, deadline)
+      where (select is_as_new from past)
+        and connections.id = sending.connection_id and connections.attempt_id = sending.attempt_id
+        and connections.attempt_deadline > sending.sent_at
+      returning connections.attempt_id
+    )
+    select past.is_as_new, array(select attempt_id::text from marked) as attempt_ids from past`.execute(db)
+  const [{ is_as_new, attempt_ids } = { is_as_new: false, attempt_ids: [] }] = rows
+  if (!is_as_new) return undefined
+  const marked = new Set(attempt_ids)
   return sendings.map(({ attemptId }) => marked.has(attemptId))
 }
 

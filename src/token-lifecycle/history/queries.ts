@@ -1,8 +1,21 @@
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import type { Database } from '../../db/database.ts'
 
 /** What the database has of a node. */
 export type Heartbeat = { nodeId: string; beat: number }
+
+/**
+ * Whether the database has counted as far as a node has seen it count: else it went back.
+ * @param nodeId placeholder of a parameter, as the other; null = nothing is known yet
+ */
+export const IS_AS_NEW = (nodeId: string, beat: string): string =>
+  `(${nodeId}::uuid is null or coalesce((select beat from heartbeats where node_id = ${nodeId}::uuid), 0) >= ${beat}::bigint)`
+
+/** The same for a statement of Kysely's. */
+export const isAsNew = (known: Heartbeat | undefined): RawBuilder<boolean> =>
+  known === undefined
+    ? sql`true`
+    : sql`coalesce((select beat from heartbeats where node_id = ${known.nodeId}::uuid), 0) >= ${known.beat}::bigint`
 
 export type Past = {
   /** What this node counted up to, as the database has it; undefined = the database does not know the node. */
