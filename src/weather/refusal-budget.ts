@@ -30,8 +30,10 @@ export type Refused = Pick<ConnectionRow, 'refused_since' | 'failure_count'>
  * Whether something was refused more than once. The first refusal counts failures anew, but an outage after it counts too:
  * so some time has to have passed since the first.
  */
-export const wasRefusedAgain = ({ refused_since, failure_count }: Refused, now: number): boolean =>
-  refused_since !== null && failure_count > 1 && now - refused_since.getTime() >= TRIED_AGAIN_SECONDS * 1000
+export const wasRefusedAgain = (refused: Refused | undefined, now: number): boolean => {
+  if (!refused?.refused_since || refused.failure_count < 2) return false
+  return now - refused.refused_since.getTime() >= TRIED_AGAIN_SECONDS * 1000
+}
 
 export type RefusalBudget = {
   /** GitLab refused a call. Counted here at once, and in the database soon. */
