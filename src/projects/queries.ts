@@ -168,25 +168,26 @@ export const listReachedProjects = async (db: Database, filter: Reached): Promis
   (await listReachedProjectsQuery(filter).execute(db)).rows
 
 const DELETED_AT_ONCE = 5_000
-const ID_OF = { connection_projects: 'project_id', connection_groups: 'group_id' } as const
 
 /** Some of those that GitLab has not listed since before this time. The condition stands twice: what is listed again stays. */
-export const deleteMissingQuery = (table: keyof typeof ID_OF, time: Date) => {
-  const from = sql.table(table)
-  const id = sql.ref(ID_OF[table])
-  return sql`
-    delete from ${from} where missing_since < ${time} and (connection_id, ${id}) in (
-      select connection_id, ${id} from ${from} where missing_since < ${time}
-      order by missing_since limit ${DELETED_AT_ONCE}
-    )`
-}
+export const deleteMissingProjects = (time: Date) => sql`
+  delete from connection_projects where missing_since < ${time} and (connection_id, project_id) in (
+    select connection_id, project_id from connection_projects where missing_since < ${time}
+    order by missing_since limit ${DELETED_AT_ONCE}
+  )`
+
+const deleteMissingGroups = (time: Date) => sql`
+  delete from connection_groups where missing_since < ${time} and (connection_id, group_id) in (
+    select connection_id, group_id from connection_groups where missing_since < ${time}
+    order by missing_since limit ${DELETED_AT_ONCE}
+  )`
 
 /** @returns how many projects and groups went. */
 export const deleteMissingBefore = async (db: Database, time: Date): Promise<number> => {
   let total = 0
-  for (const table of ['connection_projects', 'connection_groups'] as const)
+  for (const statement of [deleteMissingProjects(time), deleteMissingGroups(time)])
     for (let deleted = DELETED_AT_ONCE; deleted === DELETED_AT_ONCE; total += deleted) {
-      const { numAffectedRows = 0n } = await deleteMissingQuery(table, time).execute(db)
+      const { numAffectedRows = 0n } = await statement.execute(db)
       deleted = Number(numAffectedRows)
     }
   return total

@@ -209,13 +209,7 @@ export const createRooms = (deps: AppDeps) => {
     db,
     learnRefusal: (principal, refused) => learnRefusal(finding, principal, refused),
   })
-  const syncs = createSyncs({
-    ...access,
-    borrower: createBorrower({ ...leasing, db }),
-    forecast,
-    logger,
-    turnMs: gitlab?.syncTurnMs,
-  })
+  const syncs = createSyncs({ ...lifecycle, ...gitlab, borrower: createBorrower({ ...leasing, db }) })
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {

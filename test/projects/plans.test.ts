@@ -2,7 +2,7 @@ import { CompiledQuery, sql } from 'kysely'
 import t from 'tap'
 import type { Database } from '../../src/db/database.ts'
 import {
-  deleteMissingQuery,
+  deleteMissingProjects,
   listProjectsQuery,
   listReachedProjectsQuery,
 } from '../../src/projects/queries.ts'
@@ -84,7 +84,7 @@ t.test('a page of projects is read by index, whatever it looks for', async (t) =
         after: { organization: 'acme', instanceId: GITLAB_COM, projectId: '50000' },
       }),
       all: listReachedProjectsQuery({ ...asked, organizations: undefined, after: undefined }),
-      old: deleteMissingQuery('connection_projects', NOW),
+      old: deleteMissingProjects(NOW),
     }
     for (const [what, query] of Object.entries(queries)) {
       const { sql: text, parameters } = query.compile(db)

@@ -94,17 +94,10 @@ const createSilence = ({ pause, isPaused }: ReturnType<typeof createPauses>) => 
   }
 }
 
-export const createReachLearner = (deps: Deps): ReachLearner => {
-  const { db, clock, budgets, logger, patienceMs = PATIENCE_MS } = deps
-  const { askOne, isForAll } = createQuestions({ ...deps, patienceMs })
-  const turns = bulkhead(AT_ONCE, WAITING)
-  const pauses = createPauses(clock)
-  const { pause, isPaused, end } = pauses
-  const noteSilence = createSilence(pauses)
-
-  type Question = { principal: Principal; rows: RankedCandidate[]; isKnownProject: boolean }
-
-  const pauseAfter = (rows: RankedCandidate[], words: Answer[], { proofs, isOpenToAll }: Learned): void => {
+/** What is not to be asked again after an answer. */
+const createPauseAfter =
+  ({ pause }: ReturnType<typeof createPauses>, noteSilence: ReturnType<typeof createSilence>) =>
+  (rows: RankedCandidate[], words: Answer[], { proofs, isOpenToAll }: Learned): void => {
     const isOutage = words.includes('unavailable') || (words.includes('opens') && isOpenToAll === undefined)
     if (isOutage) noteSilence(rows)
     const proven = new Set(
@@ -118,6 +111,17 @@ export const createReachLearner = (deps: Deps): ReachLearner => {
         pause(candidateName(row), words[index] === 'not_lent' ? SHORT_PAUSE_SECONDS : PAUSE_SECONDS)
     }
   }
+
+export const createReachLearner = (deps: Deps): ReachLearner => {
+  const { db, clock, budgets, logger, patienceMs = PATIENCE_MS } = deps
+  const { askOne, isForAll } = createQuestions({ ...deps, patienceMs })
+  const turns = bulkhead(AT_ONCE, WAITING)
+  const pauses = createPauses(clock)
+  const { pause, isPaused, end } = pauses
+  const noteSilence = createSilence(pauses)
+  const pauseAfter = createPauseAfter(pauses, noteSilence)
+
+  type Question = { principal: Principal; rows: RankedCandidate[]; isKnownProject: boolean }
 
   const question = coalesce(
     ({ principal, rows, isKnownProject }: Question): Promise<boolean> =>

@@ -82,7 +82,7 @@ export type SyncChanges = UpdateObject<Tables, 'connection_syncs'>
 
 export const RELEASED = { attempt_id: null, attempt_deadline: null } as const
 
-/** @returns the row as it was left; undefined = another process reads it, or the connection is gone. */
+/** @returns the row as it was left; undefined = another process reads it or has read it, or the connection is gone. */
 export const claimSync = (
   db: Database,
   connectionId: string,
@@ -93,13 +93,17 @@ export const claimSync = (
       insert into connection_syncs (connection_id, state, kind, due_at)
       select id, 'waiting', 'full', ${now} from connections where id = ${connectionId} for key share
       on conflict do nothing`.execute(transaction)
-    return transaction
-      .updateTable('connection_syncs')
-      .set({ attempt_id: attemptId, attempt_deadline: deadline })
-      .where('connection_id', '=', connectionId)
-      .where(isFree(now))
-      .returningAll()
-      .executeTakeFirst()
+    return (
+      transaction
+        .updateTable('connection_syncs')
+        .set({ attempt_id: attemptId, attempt_deadline: deadline })
+        .where('connection_id', '=', connectionId)
+        // Another process may have read it since it was found due.
+        .where('due_at', '<=', now)
+        .where(isFree(now))
+        .returningAll()
+        .executeTakeFirst()
+    )
   })
 
 export type SyncClaim = { connectionId: string; attemptId: string }

@@ -24,7 +24,7 @@ export type SyncDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'> & 
   /** Whether another connection that is due could be read instead of one of this instance. */
   isAwaited(instanceId: string): Promise<boolean>
   /** A turn, after which a run makes way for others; TURN_MS when left out. */
-  turnMs?: number | undefined
+  syncTurnMs?: number | undefined
 }
 
 const PURPOSE = 'sync'
@@ -82,7 +82,7 @@ const read = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<
     try {
       if (isFirst) await lookAround(deps, reading, leased)
       isFirst = false
-      stop = await readLists(deps, reading, leased, deps.turnMs ?? TURN_MS)
+      stop = await readLists(deps, reading, leased, deps.syncTurnMs ?? TURN_MS)
       if (stop.kind === 'refused' && DEAD.has(stop.refusal.code) && rejections < MOST_REJECTIONS) {
         rejections += 1
         await deps.borrower.reject(leased.row.lease_id)

@@ -23,39 +23,43 @@ const MOST_AT_A_LOOK = 200
 /** Shorter than the time between two runs. */
 const LONGEST_RUN_MS = 50_000
 
-type Running = { instanceId: string; ended: Promise<void> }
+/** What is being read in this process, by connection. */
+const createRunning = () => {
+  const running = new Map<string, { instanceId: string; ended: Promise<void> }>()
+  const countOf = (instanceId: string): number =>
+    [...running.values()].filter((other) => other.instanceId === instanceId).length
+  return {
+    running,
+    countOf,
+    hasRoom: ({ id, instance_id }: DueSync, { all, ofInstance }: Room): boolean =>
+      !running.has(id) && running.size < all && countOf(instance_id) < ofInstance,
+    fullInstances: (): string[] => {
+      const ids = new Set([...running.values()].map(({ instanceId }) => instanceId))
+      return [...ids].filter((id) => countOf(id) >= BACKGROUND.ofInstance)
+    },
+    allEnded: () => [...running.values()].map(({ ended }) => ended),
+  }
+}
 
 export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'>): Syncs => {
   const { db, clock, logger } = deps
-  const running = new Map<string, Running>()
+  const { running, countOf, hasRoom, fullInstances, allEnded } = createRunning()
   const stopping = new AbortController()
   const { signal } = stopping
 
-  const fullInstances = (): string[] => {
-    const ids = [...running.values()].map(({ instanceId }) => instanceId)
-    return [...new Set(ids)].filter(
-      (id) => ids.filter((other) => other === id).length >= BACKGROUND.ofInstance,
-    )
-  }
-  const mayBegin = ({ id, instance_id }: DueSync, { all, ofInstance }: Room): boolean => {
-    if (signal.aborted || running.has(id) || running.size >= all) return false
-    return [...running.values()].filter(({ instanceId }) => instanceId === instance_id).length < ofInstance
-  }
-  const findDue = (except: Iterable<string>, atInstances: string[] = []): Promise<DueSync[]> =>
+  const mayBegin = (sync: DueSync, room: Room): boolean => !signal.aborted && hasRoom(sync, room)
+  const findDue = (except: Iterable<string>, notOfInstances: string[]): Promise<DueSync[]> =>
     findDueSyncs(db, new Date(clock()), {
       limit: MOST_AT_A_LOOK,
       except: [...except, ...running.keys()],
-      notOfInstances: atInstances,
+      notOfInstances,
     })
 
   /** Whether another that is due could be read in the place of this one. */
   const isAwaited = async (instanceId: string): Promise<boolean> => {
-    const full = fullInstances()
-    if (running.size < BACKGROUND.all && !full.includes(instanceId)) return false
-    const [next] = await findDue(
-      [],
-      full.filter((id) => id !== instanceId),
-    )
+    if (running.size < BACKGROUND.all && countOf(instanceId) < BACKGROUND.ofInstance) return false
+    const others = fullInstances().filter((id) => id !== instanceId)
+    const [next] = await findDue([], others)
     return next !== undefined
   }
 
@@ -95,7 +99,7 @@ export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'>): Syncs => {
         for (const id of turnsOver) tried.delete(id)
         turnsOver = []
       } else if (running.size > 0) {
-        await patience.waitFor(Promise.race([...running.values()].map(({ ended }) => ended)))
+        await patience.waitFor(Promise.race(allEnded()))
       } else return
     }
   }
@@ -110,7 +114,7 @@ export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'>): Syncs => {
     },
     async stop() {
       stopping.abort()
-      await Promise.all([...running.values()].map(({ ended }) => ended))
+      await Promise.all(allEnded())
     },
   }
 }
