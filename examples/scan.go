@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -38,7 +39,7 @@ func ask(method, address, header, value string) (*http.Response, error) {
 }
 
 func broker(method, path string) (*http.Response, error) {
-	response, err := ask(method, os.Getenv("BROKER")+path, "Authorization", "Bearer "+os.Getenv("SCANNER_KEY"))
+	response, err := ask(method, os.Getenv("BROKER")+path, "Authorization", "Bearer "+strings.TrimSpace(os.Getenv("SCANNER_KEY")))
 	if err != nil {
 		return nil, err
 	}

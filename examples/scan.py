@@ -3,6 +3,7 @@
 BROKER, SCANNER_KEY, ORGANIZATION and REPOSITORY are in the environment.
 """
 
+import contextlib
 import json
 import os
 import urllib.error
@@ -19,7 +20,7 @@ def ask(method, url, headers):
 
 def broker(method, path):
     try:
-        return ask(method, os.environ["BROKER"] + path, {"Authorization": "Bearer " + os.environ["SCANNER_KEY"]})
+        return ask(method, os.environ["BROKER"] + path, {"Authorization": "Bearer " + os.environ["SCANNER_KEY"].strip()})
     except urllib.error.HTTPError as error:
         problem = json.load(error)
         raise SystemExit(f"No token: {problem['code']}. {problem['detail']}") from None
@@ -39,4 +40,6 @@ try:
     ask("GET", credential["base_url"] + "/api/v4/projects?membership=true&per_page=1", {api["header"]: api["value"]})
     print(f"The token works until {credential['expires_at']}.")
 finally:
-    broker("DELETE", f"/v1/leases/{credential['lease_id']}")
+    # A lease that cannot be given back now ends by itself.
+    with contextlib.suppress(SystemExit, OSError):
+        broker("DELETE", f"/v1/leases/{credential['lease_id']}")

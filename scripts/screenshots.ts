@@ -253,6 +253,16 @@ const STATES: State[] = [
     },
   },
   {
+    name: 'projects',
+    async show(page, stage) {
+      await signIn(page, stage)
+      await page.getByRole('link', { name: 'Projects' }).last().click()
+      await page.getByRole('button', { name: 'Synchronise now' }).click()
+      for (let tries = 0; tries < 20 && (await page.getByText('acme/web-shop').count()) === 0; tries += 1)
+        await page.reload()
+    },
+  },
+  {
     name: 'disconnect',
     async show(page, stage) {
       await signIn(page, stage)

@@ -50,12 +50,12 @@ export const toBrokerProblem = (status: number, data: unknown, headers?: Headers
   )
 }
 
-/** There was no answer. */
+/** There was no answer. Messages of fetch may hold headers or the URL: the code of the cause tells enough. */
 export const toUnreachable = (error: unknown): BrokerProblem => {
-  const { cause, message } = error as Error & { cause?: { code?: string } }
+  const { cause, name } = error as Error & { cause?: { code?: string } }
   return new BrokerProblem({
     code: 'broker_unreachable',
     status: 503,
-    detail: `The broker cannot be reached: ${cause?.code ?? message}`,
+    detail: `The broker cannot be reached: ${cause?.code ?? name}`,
   })
 }

@@ -24,19 +24,43 @@ export type Call = <Value>(
   headers?: Record<string, string>,
 ) => Promise<Value>
 
-const DEFAULT_PATIENCE_SECONDS = 60
+export const DEFAULT_PATIENCE_SECONDS = 60
 const FIRST_PAUSE_SECONDS = 1
 const LONGEST_PAUSE_SECONDS = 10
 
+/** What a header can carry. Errors of fetch would show the whole value. */
+const KEY = /^[\x21-\x7e]+$/
+
+const readKey = async (key: ClientSettings['key']): Promise<string> => {
+  const text = String((typeof key === 'function' ? await key() : key) ?? '').trim()
+  if (KEY.test(text)) return text
+  throw new BrokerProblem({
+    code: 'unusable_key',
+    status: 401,
+    detail:
+      text === ''
+        ? 'There is no access key'
+        : 'The access key has characters that no key has, such as a line end or a quotation mark',
+  })
+}
+
+/** @throws {TypeError} without the value, which may hold a password */
+const readBaseUrl = (baseUrl: string): string => {
+  const url = URL.canParse(baseUrl) ? new URL(baseUrl) : undefined
+  if (!url || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '')
+    throw new TypeError('baseUrl has to be the http(s) URL of the broker, without user and password')
+  return baseUrl.replace(/\/+$/, '')
+}
+
 /** Calls the broker, and again while the table says `retry` and there is patience. */
 export const createCall = (settings: ClientSettings): Call => {
-  const { baseUrl, key, patienceSeconds = DEFAULT_PATIENCE_SECONDS } = settings
+  const { key, patienceSeconds = DEFAULT_PATIENCE_SECONDS } = settings
+  const baseUrl = readBaseUrl(settings.baseUrl)
 
   const callOnce = async (work: Parameters<Call>[0], headers: Record<string, string>): Promise<unknown> => {
-    const bearer = typeof key === 'string' ? key : await key()
     const options = {
-      baseUrl: baseUrl.replace(/\/+$/, ''),
-      headers: { authorization: `Bearer ${bearer}`, ...headers },
+      baseUrl,
+      headers: { authorization: `Bearer ${await readKey(key)}`, ...headers },
       ...(settings.fetch ? { fetch: settings.fetch } : {}),
     }
     const answer = await work(options).catch((error: unknown) => {

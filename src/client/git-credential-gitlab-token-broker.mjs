@@ -34,6 +34,9 @@ const readSettings = () => {
 const readKey = async (file) => {
   const key = file === undefined ? process.env.GITLAB_TOKEN_BROKER_KEY : await readFile(file, 'utf8')
   if (!key?.trim()) throw new Error('set GITLAB_TOKEN_BROKER_KEY_FILE or GITLAB_TOKEN_BROKER_KEY')
+  // Errors of fetch would show the whole key.
+  if (!/^[\x21-\x7e]+$/.test(key.trim()))
+    throw new Error('the key has characters that no key has, such as a line end or a quotation mark')
   return key.trim()
 }
 
@@ -45,6 +48,9 @@ const readInput = async () => {
 
 const ask = async (action, settings) => {
   if (!settings.url) throw new Error('set --url or GITLAB_TOKEN_BROKER_URL')
+  const url = URL.canParse(settings.url) ? new URL(settings.url) : undefined
+  if (!url || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '')
+    throw new Error('--url has to be the http(s) URL of the broker, without user and password')
   const query = new URLSearchParams()
   for (const name of ['organization', 'min-ttl', 'purpose'])
     if (settings[name] !== undefined) query.set(name.replace('-', '_'), settings[name])

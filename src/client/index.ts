@@ -1,5 +1,5 @@
 import { type BrokerProblem, toBrokerProblem } from './broker-problem.ts'
-import { type ClientSettings, createCall } from './call.ts'
+import { type ClientSettings, createCall, DEFAULT_PATIENCE_SECONDS } from './call.ts'
 import {
   type Credential,
   findCredential,
@@ -59,6 +59,9 @@ export type BrokerClient = AsyncDisposable & {
   close(): Promise<void>
 }
 
+/** A lease that is not given back ends by itself. */
+const RELEASE_PATIENCE_SECONDS = 5
+
 const isRefusal = (error: unknown): boolean => (error as { status?: unknown } | undefined)?.status === 401
 
 const withOrganization = <Options extends { organization?: string }>(
@@ -71,7 +74,12 @@ const withOrganization = <Options extends { organization?: string }>(
 
 export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
   const call = createCall(settings)
-  const sharing = createSharing(call, settings.keepSeconds)
+  const { patienceSeconds = DEFAULT_PATIENCE_SECONDS } = settings
+  const giveBack = createCall({
+    ...settings,
+    patienceSeconds: Math.min(patienceSeconds, RELEASE_PATIENCE_SECONDS),
+  })
+  const sharing = createSharing({ call, giveBack }, settings.keepSeconds)
   const { lease } = sharing
 
   const client: BrokerClient = {
@@ -86,12 +94,13 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
     async withCredential(url, job, options) {
       const borrowed = await client.lookUp(url, options)
       try {
-        return await job(borrowed.credential, borrowed).catch(async (error: unknown) => {
-          if (!isRefusal(error)) throw error
-          return job(await borrowed.reject(), borrowed)
-        })
+        return await job(borrowed.credential, borrowed)
+      } catch (error) {
+        if (!isRefusal(error)) throw error
+        return await job(await borrowed.reject(), borrowed)
       } finally {
-        await borrowed.release()
+        // A job that took hours is not lost because the broker is away for a moment.
+        await borrowed[Symbol.asyncDispose]()
       }
     },
     async batch(requests, { idempotencyKey, waitSeconds } = {}) {
@@ -111,7 +120,7 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
       return results.map((result, position) => {
         if (!isCredential(result)) return toBrokerProblem(0, result)
         const shared = createSharedLease(result, requests[position]?.min_ttl)
-        return useLease(call, shared, (last) => releaseShared(call, last))
+        return useLease(call, shared, (last) => releaseShared(giveBack, last))
       })
     },
     async preflight(urls, options = {}) {

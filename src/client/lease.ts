@@ -2,7 +2,8 @@ import type { Call } from './call.ts'
 import { type Credential, extendLease, rejectLease, releaseLease } from './generated.ts'
 
 /**
- * A token on loan. `await using lease = …` gives it back at the end of the block.
+ * A token on loan. `await using lease = …` gives it back at the end of the block. Where the broker cannot be reached then,
+ * the lease ends by itself: what the block came to counts.
  */
 export type Lease = AsyncDisposable & {
   /** The newest version: read it anew after `extend` and `reject`. */
@@ -11,7 +12,7 @@ export type Lease = AsyncDisposable & {
   extend(minTtlSeconds: number): Promise<Credential>
   /** "GitLab refused this token": the next version, or a BrokerProblem that tells why there is none. */
   reject(): Promise<Credential>
-  /** Done with it. Twice does no harm. */
+  /** Done with it. Twice does no harm. @throws {BrokerProblem} the lease ends by itself then */
   release(): Promise<void>
 }
 
@@ -101,7 +102,7 @@ export const useLease = (
       return seen
     },
     release,
-    [Symbol.asyncDispose]: release,
+    [Symbol.asyncDispose]: () => release().catch(() => undefined),
   }
 }
 

@@ -12,14 +12,18 @@ export type Sharing = {
   close(): Promise<void>
 }
 
-export const createSharing = (call: Call, keepSeconds = 0): Sharing => {
+/** @param giveBack calls the broker with little patience: nobody waits long for the end of a lease */
+export const createSharing = (
+  { call, giveBack }: { call: Call; giveBack: Call },
+  keepSeconds = 0,
+): Sharing => {
   const keepMs = keepSeconds * 1000
   const kept = new Map<string, Promise<SharedLease>>()
 
   const drop = async (name: string, shared: SharedLease): Promise<void> => {
     clearTimeout(shared.idle)
     if ((await kept.get(name)) === shared) kept.delete(name)
-    await releaseShared(call, shared)
+    await releaseShared(giveBack, shared)
   }
 
   const lease = async (
@@ -59,7 +63,7 @@ export const createSharing = (call: Call, keepSeconds = 0): Sharing => {
       kept.clear()
       const leases = all.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
       for (const shared of leases) clearTimeout(shared.idle)
-      await Promise.allSettled(leases.map((shared) => releaseShared(call, shared)))
+      await Promise.allSettled(leases.map((shared) => releaseShared(giveBack, shared)))
     },
   }
 }

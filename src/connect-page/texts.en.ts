@@ -259,7 +259,7 @@ export const texts = {
     back: 'Back to the accounts',
     counts: (projects: number, groups: number) =>
       `${projects} ${projects === 1 ? 'project' : 'projects'}, ${groups} ${groups === 1 ? 'group' : 'groups'}`,
-    asOf: (when: string) => `As GitLab was ${when}.`,
+    asOf: (when: string) => `Last read: ${when}.`,
     never: 'GitLab has not been asked yet. That begins by itself within minutes.',
     running: (projects: number) =>
       `GitLab is being asked: ${projects} ${projects === 1 ? 'project' : 'projects'} so far. Reload the page to see more.`,
