@@ -17,8 +17,8 @@ export type BenchDatabase = {
 /** A PostgreSQL of the run's own, with its default durability: fsync and synchronous_commit are on. */
 export const createBenchDatabase = async (): Promise<BenchDatabase> => {
   const cluster: Cluster = await startCluster({ durable: true })
-  const { db, patientDb, close } = openDatabase({ databaseUrl: cluster.url, dataDir: '', poolSize: 4 })
-  await migrateToLatest({ patientDb })
+  const { db, patientDb, kind, close } = openDatabase({ databaseUrl: cluster.url, dataDir: '', poolSize: 4 })
+  await migrateToLatest({ db, patientDb, kind })
   const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db)
   return {
     url: cluster.url,

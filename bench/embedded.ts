@@ -17,8 +17,8 @@ export const measureEmbedded = async (options: {
 }): Promise<ThroughputTable> => {
   const dataDir = await mkdtemp(join(tmpdir(), 'gtb-bench-'))
   try {
-    const { db, patientDb, close } = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
-    await migrateToLatest({ patientDb })
+    const { db, patientDb, kind, close } = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
+    await migrateToLatest({ db, patientDb, kind })
     const seeded = await seedFleet(db, FLEET)
     await close()
     const broker = await startBroker({ DATA_DIR: dataDir, MASTER_KEY })

@@ -9,6 +9,7 @@ import { masterKeysOf } from './config/master-key.ts'
 import { causeOf, isDatabaseUnavailable } from './db/availability.ts'
 import type { OpenDatabase } from './db/database.ts'
 import { migrate, SchemaError } from './db/migrate.ts'
+import { MIGRATION_WAITS } from './db/migration-waits.ts'
 import { openDatabase } from './db/open.ts'
 import { PoolerError } from './db/server.ts'
 import { isServerError } from './db/sqlstate.ts'
@@ -56,7 +57,12 @@ const prepare = async ({ config, logger, clock, database, state, keyRing, wired 
   // Before anything is changed: this refuses a pooler that was not announced.
   await database.readFacts()
   logger.debug('migrating the database, or waiting for another process that does')
-  const { applied, unknown } = await migrate(database)
+  const { applied, unknown } = await migrate(database, {
+    onWaiting(wait) {
+      logger.warn(wait, MIGRATION_WAITS)
+      state.waitingFor = `${MIGRATION_WAITS} (process ${wait.blockers.map(({ pid }) => pid).join(', ')})`
+    },
+  })
   if (applied.length > 0) logger.info({ migrations: applied }, 'database migrated')
   if (unknown.length > 0)
     logger.warn({ migrations: unknown }, 'a newer version migrated the database; this one can live with it')

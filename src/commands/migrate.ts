@@ -1,5 +1,6 @@
 import { readConfig } from '../config/config.ts'
-import { migrateToLatest } from '../db/migrate.ts'
+import { migrate as applyMigrations } from '../db/migrate.ts'
+import { MIGRATION_WAITS } from '../db/migration-waits.ts'
 import { openDatabase } from '../db/open.ts'
 import { grantToRoles } from '../db/roles.ts'
 import { installSchedule } from '../jobs/schedule.ts'
@@ -12,7 +13,10 @@ export const migrate = async (): Promise<void> => {
   const config = readConfig(process.env, { opensTokens: false })
   const { db, patientDb, jobStore, kind, close } = openDatabase({ ...config, poolSize: 1 })
   try {
-    const applied = await migrateToLatest({ patientDb })
+    const { applied } = await applyMigrations(
+      { db, patientDb, kind },
+      { onWaiting: (wait) => process.stderr.write(`${MIGRATION_WAITS}: ${JSON.stringify(wait)}\n`) },
+    )
     await installSchedule({ db: jobStore, backend: kind === 'embedded' ? 'pglite' : 'postgres' })
     await grantToRoles(db)
     process.stdout.write(

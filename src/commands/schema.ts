@@ -8,9 +8,9 @@ import { dumpSchema } from '../db/schema-dump.ts'
 /** Prints migrations/schema.sql: what the migrations make of an empty database, here one for the moment. */
 export const schema = async (): Promise<void> => {
   const dataDir = await mkdtemp(join(tmpdir(), 'gtb-schema-'))
-  const { db, patientDb, close } = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
+  const { db, patientDb, kind, close } = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
   try {
-    await migrateToLatest({ patientDb })
+    await migrateToLatest({ db, patientDb, kind })
     process.stdout.write(await dumpSchema(db))
   } finally {
     await close()

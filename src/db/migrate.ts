@@ -4,6 +4,7 @@ import { sql, type Transaction } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import type { Database, OpenDatabase } from './database.ts'
 import { lockMigrations } from './migration-dialect.ts'
+import { type MigrationWait, type Waits, watchWaits } from './migration-waits.ts'
 import { judgeSchema, type SchemaState } from './schema-state.ts'
 import type { Tables } from './tables.ts'
 
@@ -18,6 +19,9 @@ export type MigrationModule = Migration & { oldestNeighbour?: string }
  * It gives way long before PostgreSQL would look for a deadlock (1 s), and fail the lookup.
  */
 const TABLE_PATIENCE_MS = 200
+/** Of each tenth try: transactions that are longer than the usual patience, one after the other, would starve it. */
+const LONG_TABLE_PATIENCE_MS = 900
+const LONG_EVERY = 10
 const PAUSE_MS = 250
 /** Of a lock that was not to be had in time, and of a deadlock. */
 const GAVE_WAY = new Set(['55P03', '40P01'])
@@ -112,6 +116,13 @@ export type MigrateResult = {
   unknown: string[]
 }
 
+export type MigrateOptions = {
+  /** Those of this version when left out. */
+  migrations?: Record<string, MigrationModule> | undefined
+  /** Told when it waits for somebody's locks for some seconds, and then each minute. */
+  onWaiting?: ((wait: MigrationWait) => void) | undefined
+}
+
 /**
  * Brings the database to the newest schema; leaves one alone that a newer version has brought further. Safe to run from
  * many processes at once: one transaction, under a lock that ends with it. Broken off at any moment, it is the same as not
@@ -119,24 +130,44 @@ export type MigrateResult = {
  * @throws {SchemaError}
  */
 export const migrate = async (
-  { patientDb }: Pick<OpenDatabase, 'patientDb'>,
-  migrations?: Record<string, MigrationModule>,
+  database: Pick<OpenDatabase, 'patientDb' | 'db' | 'kind'>,
+  { migrations, onWaiting = () => undefined }: MigrateOptions = {},
 ): Promise<MigrateResult> => {
+  const { patientDb } = database
   const ours = migrations ?? (await loadMigrations())
   const done = judge(await readSchemaState(patientDb, ours))
   if (done) return done
-  for (;;) {
-    try {
-      return await patientDb.transaction().execute(async (transaction) => {
-        await lockMigrations(transaction)
-        await sql`set local lock_timeout = ${sql.lit(TABLE_PATIENCE_MS)}`.execute(transaction)
-        // Another process may have been first, one of a newer version too.
-        return judge(await readSchemaState(transaction, ours)) ?? apply(transaction, ours)
-      })
-    } catch (error) {
-      if (!GAVE_WAY.has((error as { code?: string }).code ?? '')) throw error
+  const waits = watchWaits(database, onWaiting)
+  try {
+    for (let tries = 1; ; tries += 1) {
+      const patienceMs = tries % LONG_EVERY === 0 ? LONG_TABLE_PATIENCE_MS : TABLE_PATIENCE_MS
+      const result = await migrateOnce(patientDb, ours, { patienceMs, waits })
+      if (result) return result
+      await sleep(PAUSE_MS)
     }
-    await sleep(PAUSE_MS)
+  } finally {
+    waits.stop()
+  }
+}
+
+/** @returns undefined when it gave way to somebody who has a lock. */
+const migrateOnce = async (
+  patientDb: Database,
+  ours: Record<string, MigrationModule>,
+  { patienceMs, waits }: { patienceMs: number; waits: Waits },
+): Promise<MigrateResult | undefined> => {
+  try {
+    return await patientDb.transaction().execute(async (transaction) => {
+      const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(transaction)
+      waits.watch(rows[0]!.pid)
+      await lockMigrations(transaction)
+      await sql`set local lock_timeout = ${sql.lit(patienceMs)}`.execute(transaction)
+      // Another process may have been first, one of a newer version too.
+      return judge(await readSchemaState(transaction, ours)) ?? (await apply(transaction, ours))
+    })
+  } catch (error) {
+    if (GAVE_WAY.has((error as { code?: string }).code ?? '')) return undefined
+    throw error
   }
 }
 
@@ -176,5 +207,6 @@ const apply = async (
 }
 
 /** @returns the names of the migrations that were applied now. */
-export const migrateToLatest = async (database: Pick<OpenDatabase, 'patientDb'>): Promise<string[]> =>
-  (await migrate(database)).applied
+export const migrateToLatest = async (
+  database: Pick<OpenDatabase, 'patientDb' | 'db' | 'kind'>,
+): Promise<string[]> => (await migrate(database)).applied

@@ -57,7 +57,7 @@ t.test('beside a schema that a newer version expanded', async (t) => {
   const database = await createTestDatabase(t)
   const ours = await load()
   const newer = { ...ours, '9001_expands': adds('note') }
-  t.same((await migrate(database, newer)).applied, ['9001_expands'])
+  t.same((await migrate(database, { migrations: newer })).applied, ['9001_expands'])
 
   await t.test('this version starts, serves, is ready, and changes nothing', async (t) => {
     t.same(await migrate(database), { applied: [], unknown: ['9001_expands'] })
@@ -85,9 +85,9 @@ t.test('beside a schema that a newer version expanded', async (t) => {
     'what a version must know is declared by the migration that takes something away',
     async (t) => {
       const contracting = { ...newer, '9002_contracts': adds('other', { oldestNeighbour: '9001_expands' }) }
-      t.same((await migrate(database, contracting)).applied, ['9002_contracts'])
+      t.same((await migrate(database, { migrations: contracting })).applied, ['9002_contracts'])
       t.match(
-        await migrate(database, newer),
+        await migrate(database, { migrations: newer }),
         { unknown: ['9002_contracts'] },
         'the version before lives with it',
       )

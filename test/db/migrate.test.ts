@@ -4,6 +4,8 @@ import { Migrator } from 'kysely/migration'
 import pg from 'pg'
 import t from 'tap'
 import { migrate, migrateToLatest } from '../../src/db/migrate.ts'
+import { lockMigrations } from '../../src/db/migration-dialect.ts'
+import type { MigrationWait } from '../../src/db/migration-waits.ts'
 import { openDatabase } from '../../src/db/open.ts'
 import { dumpSchema } from '../../src/db/schema-dump.ts'
 import { createEmptyDatabase } from '../support/database.ts'
@@ -99,10 +101,61 @@ t.test('a lookup that has the tables in another order than a migration is not fa
   }
   await lookup.query('begin')
   await lookup.query('select from two')
-  const migrating = migrate(database, { '0001_initial': { up } })
+  const migrating = migrate(database, { migrations: { '0001_initial': { up } } })
   await until(async () => (await database.runPrepared(WAITING, [])).length > 0)
   await lookup.query('select from one')
   await lookup.query('commit')
   t.same((await migrating).applied, ['0001_initial'])
   t.ok(tries > 1, 'the migration gave way')
+})
+
+t.test(
+  'a migration that waits for a lock names who has it, and waits longer with each tenth try',
+  async (t) => {
+    const database = await createEmptyDatabase(t)
+    await sql`create table busy (id int)`.execute(database.db)
+    const holder = new pg.Client({
+      connectionString: database.url,
+      application_name: 'somebody at a console',
+    })
+    await holder.connect()
+    t.teardown(() => holder.end())
+    const { rows } = await holder.query('select pg_backend_pid() as pid')
+    await holder.query('begin')
+    await holder.query('select from busy')
+    const patience: string[] = []
+    const up = async (migrating: typeof database.db) => {
+      const { rows } = await sql<{ lock_timeout: string }>`show lock_timeout`.execute(migrating)
+      patience.push(rows[0]!.lock_timeout)
+      await sql`alter table busy add column more int`.execute(migrating)
+    }
+    const waits: MigrationWait[] = []
+    const onWaiting = (wait: MigrationWait) => void waits.push(wait)
+    const migrating = migrate(database, { migrations: { '0001_initial': { up } }, onWaiting })
+    await until(() => waits.length > 0 && patience.length > 10)
+    const blocker = { pid: rows[0].pid, application: 'somebody at a console', state: 'idle in transaction' }
+    t.match(waits, [{ blockers: [blocker] }])
+    t.ok(waits[0]!.seconds >= 5)
+    t.equal(waits.length, 1, 'once a minute')
+    t.same(patience.slice(8, 11), ['200ms', '900ms', '200ms'])
+    await holder.query('commit')
+    t.same((await migrating).applied, ['0001_initial'])
+  },
+)
+
+t.test('a migration that waits for another process that migrates says so', async (t) => {
+  const database = await createEmptyDatabase(t)
+  const other = openDatabase({ databaseUrl: database.url, dataDir: '', poolSize: 1 })
+  t.teardown(() => other.close())
+  const { promise: gone, resolve: go } = Promise.withResolvers<void>()
+  const first = other.patientDb.transaction().execute(async (transaction) => {
+    await lockMigrations(transaction)
+    await gone
+  })
+  const { promise: waiting, resolve: onWaiting } = Promise.withResolvers<MigrationWait>()
+  const migrating = migrate(database, { onWaiting })
+  t.match(await waiting, { blockers: [{ application: 'gitlab-token-broker' }] })
+  go()
+  await first
+  t.match((await migrating).applied[0], /^0001_/)
 })
