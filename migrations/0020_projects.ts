@@ -30,6 +30,7 @@ const STATEMENTS = [
   `create index connection_projects_by_words on connection_projects using gin
     (array_to_tsvector(array_remove(string_to_array(translate(match_path, '/-_.', '    '), ' '), '')))`,
   'create index connection_projects_by_activity on connection_projects (organization, last_activity_at)',
+  'create index connection_projects_missing on connection_projects (missing_since) where missing_since is not null',
   // The current and the former paths of the projects that are not missing.
   `create table connection_project_paths (
     connection_id uuid not null references connections (id) on delete cascade,
@@ -50,6 +51,7 @@ const STATEMENTS = [
     missing_since timestamptz,
     primary key (connection_id, group_id)
   )`,
+  'create index connection_groups_missing on connection_groups (missing_since) where missing_since is not null',
   // How far the reading is: a run goes through steps, and each page moves the position within its step.
   `create table connection_syncs (
     connection_id uuid primary key references connections (id) on delete cascade,

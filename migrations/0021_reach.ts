@@ -27,6 +27,7 @@ const STATEMENTS = [
     primary key (connection_id, match_path)
   )`,
   'create index reach_proofs_refused on reach_proofs (connection_id, match_path) where not reaches',
+  'create index reach_proofs_refused_by_project on reach_proofs (match_path, connection_id) where not reaches',
   'create index reach_proofs_by_time on reach_proofs (proven_at)',
   // A directory names what is refused. A proof that a connection reaches a project changes no directory.
   FUNCTION('renew_directories_of_refused', RENEW('select connection_id from changed where not reaches')),

@@ -179,6 +179,7 @@ create table connection_groups (
   constraint connection_groups_pkey PRIMARY KEY (connection_id, group_id),
   constraint connection_groups_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES connections(id) ON DELETE CASCADE
 );
+CREATE INDEX connection_groups_missing ON public.connection_groups USING btree (missing_since) WHERE (missing_since IS NOT NULL);
 
 create table connection_places (
   connection_id uuid not null,
@@ -268,6 +269,7 @@ create table connection_projects (
 CREATE INDEX connection_projects_by_activity ON public.connection_projects USING btree (organization, last_activity_at);
 CREATE INDEX connection_projects_by_organization ON public.connection_projects USING btree (organization, instance_id, project_id);
 CREATE INDEX connection_projects_by_words ON public.connection_projects USING gin (array_to_tsvector(array_remove(string_to_array(translate(match_path, '/-_.'::text, '    '::text), ' '::text), ''::text)));
+CREATE INDEX connection_projects_missing ON public.connection_projects USING btree (missing_since) WHERE (missing_since IS NOT NULL);
 
 create table connection_syncs (
   connection_id uuid not null,
@@ -653,6 +655,7 @@ create table reach_proofs (
 );
 CREATE INDEX reach_proofs_by_time ON public.reach_proofs USING btree (proven_at);
 CREATE INDEX reach_proofs_refused ON public.reach_proofs USING btree (connection_id, match_path) WHERE (NOT reaches);
+CREATE INDEX reach_proofs_refused_by_project ON public.reach_proofs USING btree (match_path, connection_id) WHERE (NOT reaches);
 CREATE OR REPLACE FUNCTION public.renew_directories_of_refused()
  RETURNS trigger
  LANGUAGE plpgsql

@@ -1,9 +1,9 @@
-import { lookup as systemLookup } from 'node:dns'
 import { type ClientRequestArgs, Agent as HttpAgent, type AgentOptions as HttpAgentOptions } from 'node:http'
 import { Agent as HttpsAgent, type AgentOptions as HttpsAgentOptions } from 'node:https'
 import { isIP, type LookupFunction, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { isAddressAllowed } from './addresses.ts'
+import { systemLookups } from './name-lookup.ts'
 import { noteChain } from './peer-chain.ts'
 import type { ForwardProxy } from './proxy.ts'
 import { openTunnel, ProxyError } from './tunnel.ts'
@@ -35,7 +35,7 @@ const PROXY_TIMEOUT_MS = 5_000
 
 /** The addresses that are checked here are those that Node then connects to: a name cannot change in between. */
 const filterLookup =
-  ({ allowPrivateNetwork, lookup = systemLookup as LookupFunction }: AddressPolicy): LookupFunction =>
+  ({ allowPrivateNetwork, lookup = systemLookups.known }: AddressPolicy): LookupFunction =>
   (hostname, options, callback) =>
     lookup(hostname, options, (error, found, family) => {
       if (error) return callback(error, found, family)

@@ -37,7 +37,7 @@ export type Inspection = { valid: true; facts: TokenFacts } | { valid: false; re
 /** `group_12_bot_4fd1…`, and of older servers `project_12_bot1`. */
 const BOT_USERNAME = /^(group|project)_([1-9]\d{0,14})_bot(?:\d*|_[0-9a-z]+)$/
 
-const homeOf = (username: string | null): BotHome | undefined => {
+export const homeOf = (username: string | null): BotHome | undefined => {
   const [, kind, id] = BOT_USERNAME.exec(username ?? '') ?? []
   return id === undefined || (kind !== 'group' && kind !== 'project') ? undefined : { kind, id }
 }

@@ -4,6 +4,7 @@ import type { InstanceRow } from '../db/tables.ts'
 import { Problem } from '../errors/problem.ts'
 import { certificateEnd } from '../gitlab/certificates.ts'
 import { createHttpClient, type GitLabClientOptions, type GitLabHttpClient } from '../gitlab/http-client.ts'
+import { createNameLookups, systemLookups } from '../gitlab/name-lookup.ts'
 import { createWeather, type Weather } from '../gitlab/weather.ts'
 
 /** The id of an instance that is not stored: nobody has registered it, nor connected an account there. */
@@ -58,6 +59,7 @@ export const createInstanceClients = ({
   const registered = new LRUCache<string, GitLabHttpClient>({ max: KEPT_CLIENTS })
   const strangers = new LRUCache<string, GitLabHttpClient>({ max: KEPT_STRANGERS })
   const weathers = new LRUCache<string, Weather>({ max: KEPT_CLIENTS })
+  const lookups = options.lookup ? createNameLookups(options.lookup) : systemLookups
   const weatherOf = (instanceId: string): Weather => {
     const known = weathers.get(instanceId)
     if (known) return known
@@ -87,7 +89,9 @@ export const createInstanceClients = ({
           proxyUrl: proxy_url,
         },
         // A stranger's weather is nobody else's.
-        id === UNREGISTERED_ID ? options : { ...options, weather: weatherOf(id) },
+        id === UNREGISTERED_ID
+          ? { ...options, lookup: lookups.strangers }
+          : { ...options, lookup: lookups.known, weather: weatherOf(id) },
       )
       clients.set(key, client)
       return client

@@ -4,7 +4,14 @@ import { type NamedInstance, type ResourceUrl, sshNamesOf } from '../gitlab/repo
 import { arrayOf, IS_LEASED, KEY_IS_VALID, MAY_USE } from '../leases/queries.ts'
 import { OUTAGE_MINIMUM_SECONDS } from '../leases/serving-decision.ts'
 import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
-import { RATE_LEFT, type RateBudgets, REACHES, REFUSED_AT, REFUSED_LINES } from './reach/queries.ts'
+import {
+  IS_ANY_REFUSED,
+  RATE_LEFT,
+  type RateBudgets,
+  REACHES,
+  REFUSED_AT,
+  REFUSED_LINES,
+} from './reach/queries.ts'
 
 /** What says that a directory is out of date (migrations/0014_directories.ts). */
 export const DIRECTORY_VERSION = (organization: string, instance: string) => `coalesce((
@@ -138,6 +145,10 @@ const COVERING = `(
       ) as line (instance_id, path, project)
     ) as covering`
 
+/** It would win, had GitLab not refused it. */
+const WOULD_WIN = `length(covering.path) >= longest.length and place.organization = access_keys.organization
+    and ${MAY_USE('connections')} and ${IS_SERVABLE}`
+
 /**
  * The fast copy of the rules of url-match.ts. Finds the longest path with a servable connection first, by one row for
  * each path, and ranks the connections of that path alone.
@@ -151,7 +162,8 @@ const FIND_BEST: PreparedStatement = {
       as asked (number, access_key_id, organization, min_ttl, instance_ids, paths, projects)
     join access_keys on access_keys.id = asked.access_key_id and access_keys.id = any ($3::uuid[]) and ${KEY_IS_VALID}
   )
-  select access_keys.number, best.id, best.instance_id, best.reaches, best.has_rivals, (select ${INSTANCES_VERSION}) as instances_version,
+  select access_keys.number, best.id, best.instance_id, best.reaches,
+    best.has_rivals or not best.reaches and ${IS_ANY_REFUSED(COVERING, WOULD_WIN)} as has_rivals, (select ${INSTANCES_VERSION}) as instances_version,
     ${DIRECTORY_VERSION('access_keys.organization', 'best.instance_id')} as directory_version
   from asked as access_keys
   cross join lateral (
@@ -176,7 +188,7 @@ export type Best = {
   instance_id: string
   /** Known to reach the project. */
   reaches: boolean
-  /** There are others of the same path. */
+  /** There are others of the same path; or some that would win, had GitLab not refused them. */
   has_rivals: boolean
   instances_version: number
   directory_version: number

@@ -166,3 +166,29 @@ export const listReachedProjectsQuery = ({ organizations, after, limit, ...filte
 
 export const listReachedProjects = async (db: Database, filter: Reached): Promise<ReachedProjectRow[]> =>
   (await listReachedProjectsQuery(filter).execute(db)).rows
+
+const DELETED_AT_ONCE = 5_000
+
+/** Some of those that GitLab has not listed since before this time. The condition stands twice: what is listed again stays. */
+export const deleteMissingProjects = (time: Date) => sql`
+  delete from connection_projects where missing_since < ${time} and (connection_id, project_id) in (
+    select connection_id, project_id from connection_projects where missing_since < ${time}
+    order by missing_since limit ${DELETED_AT_ONCE}
+  )`
+
+const deleteMissingGroups = (time: Date) => sql`
+  delete from connection_groups where missing_since < ${time} and (connection_id, group_id) in (
+    select connection_id, group_id from connection_groups where missing_since < ${time}
+    order by missing_since limit ${DELETED_AT_ONCE}
+  )`
+
+/** @returns how many projects and groups went. */
+export const deleteMissingBefore = async (db: Database, time: Date): Promise<number> => {
+  let total = 0
+  for (const statement of [deleteMissingProjects(time), deleteMissingGroups(time)])
+    for (let deleted = DELETED_AT_ONCE; deleted === DELETED_AT_ONCE; total += deleted) {
+      const { numAffectedRows = 0n } = await statement.execute(db)
+      deleted = Number(numAffectedRows)
+    }
+  return total
+}

@@ -12,6 +12,7 @@ import { createAuditLog } from '../log.ts'
 import { deleteOld as deleteOldBatches } from '../lookup/batch/delete-old.ts'
 import { deleteOld as deleteOldProofs } from '../lookup/reach/delete-old.ts'
 import { completeDue } from '../oauth-flow/complete-due.ts'
+import { deleteOld as deleteOldProjects } from '../projects/delete-old.ts'
 import { sealedTables } from '../sealed-tables.ts'
 import { HEARTBEAT_RETENTION_SECONDS } from '../token-lifecycle/history/node-file.ts'
 import { deleteHeartbeatsBefore } from '../token-lifecycle/history/queries.ts'
@@ -70,6 +71,7 @@ export const createRoomJobs = (
       (now) => deleteOldGuesses(db, now),
       (now) => deleteOldBatches(db, now),
       (now) => deleteOldProofs(db, now),
+      (now) => deleteOldProjects(db, now),
       (now) => deleteOldWeather(db, now),
     ],
   })

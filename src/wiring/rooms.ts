@@ -76,7 +76,12 @@ export type AppDeps = {
     proxy?: EnvironmentProxy | undefined
   }
   /** How patient to be with GitLab; the defaults are what production has. */
-  gitlab?: (Omit<GitLabClientOptions, 'clock'> & { secondLookMs?: number | undefined }) | undefined
+  gitlab?:
+    | (Omit<GitLabClientOptions, 'clock'> & {
+        secondLookMs?: number | undefined
+        syncTurnMs?: number | undefined
+      })
+    | undefined
 }
 
 const HOUR_SECONDS = 3_600
@@ -204,7 +209,7 @@ export const createRooms = (deps: AppDeps) => {
     db,
     learnRefusal: (principal, refused) => learnRefusal(finding, principal, refused),
   })
-  const syncs = createSyncs({ ...access, borrower: createBorrower({ ...leasing, db }), forecast, logger })
+  const syncs = createSyncs({ ...lifecycle, ...gitlab, borrower: createBorrower({ ...leasing, db }) })
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {

@@ -155,6 +155,40 @@ t.test('one of the closest place that GitLab refuses makes way for a wider one',
   t.ok([reaching, stage.later].includes((await find(path)).body.connection_id))
 })
 
+t.test('a project that is made after GitLab was asked is found by whom it belongs to', async (t) => {
+  const stage = await setStage(t)
+  const { broker, simulator, clock } = stage
+  const longer = await connectToken(stage, { username: 'tom', group: 'globex' })
+  const wide = await connectToken(stage)
+  const url = `${simulator.url}/globex/new`
+  const find = () => broker.get(`/v1/credentials?${new URLSearchParams({ url, organization: ACME })}`)
+  const preflight = () => broker.post('/v1/credentials/preflight', { url, organization: ACME })
+  t.match((await preflight()).body, { ready: false })
+  simulator.requests.clear()
+  for (let number = 0; number < 5; number += 1)
+    t.match(await find(), { status: 404, body: { code: 'no_connection_for_url' } }, 'nor does the wider one')
+  t.ok(simulator.requests.count() <= 3, 'asked once')
+  simulator.world.addProject({ fullPath: 'globex/new' })
+  clock.advance(60)
+  t.equal((await find()).body.connection_id, longer.id)
+
+  t.test('while another is known to reach it, GitLab is not asked again', async (t) => {
+    const { people } = simulator.world
+    people.findGroup('globex')?.members.set(people.user('maria').id, 30)
+    leave(simulator, 'globex', 'tom')
+    t.match((await preflight()).body, { ready: false })
+    clock.advance(60)
+    t.equal((await find()).body.connection_id, wide.id)
+    people.findGroup('globex')?.members.set(people.user('tom').id, 30)
+    simulator.requests.clear()
+    clock.advance(600)
+    t.equal((await find()).body.connection_id, wide.id)
+    t.equal(simulator.requests.count(), 0)
+    clock.advance(3_001)
+    t.equal((await find()).body.connection_id, longer.id, 'an hour later the longer path wins again')
+  })
+})
+
 t.test('a new token of other scopes is asked anew', async (t) => {
   const { broker, simulator, later, find, explain } = await setRivals(t)
   await find(SECRET)

@@ -1,7 +1,11 @@
 import { CompiledQuery, sql } from 'kysely'
 import t from 'tap'
 import type { Database } from '../../src/db/database.ts'
-import { listProjectsQuery, listReachedProjectsQuery } from '../../src/projects/queries.ts'
+import {
+  deleteMissingProjects,
+  listProjectsQuery,
+  listReachedProjectsQuery,
+} from '../../src/projects/queries.ts'
 import { createTestDatabase } from '../support/database.ts'
 
 const PROJECTS = 100_000
@@ -80,6 +84,7 @@ t.test('a page of projects is read by index, whatever it looks for', async (t) =
         after: { organization: 'acme', instanceId: GITLAB_COM, projectId: '50000' },
       }),
       all: listReachedProjectsQuery({ ...asked, organizations: undefined, after: undefined }),
+      old: deleteMissingProjects(NOW),
     }
     for (const [what, query] of Object.entries(queries)) {
       const { sql: text, parameters } = query.compile(db)

@@ -43,7 +43,7 @@ const AT_ONCE = 16
 const WAITING = 1_000
 /** A lookup waits this long; the question goes on. */
 const PATIENCE_MS = 3_000
-/** When nobody else is left, a refusal of before is tried again: a person may have given access. */
+/** As long as no other is known to reach the project, a refusal of before is tried again: there may be such a project by now. */
 const RETRY_SECONDS = 60
 /** After an answer from which nothing followed: the repository is public, or the path is that of a group. */
 const PAUSE_SECONDS = 600
@@ -52,18 +52,22 @@ const SHORT_PAUSE_SECONDS = 30
 const KEPT_PAUSES = 10_000
 const KEPT_INSTANCES = 1_000
 
-/** Those about whom to ask: rivals of whom none is known to reach the project, or those whose refusal is old. */
+/**
+ * Those about whom to ask as long as none that can be served is known to reach the project: rivals, and whoever would win
+ * but for a refusal that is old. That nobody reaches a project proves no refusal: there may be none.
+ */
 const askedAbout = (ranked: RankedCandidate[], now: Date): RankedCandidate[] => {
   const [first] = ranked
   if (!first || first.project === '') return []
-  if (!first.eligible) {
-    const latest = now.getTime() - RETRY_SECONDS * 1000
-    return ranked.filter((row) => isServable(row, now) && (row.refused_at?.getTime() ?? 0) <= latest)
-  }
-  const rivals = ranked.filter(
-    ({ eligible, match_path }) => eligible && match_path.length === first.match_path.length,
-  )
-  return first.reaches || rivals.length < 2 ? [] : rivals
+  const latest = now.getTime() - RETRY_SECONDS * 1000
+  const isOld = ({ refused_at }: RankedCandidate) => (refused_at?.getTime() ?? 0) <= latest
+  const refused = ranked.filter((row) => !row.eligible && isServable(row, now))
+  if (!first.eligible) return refused.filter(isOld)
+  const { length } = first.match_path
+  const rivals = ranked.filter((row) => row.eligible && row.match_path.length === length)
+  const better = refused.filter((row) => row.match_path.length >= length)
+  if (first.reaches || rivals.length + better.length < 2) return []
+  return [...rivals, ...better.filter(isOld)]
 }
 
 /** Until when not to ask again: about a project, a candidate or an instance. */
@@ -72,6 +76,7 @@ const createPauses = (clock: Clock) => {
   return {
     pause: (name: string, seconds: number) => void pauses.set(name, clock() + seconds * 1000),
     isPaused: (name: string): boolean => (pauses.get(name) ?? 0) > clock(),
+    end: (name: string) => void pauses.delete(name),
   }
 }
 
@@ -89,17 +94,10 @@ const createSilence = ({ pause, isPaused }: ReturnType<typeof createPauses>) => 
   }
 }
 
-export const createReachLearner = (deps: Deps): ReachLearner => {
-  const { db, clock, budgets, logger, patienceMs = PATIENCE_MS } = deps
-  const { askOne, isForAll } = createQuestions({ ...deps, patienceMs })
-  const turns = bulkhead(AT_ONCE, WAITING)
-  const pauses = createPauses(clock)
-  const { pause, isPaused } = pauses
-  const noteSilence = createSilence(pauses)
-
-  type Question = { principal: Principal; rows: RankedCandidate[]; isKnownProject: boolean }
-
-  const pauseAfter = (rows: RankedCandidate[], words: Answer[], { proofs, isOpenToAll }: Learned): void => {
+/** What is not to be asked again after an answer. */
+const createPauseAfter =
+  ({ pause }: ReturnType<typeof createPauses>, noteSilence: ReturnType<typeof createSilence>) =>
+  (rows: RankedCandidate[], words: Answer[], { proofs, isOpenToAll }: Learned): void => {
     const isOutage = words.includes('unavailable') || (words.includes('opens') && isOpenToAll === undefined)
     if (isOutage) noteSilence(rows)
     const proven = new Set(
@@ -113,6 +111,17 @@ export const createReachLearner = (deps: Deps): ReachLearner => {
         pause(candidateName(row), words[index] === 'not_lent' ? SHORT_PAUSE_SECONDS : PAUSE_SECONDS)
     }
   }
+
+export const createReachLearner = (deps: Deps): ReachLearner => {
+  const { db, clock, budgets, logger, patienceMs = PATIENCE_MS } = deps
+  const { askOne, isForAll } = createQuestions({ ...deps, patienceMs })
+  const turns = bulkhead(AT_ONCE, WAITING)
+  const pauses = createPauses(clock)
+  const { pause, isPaused, end } = pauses
+  const noteSilence = createSilence(pauses)
+  const pauseAfter = createPauseAfter(pauses, noteSilence)
+
+  type Question = { principal: Principal; rows: RankedCandidate[]; isKnownProject: boolean }
 
   const question = coalesce(
     ({ principal, rows, isKnownProject }: Question): Promise<boolean> =>
@@ -153,15 +162,17 @@ export const createReachLearner = (deps: Deps): ReachLearner => {
         .slice(0, MOST_ASKED)
       if (rows.length > 0) return settle({ principal, rows, isKnownProject: isKnownProject(ranked) })
       const [first] = ranked
-      if (first) pause(`${first.organization} ${projectName(first)}`, SHORT_PAUSE_SECONDS)
+      if (first) pause(orderName(first), SHORT_PAUSE_SECONDS)
       return false
     },
     async ask(principal, ranked, connectionId) {
       const rows = ranked.filter(({ id, project }) => id === connectionId && project !== '')
+      rows.map(orderName).forEach(end)
       return rows.length > 0 && settle({ principal, rows, isKnownProject: isKnownProject(ranked) })
     },
     async remember(ranked, connectionId, { word, token, tokenVersion, isOpenToAll }) {
       const rows = ranked.filter(({ id, project }) => id === connectionId && project !== '')
+      rows.map(orderName).forEach(end)
       for (const { id, instance_id } of rows) budgets.note({ id, instanceId: instance_id }, token)
       const known = { isOpenToAll, isKnownProject: isKnownProject(ranked) }
       await saveProofs(db, toProofs(rows, [{ word, tokenVersion }], known), new Date(clock()))
@@ -172,6 +183,8 @@ export const createReachLearner = (deps: Deps): ReachLearner => {
 type Learned = { proofs: Proof[]; isOpenToAll: boolean | undefined }
 
 const projectName = ({ instance_id, project }: RankedCandidate): string => `${instance_id} ${project}`
+/** Of the question in which order an organization's connections reach a project. */
+const orderName = (row: RankedCandidate): string => `${row.organization} ${projectName(row)}`
 const candidateName = ({ id, project }: RankedCandidate): string => `${id} ${project}`
 
 const isKnownProject = (ranked: RankedCandidate[]): boolean => ranked.some(({ reaches }) => reaches)

@@ -24,6 +24,17 @@ export const REACHES = (project: string) =>
     where listed.connection_id = connections.id and listed.match_path = ${project}
   ))`
 
+/** Whether GitLab refused any of the connections of these paths for their project. Led by the refusals, which are few. */
+export const IS_ANY_REFUSED = (covering: string, condition: string) => `exists (
+    select from ${covering}
+    join reach_proofs on reach_proofs.match_path = covering.project and not reach_proofs.reaches
+      and reach_proofs.proven_at > $1::timestamptz - interval '${REFUSED_SECONDS} seconds'
+    join connection_places as place on place.connection_id = reach_proofs.connection_id
+      and place.match_path = covering.path and place.instance_id = covering.instance_id
+    join connections on connections.id = place.connection_id
+    where ${condition}
+  )`
+
 /** @param budgets the parameters that hold the ids, and what is left for each */
 export const RATE_LEFT = ([ids, left]: [string, string]) =>
   `coalesce((${left}::int[])[array_position(${ids}::uuid[], connections.id)], ${WHOLE_RATE})`

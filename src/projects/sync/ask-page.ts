@@ -11,7 +11,7 @@ import {
 import { sendFollowing } from '../../gitlab/redirects.ts'
 import { atKnownGitLab, type Refusal, refusalOf } from '../../gitlab/refusal.ts'
 import type { Place } from '../../places/place.ts'
-import { isByPage, isCovered, pageAt, pathOf, type Step } from './steps.ts'
+import { isAllCovered, isByPage, isCovered, pageAt, pathOf, type Reaching, type Step } from './steps.ts'
 
 export type ReadStep = Exclude<Step, { kind: 'mark-projects' | 'mark-groups' }>
 
@@ -20,6 +20,8 @@ export type Page = {
   groups: ListedGroup[]
   /** Where the list goes on; undefined = this was the last page. */
   next: number | undefined
+  /** What the connection covers, as the page calls it. */
+  places: readonly Place[]
   headers: IncomingHttpHeaders
   tookMs: number
 }
@@ -34,11 +36,10 @@ export type Asked =
   /** GitLab does not show the group or project. */
   | { kind: 'not_shown' }
 
-export type AskOptions = {
+export type AskOptions = Reaching & {
   position: number
   perPage: number
   since: Date | null
-  places: readonly Place[]
   now: Date
 }
 
@@ -66,7 +67,7 @@ export const askPage = async (
   step: ReadStep,
   options: AskOptions,
 ): Promise<Asked> => {
-  const { now, places, position, perPage } = options
+  const { now, position, perPage } = options
   // GitLab ends such lists here. A cache that ignores the page would never.
   if (isByPage(step) && position >= MOST_BY_PAGE) return { kind: 'too_deep' }
   const begun = performance.now()
@@ -82,7 +83,7 @@ export const askPage = async (
   if (status === OFFSET_REFUSED && isByPage(step)) return { kind: 'too_deep' }
   if (status === 404) return { kind: 'not_shown' }
   if (status !== 200) return odd(client, `answered ${status}`)
-  const rest = { headers, tookMs }
+  const rest = { headers, tookMs, places: options.places }
   if (step.kind === 'project') {
     const project = readProject(body, now)
     if (!project) return odd(client, 'answered with no project')
@@ -96,9 +97,11 @@ export const askPage = async (
   const last = Number(listing.lastId ?? 0)
   if (goesOn && !isByPage(step) && last <= position) return odd(client, 'lists the same projects again')
   const next = goesOn ? (isByPage(step) ? pageAt(position, perPage) * perPage : last) : undefined
-  // What GitLab lists of a group lies in it, whatever the group is called by now.
-  const covered =
-    step.kind === 'group' ? listing.items : listing.items.filter(({ path }) => isCovered(places, path))
+  // A group may have another name than a moment ago.
+  const places = step.kind === 'groups' ? asListed(options.places, listing.items) : options.places
+  const covered = isAllCovered(step, options)
+    ? listing.items
+    : listing.items.filter(({ path }) => isCovered(places, path))
   return {
     kind: 'page',
     page: {
@@ -106,8 +109,20 @@ export const askPage = async (
       groups: step.kind === 'groups' ? (covered as ListedGroup[]) : [],
       next: isPastSince(step, listing.items as ListedProject[], options.since) ? undefined : next,
       ...rest,
+      places,
     },
   }
+}
+
+const asListed = (
+  places: readonly Place[],
+  groups: readonly { id: string; path: string }[],
+): readonly Place[] => {
+  const paths = new Map(groups.map(({ id, path }) => [id, path]))
+  return places.map((place) => {
+    const path = place.kind === 'project' ? undefined : paths.get(place.gitlabId ?? '')
+    return path === undefined ? place : { ...place, path }
+  })
 }
 
 /** The projects of a group come by activity, the latest first: an incremental run needs no older ones. */

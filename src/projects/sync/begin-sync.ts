@@ -7,7 +7,7 @@ import { hasScope } from '../../gitlab/scopes.ts'
 import { findPlaces } from '../../places/queries.ts'
 import { type ConnectionWithInstance, findConnection } from '../../token-lifecycle/queries.ts'
 import { changeSync, claimSync, RELEASED, type SyncChanges, type SyncClaim } from './queries.ts'
-import { nameOf, stepNamed, stepsOf } from './steps.ts'
+import { nameOf, reachingOf, stepNamed, stepsOf } from './steps.ts'
 import { CLAIM_SECONDS, decideKind, retryAt } from './timing.ts'
 
 /** A run that this process has claimed, with the row as it stands. */
@@ -54,7 +54,7 @@ export const beginSync = async (
     return undefined
   }
   const places = (await findPlaces(db, [connectionId])).get(connectionId) ?? []
-  const reaching = { tokenKind: connection.token_kind, places }
+  const reaching = reachingOf(connection, places)
   const isResumed = !row.wants_full && stepNamed(stepsOf(reaching, row.kind), row.step) !== undefined
   const changes = isResumed ? {} : newRun(row, now)
   const [first] = stepsOf(reaching, changes.kind ?? row.kind)

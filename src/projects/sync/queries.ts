@@ -45,21 +45,28 @@ const ONLY_ACTIVE = "connections.status = 'active'"
 const MAY_LIST = `(connection_syncs.state <> 'not_permitted'
   or connection_syncs.token_version is distinct from connections.token_version)`
 
+export type DueSync = { id: string; instance_id: string }
+type Wanted = { limit: number; except: string[]; notOfInstances: string[] }
+
 /** Active connections whose reading is due and which nobody reads, the longest due first. */
-export const findDueSyncs = async (db: Database, now: Date, limit: number): Promise<string[]> => {
-  const rows = await db
+export const findDueSyncs = (
+  db: Database,
+  now: Date,
+  { limit, except, notOfInstances }: Wanted,
+): Promise<DueSync[]> =>
+  db
     .selectFrom('connection_syncs')
     .innerJoin('connections', 'connections.id', 'connection_syncs.connection_id')
-    .select('connections.id')
+    .select(['connections.id', 'connections.instance_id'])
     .where('connection_syncs.due_at', '<=', now)
     .where(sql.raw<SqlBool>(ONLY_ACTIVE))
     .where(sql.raw<SqlBool>(MAY_LIST))
     .where(isFree(now))
+    .where(sql<SqlBool>`connections.id <> all (${except}::uuid[])`)
+    .where(sql<SqlBool>`connections.instance_id <> all (${notOfInstances}::uuid[])`)
     .orderBy('connection_syncs.due_at')
     .limit(limit)
     .execute()
-  return rows.map(({ id }) => id)
-}
 
 /** What cannot be read now stands in the way of nothing that is due: looked at again after an hour, or a day. */
 export const putOffHopeless = async (db: Database, now: Date): Promise<void> => {
@@ -75,7 +82,7 @@ export type SyncChanges = UpdateObject<Tables, 'connection_syncs'>
 
 export const RELEASED = { attempt_id: null, attempt_deadline: null } as const
 
-/** @returns the row as it was left; undefined = another process reads it, or the connection is gone. */
+/** @returns the row as it was left; undefined = another process reads it or has read it, or the connection is gone. */
 export const claimSync = (
   db: Database,
   connectionId: string,
@@ -86,13 +93,17 @@ export const claimSync = (
       insert into connection_syncs (connection_id, state, kind, due_at)
       select id, 'waiting', 'full', ${now} from connections where id = ${connectionId} for key share
       on conflict do nothing`.execute(transaction)
-    return transaction
-      .updateTable('connection_syncs')
-      .set({ attempt_id: attemptId, attempt_deadline: deadline })
-      .where('connection_id', '=', connectionId)
-      .where(isFree(now))
-      .returningAll()
-      .executeTakeFirst()
+    return (
+      transaction
+        .updateTable('connection_syncs')
+        .set({ attempt_id: attemptId, attempt_deadline: deadline })
+        .where('connection_id', '=', connectionId)
+        // Another process may have read it since it was found due.
+        .where('due_at', '<=', now)
+        .where(isFree(now))
+        .returningAll()
+        .executeTakeFirst()
+    )
   })
 
 export type SyncClaim = { connectionId: string; attemptId: string }

@@ -21,7 +21,7 @@ import {
   saveGroups,
   saveProjects,
 } from './queries.ts'
-import { isByPage, nameOf, PAGE_SIZES, type Step, stepAfter } from './steps.ts'
+import { isByPage, nameOf, PAGE_SIZES, reachingOf, type Step, stepAfter } from './steps.ts'
 import { CLAIM_SECONDS } from './timing.ts'
 
 /** Where a run is. Changes with each page, in memory after the row has changed. */
@@ -46,25 +46,35 @@ export type Stop =
   | { kind: 'lease_over' }
   | { kind: 'refused'; refusal: Refusal }
   | { kind: 'put_off'; until: Date }
+  /** GitLab's lists do not end. */
+  | { kind: 'endless' }
   /** Another process reads by now. */
   | { kind: 'lost' }
   | { kind: 'stopped' }
 
-/** A lease lasts 300 s, or to the end of its token. */
-const LEASE_MS = 120_000
 const LAST_SECONDS = 20
+/** Two million projects, in GitLab's largest pages. No list is as long, other than of a server that makes it up. */
+export const MOST_PAGES = 20_000
 /** The process waits for as long itself; a longer pause is left to a later run. */
 const LONGEST_PAUSE_MS = 15_000
 
 type Deps = Pick<GitLabAccess, 'db' | 'clock'>
 
-/** Reads page after page, each saved with the place at which the next one begins, until something ends it. */
-export const readLists = async (deps: Deps, reading: Reading, { row, token }: LeasedToken): Promise<Stop> => {
+/**
+ * Reads page after page, each saved with the place at which the next one begins, until something ends it.
+ * @param leaseMs shorter than a lease lasts, unless its token ends before
+ */
+export const readLists = async (
+  deps: Deps,
+  reading: Reading,
+  { row, token }: LeasedToken,
+  leaseMs: number,
+): Promise<Stop> => {
   const { clock } = deps
   const { cursor, signal } = reading
   const begun = performance.now()
   const isLeaseOver = () =>
-    performance.now() - begun > LEASE_MS ||
+    performance.now() - begun > leaseMs ||
     (row.token_expires_at !== null && addSeconds(new Date(clock()), LAST_SECONDS) >= row.token_expires_at)
   for (;;) {
     const { step } = cursor
@@ -74,10 +84,11 @@ export const readLists = async (deps: Deps, reading: Reading, { row, token }: Le
       if (!(await mark(deps, reading, step))) return { kind: 'lost' }
       continue
     }
+    if (cursor.pages >= MOST_PAGES) return { kind: 'endless' }
     const asked = await askPage(reading.client, token, step, {
       ...cursor,
       since: reading.row.kind === 'incremental' ? reading.row.since : null,
-      places: reading.places,
+      ...reachingOf(reading.connection, reading.places),
       now: new Date(clock()),
     })
     const stop =
@@ -162,6 +173,7 @@ const keepPage = async (
     },
   )
   if (!isOurs) return { kind: 'lost' }
+  reading.places = page.places
   if (!cursor.step) return undefined
   const now = new Date(deps.clock())
   const pauseMs = pauseAfterPage(headers, tookMs, now)

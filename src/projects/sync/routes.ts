@@ -47,7 +47,9 @@ export const Sync = Type.Object(
     started_at: NullableTime('When this run, or the last one, began'),
     finished_at: NullableTime('When the run ended; null: it goes on'),
     synced_to: NullableTime('The lists are as GitLab was at this time. null: no run has ended'),
-    next_run_at: NullableTime('When the next run is due; null: not before there is another token'),
+    next_run_at: NullableTime(
+      'When the next run is due, or an interrupted one goes on; in the past: as soon as there is room. null: a run is under way, or none begins before there is another token',
+    ),
     error: Type.Unsafe<Static<typeof SyncError> | null>({
       anyOf: [{ $ref: 'SyncError#' }, { type: 'null' }],
       description: 'What stopped the run last. null: nothing.',
@@ -71,7 +73,7 @@ const start = {
   tags,
   summary: 'Read the projects now',
   description:
-    'Begins a full run now, or lets an interrupted one go on. While a run is under way nothing changes. The answer shows how far it is; ask again for the progress.',
+    'Begins a full run now, or lets an interrupted one go on. A full run that is under way goes on as it is; an incremental one ends first, and a full one follows it. The answer shows how far it is; ask again for the progress.',
   params: ConnectionParams,
   response: {
     202: refTo(Sync),
@@ -94,6 +96,8 @@ const NEVER: Static<typeof Sync> = {
   error: null,
 }
 
+const HAS_NEXT: ReadonlySet<string> = new Set(['waiting', 'done'])
+
 const isUntouched = ({ state, started_at, error_code }: ConnectionSyncRow): boolean =>
   state === 'waiting' && started_at === null && error_code === null
 
@@ -111,7 +115,7 @@ export const toSync = (row: ConnectionSyncRow | undefined): Static<typeof Sync> 
         started_at: isoTimeOrNull(row.started_at),
         finished_at: isoTimeOrNull(row.finished_at),
         synced_to: isoTimeOrNull(row.synced_to),
-        next_run_at: row.state === 'not_permitted' ? null : isoTimeOrNull(row.due_at),
+        next_run_at: HAS_NEXT.has(row.state) ? isoTimeOrNull(row.due_at) : null,
         error: row.error_code === null ? null : { code: row.error_code, detail: row.error_detail ?? '' },
       }
 

@@ -13,25 +13,33 @@ import type { Forecast } from '../../weather/forecast.ts'
 import { withinBudget } from '../../weather/within-budget.ts'
 import { type Begun, notPermitted } from './begin-sync.ts'
 import { changeSync, countReached, finishSync, RELEASED, type SyncChanges } from './queries.ts'
-import { type Reading, readLists, type Stop } from './read-lists.ts'
-import { PAGE_SIZES, stepNamed, stepsOf } from './steps.ts'
+import { MOST_PAGES, type Reading, readLists, type Stop } from './read-lists.ts'
+import { nameOf, PAGE_SIZES, reachingOf, stepNamed, stepsOf } from './steps.ts'
 import { IN_USE_SECONDS, nextRunAt, retryAt } from './timing.ts'
 
 export type SyncDeps = Pick<GitLabAccess, 'db' | 'clock' | 'instanceClients'> & {
   borrower: Borrower
   forecast: Pick<Forecast, 'budget'>
   logger: Logger
+  /** Whether another connection that is due could be read instead of one of this instance. */
+  isAwaited(instanceId: string): Promise<boolean>
+  /** A turn, after which a run makes way for others; TURN_MS when left out. */
+  syncTurnMs?: number | undefined
 }
 
 const PURPOSE = 'sync'
+/** So long a run reads with one lease of 300 s. Then others have their turn. */
+const TURN_MS = 120_000
 /** So many refusals of three minutes are left to the reading of projects: lookups and people need the budget more. */
 const ROOM = 30
+/** A run that goes on looks at the names again after this time. */
+const BETWEEN_LOOKS_SECONDS = 300
 /** A token that GitLab refused is replaced this often in one go. */
 const MOST_REJECTIONS = 2
 const DEAD = new Set(['token_unknown', 'token_expired', 'token_revoked'])
 
 type Failure = { kind: 'failed'; code: string; detail: string; retryAfterSeconds?: number | undefined }
-type End = Exclude<Stop, { kind: 'lease_over' | 'refused' }> | Failure | NotPermitted
+type End = Exclude<Stop, { kind: 'lease_over' | 'refused' }> | Failure | NotPermitted | { kind: 'turn_over' }
 type NotPermitted = { kind: 'not_permitted'; tokenVersion: number; detail: string }
 
 const failureOf = (error: unknown): Failure => {
@@ -49,19 +57,20 @@ const UNEXPECTED: Failure = {
 }
 
 /** Reads what the connection reaches, to the end or until something stops it, and writes down how that went. */
-export const runSync = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<void> => {
+export const runSync = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<End['kind']> => {
   const end = await read(deps, begun, signal).catch(async (error: unknown) => {
     if (!isDatabaseUnavailable(error)) await writeDown(deps, begun, UNEXPECTED)
     throw error
   })
   await writeDown(deps, begun, end)
+  return end.kind
 }
 
 const read = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<End> => {
   const reading = await prepare(deps, begun, signal)
   if (!reading) return { kind: 'stopped' }
   let rejections = 0
-  let isFirst = begun.isNew
+  let isFirst = true
   for (;;) {
     let leased: LeasedToken
     try {
@@ -73,7 +82,7 @@ const read = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<
     try {
       if (isFirst) await lookAround(deps, reading, leased)
       isFirst = false
-      stop = await readLists(deps, reading, leased)
+      stop = await readLists(deps, reading, leased, deps.syncTurnMs ?? TURN_MS)
       if (stop.kind === 'refused' && DEAD.has(stop.refusal.code) && rejections < MOST_REJECTIONS) {
         rejections += 1
         await deps.borrower.reject(leased.row.lease_id)
@@ -85,6 +94,7 @@ const read = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<
       await deps.borrower.giveBack(leased.row.lease_id)
     }
     if (stop.kind !== 'lease_over') return toEnd(stop, leased)
+    if (await deps.isAwaited(begun.connection.instance_id)) return { kind: 'turn_over' }
   }
 }
 
@@ -107,7 +117,7 @@ const prepare = async (
   if (!instance) return undefined
   const client = withinBudget(instanceClients.for(instance), instance.id, forecast.budget, ROOM)
   const places = (await findPlaces(db, [connection.id])).get(connection.id) ?? []
-  const steps = stepsOf({ tokenKind: connection.token_kind, places }, row.kind)
+  const steps = stepsOf(reachingOf(connection, places), row.kind)
   const { is_exact, pages, projects, groups } = row
   const cursor = {
     is_exact,
@@ -121,7 +131,7 @@ const prepare = async (
   return { ...begun, client, places, steps, cursor, signal }
 }
 
-/** A run begins with the places as GitLab calls them now. */
+/** A run begins, and goes on, with the places as GitLab calls them now. */
 const lookAround = async (
   { db, clock }: SyncDeps,
   reading: Reading,
@@ -129,11 +139,15 @@ const lookAround = async (
 ): Promise<void> => {
   const { connection, client, row, cursor } = reading
   const now = new Date(clock())
-  await followRenames(db, client, { row: connection, token, tokenVersion, scopes, now })
+  const looked = { row: connection, token, tokenVersion, scopes, now }
+  await followRenames(db, client, looked, reading.isNew ? 0 : BETWEEN_LOOKS_SECONDS)
   const places = (await findPlaces(db, [connection.id])).get(connection.id) ?? []
-  const steps = stepsOf({ tokenKind: connection.token_kind, places }, row.kind)
+  const steps = stepsOf(reachingOf(connection, places), row.kind)
   Object.assign(reading, { places, steps })
+  const step = reading.isNew || !cursor.step ? undefined : stepNamed(steps, nameOf(cursor.step))
+  if (step) return
   cursor.step = steps[0]
+  cursor.position = 0
 }
 
 const writeDown = async (deps: SyncDeps, { claim, row, connection }: Begun, end: End): Promise<void> => {
@@ -145,11 +159,21 @@ const writeDown = async (deps: SyncDeps, { claim, row, connection }: Begun, end:
     case 'lost':
       return
     case 'stopped':
+    case 'turn_over':
       await change({ state: 'waiting', due_at: now })
       return
     case 'put_off':
       await change({ state: 'waiting', due_at: end.until })
       return
+    case 'endless': {
+      const code = 'gitlab_unavailable'
+      const detail = `GitLab's lists do not end: ${MOST_PAGES} pages were read. What they do not show is not marked.`
+      logger.warn({ ...about, code }, detail)
+      // From the beginning the next time.
+      const ended = { step: null, position: 0, finished_at: now, due_at: nextRunAt(now, false) }
+      await change({ ...ended, state: 'waiting', error_code: code, error_detail: detail })
+      return
+    }
     case 'not_permitted':
       await changeSync(db, claim, notPermitted(end.tokenVersion, end.detail, now))
       return

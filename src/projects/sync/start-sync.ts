@@ -27,6 +27,6 @@ export const startSync = async (
       members: { connection_id: connection.id, status_reason: connection.status_reason },
     })
   if (!(await requestSync(db, connection.id, now))) throw notFound('connection')
-  await syncs.start(connection.id)
+  await syncs.start(connection)
   return findSync(db, connection.id)
 }

@@ -1,5 +1,6 @@
 import type { SyncKind } from '../../db/project-tables.ts'
 import type { ConnectionRow } from '../../db/tables.ts'
+import { homeOf } from '../../gitlab/inspect-token.ts'
 import { matchPathOf, type Place, WHOLE_INSTANCE } from '../../places/place.ts'
 
 /**
@@ -7,7 +8,7 @@ import { matchPathOf, type Place, WHOLE_INSTANCE } from '../../places/place.ts'
  *
  * - The whole instance, and the token of a group: what the account is a member of, by id (keyset). GitLab serves these
  *   lists however long they are.
- * - Groups of a person: the projects of each group, by page. Past GitLab's last page: what the account is a member of.
+ * - Other groups: the projects of each group, by page. Past GitLab's last page: what the account is a member of.
  * - Projects: each by its id.
  * - Then what was not seen is marked, and the groups are read.
  *
@@ -27,7 +28,20 @@ export const nameOf = (step: Step): string => ('ref' in step ? `${step.kind} ${s
 
 export type Reaching = {
   tokenKind: ConnectionRow['token_kind']
+  /** The places are the group of the token, and no part of it. */
+  isWholeGroup: boolean
   places: readonly Place[]
+}
+
+type Account = Pick<ConnectionRow, 'token_kind' | 'gitlab_username'>
+
+export const reachingOf = (
+  { token_kind: tokenKind, gitlab_username }: Account,
+  places: readonly Place[],
+): Reaching => {
+  const home = tokenKind === 'group_access_token' ? homeOf(gitlab_username) : undefined
+  const isHome = ({ kind, gitlabId }: Place) => kind === 'group' && gitlabId === home?.id
+  return { tokenKind, places, isWholeGroup: home?.kind === 'group' && places.every(isHome) }
 }
 
 const isWhole = (places: readonly Place[]): boolean => places.some(({ path }) => path === WHOLE_INSTANCE.path)
@@ -35,8 +49,8 @@ const isWhole = (places: readonly Place[]): boolean => places.some(({ path }) =>
 /** As GitLab takes it in a path: the id, or the whole path encoded. */
 const refOf = ({ gitlabId, path }: Place): string => gitlabId ?? encodeURIComponent(path)
 
-const projectSteps = ({ tokenKind, places }: Reaching): Step[] => {
-  if (isWhole(places) || tokenKind === 'group_access_token') return [{ kind: 'membership' }]
+const projectSteps = ({ tokenKind, isWholeGroup, places }: Reaching): Step[] => {
+  if (isWhole(places) || isWholeGroup) return [{ kind: 'membership' }]
   return places.map((place) =>
     place.kind === 'project' || tokenKind === 'project_access_token'
       ? { kind: 'project', ref: refOf(place) }
@@ -54,12 +68,19 @@ export const stepsOf = (reaching: Reaching, kind: SyncKind): Step[] => {
     : [...marked, { kind: 'groups' }, { kind: 'mark-groups' }]
 }
 
+/**
+ * Whether the connection covers all that GitLab lists. So it is of the token of a group, and of what lies in a group,
+ * whatever that is called by now.
+ */
+export const isAllCovered = (step: Step, { isWholeGroup, places }: Reaching): boolean =>
+  step.kind === 'group' || isWholeGroup || isWhole(places)
+
 /** Whether a path lies in what the connection covers. */
 export const isCovered = (places: readonly Place[], path: string): boolean => {
   const wanted = matchPathOf(path)
   return places.some(({ path: place }) => {
     const covering = matchPathOf(place)
-    return covering === '' || wanted === covering || wanted.startsWith(`${covering}/`)
+    return wanted === covering || wanted.startsWith(`${covering}/`)
   })
 }
 

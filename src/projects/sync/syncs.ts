@@ -1,7 +1,7 @@
-import { startPatience } from '../../clock/patience.ts'
+import { type Patience, startPatience } from '../../clock/patience.ts'
 import { isDatabaseUnavailable } from '../../db/availability.ts'
 import { beginSync } from './begin-sync.ts'
-import { findDueSyncs, putOffHopeless } from './queries.ts'
+import { type DueSync, findDueSyncs, putOffHopeless } from './queries.ts'
 import { runSync, type SyncDeps } from './run-sync.ts'
 
 /** The reading of projects in this process. */
@@ -9,58 +9,112 @@ export type Syncs = {
   /** Reads the connections that are due, a few at once. Returns when they are read, or after a while. */
   runDue(): Promise<void>
   /** Begins at once where there is room; otherwise a later runDue does. Returns when the reading has begun. */
-  start(connectionId: string): Promise<void>
+  start(connection: { id: string; instance_id: string }): Promise<void>
   /** Stops after the page that is being read; where it was is in the database. */
   stop(): Promise<void>
 }
 
-/** Of background work; as many more for people who ask. */
-const AT_ONCE = 4
-const MOST_AT_ONCE = 2 * AT_ONCE
-const MOST_PER_RUN = 200
+/** How many are read at once, and how many of these of one GitLab: a slow one leaves room for the others. */
+type Room = { all: number; ofInstance: number }
+const BACKGROUND: Room = { all: 4, ofInstance: 3 }
+/** As many more for people who ask. */
+const FOR_PEOPLE: Room = { all: 8, ofInstance: 6 }
+const MOST_AT_A_LOOK = 200
 /** Shorter than the time between two runs. */
 const LONGEST_RUN_MS = 50_000
 
-export const createSyncs = (deps: SyncDeps): Syncs => {
+/** What is being read in this process, by connection. */
+const createRunning = () => {
+  const running = new Map<string, { instanceId: string; ended: Promise<void> }>()
+  const countOf = (instanceId: string): number =>
+    [...running.values()].filter((other) => other.instanceId === instanceId).length
+  return {
+    running,
+    countOf,
+    hasRoom: ({ id, instance_id }: DueSync, { all, ofInstance }: Room): boolean =>
+      !running.has(id) && running.size < all && countOf(instance_id) < ofInstance,
+    fullInstances: (): string[] => {
+      const ids = new Set([...running.values()].map(({ instanceId }) => instanceId))
+      return [...ids].filter((id) => countOf(id) >= BACKGROUND.ofInstance)
+    },
+    allEnded: () => [...running.values()].map(({ ended }) => ended),
+  }
+}
+
+export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'>): Syncs => {
   const { db, clock, logger } = deps
-  const running = new Map<string, Promise<void>>()
+  const { running, countOf, hasRoom, fullInstances, allEnded } = createRunning()
   const stopping = new AbortController()
   const { signal } = stopping
 
-  /** @returns when it has begun. */
-  const begin = (connectionId: string): Promise<unknown> => {
-    const begun = beginSync(deps, connectionId)
+  const mayBegin = (sync: DueSync, room: Room): boolean => !signal.aborted && hasRoom(sync, room)
+  const findDue = (except: Iterable<string>, notOfInstances: string[]): Promise<DueSync[]> =>
+    findDueSyncs(db, new Date(clock()), {
+      limit: MOST_AT_A_LOOK,
+      except: [...except, ...running.keys()],
+      notOfInstances,
+    })
+
+  /** Whether another that is due could be read in the place of this one. */
+  const isAwaited = async (instanceId: string): Promise<boolean> => {
+    if (running.size < BACKGROUND.all && countOf(instanceId) < BACKGROUND.ofInstance) return false
+    const others = fullInstances().filter((id) => id !== instanceId)
+    const [next] = await findDue([], others)
+    return next !== undefined
+  }
+
+  /** @returns when it has begun. @param onTurnOver it has made way for others, and goes on later */
+  const begin = ({ id, instance_id }: DueSync, onTurnOver = (): unknown => undefined): Promise<unknown> => {
+    const begun = beginSync(deps, id)
     const ended = begun
-      .then((sync) => sync && runSync(deps, sync, signal))
+      .then(async (sync) => {
+        const end = sync && (await runSync({ ...deps, isAwaited }, sync, signal))
+        if (end === 'turn_over') onTurnOver()
+      })
       .catch((error: unknown) => {
         const level = isDatabaseUnavailable(error) ? 'debug' : 'warn'
-        logger[level]({ err: error, connection_id: connectionId }, 'reading projects ended early')
+        logger[level]({ err: error, connection_id: id }, 'reading projects ended early')
       })
-      .finally(() => running.delete(connectionId))
-    running.set(connectionId, ended)
+      .finally(() => running.delete(id))
+    running.set(id, { instanceId: instance_id, ended })
     return begun
   }
-  const mayBegin = (connectionId: string, atOnce: number): boolean =>
-    !signal.aborted && !running.has(connectionId) && running.size < atOnce
+
+  /** One after the other as there is room, each once before any that made way goes on. */
+  const beginDue = async (patience: Patience): Promise<void> => {
+    const tried = new Set<string>()
+    let turnsOver: string[] = []
+    let due: DueSync[] = []
+    while (!patience.isOver() && !signal.aborted) {
+      let next = due.find((sync) => !tried.has(sync.id) && mayBegin(sync, BACKGROUND))
+      if (!next && running.size < BACKGROUND.all) {
+        due = await findDue(tried, fullInstances())
+        next = due.find((sync) => mayBegin(sync, BACKGROUND))
+      }
+      if (next) {
+        const { id } = next
+        tried.add(id)
+        begin(next, () => turnsOver.push(id)).catch(() => undefined)
+      } else if (turnsOver.length > 0 && running.size < BACKGROUND.all) {
+        for (const id of turnsOver) tried.delete(id)
+        turnsOver = []
+      } else if (running.size > 0) {
+        await patience.waitFor(Promise.race(allEnded()))
+      } else return
+    }
+  }
 
   return {
     async runDue() {
-      const patience = startPatience(LONGEST_RUN_MS)
-      const now = new Date(clock())
-      await putOffHopeless(db, now)
-      for (const id of await findDueSyncs(db, now, MOST_PER_RUN)) {
-        while (running.size >= AT_ONCE && !patience.isOver() && !signal.aborted)
-          await patience.waitFor(Promise.race(running.values()))
-        if (mayBegin(id, AT_ONCE)) begin(id).catch(() => undefined)
-      }
-      await patience.waitFor(Promise.all(running.values()))
+      await putOffHopeless(db, new Date(clock()))
+      await beginDue(startPatience(LONGEST_RUN_MS))
     },
-    async start(connectionId) {
-      if (mayBegin(connectionId, MOST_AT_ONCE)) await begin(connectionId)
+    async start(connection) {
+      if (mayBegin(connection, FOR_PEOPLE)) await begin(connection)
     },
     async stop() {
       stopping.abort()
-      await Promise.all(running.values())
+      await Promise.all(allEnded())
     },
   }
 }
