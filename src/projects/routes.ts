@@ -56,7 +56,7 @@ const listAll = {
   tags,
   summary: 'List the projects that your connections reach',
   description:
-    'What there is to scan: each project once for each organization, with the connections that reach it. Projects that GitLab does not list any more are left out. A project is scanned by its `url`, with a credential looked up by that URL.',
+    'What there is to scan: each project whose code may be read, once for each organization, with the connections that reach it. Projects that GitLab does not list any more are left out. A project is scanned by its `url`, with a credential looked up by that URL.',
   querystring: Type.Object(
     { organization: Type.Optional(Organization), ...filter, ...pageQuery },
     { additionalProperties: false },
