@@ -7,6 +7,7 @@ import { createBenchDatabase } from './database.ts'
 import { measureEmbedded } from './embedded.ts'
 import { measureGrowth } from './growth.ts'
 import { kindsOf } from './kinds.ts'
+import { measureLimits } from './limits.ts'
 import { measureRefreshes } from './refreshes.ts'
 import { measureReplicas } from './replicas.ts'
 import { type Results, ratiosOf, toMarkdown } from './report.ts'
@@ -73,6 +74,8 @@ const measureLookups = async (): Promise<Results> => {
       const kinds = { c: targetsOf(broker, scene).c, ...kindsOf(broker, scene) }
       await warmUp(kinds)
       results.kinds = await measureThroughput(kinds, { connections: [32], rounds: 4, seconds: 2 })
+      say('Limits ...')
+      results.limits = await measureLimits(env, scene, { rounds: 8, seconds: 2 })
       say('Many at once ...')
       results.batches = await measureBatches(broker, scene, { rounds: 4, seconds: 2 })
       say('A million known projects ...')

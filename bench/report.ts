@@ -18,6 +18,7 @@ export type Results = {
   peakMb: { broker: number[]; baseline: number[] }
   refreshes: Refreshes
   kinds?: ThroughputTable
+  limits?: ThroughputTable
   batches?: Batches
   synced?: Synced
   coldStart?: ColdStart
@@ -48,7 +49,7 @@ const spentOn = ({ serverCpu, postgresCpu }: Throughput): number[] =>
   serverCpu.map((spent, round) => spent + postgresCpu[round]!)
 
 export const ratiosOf = (results: Results): Record<string, Spread> => {
-  const { postgresql, refreshes, kinds, batches, synced, growth, replicas } = results
+  const { postgresql, refreshes, kinds, limits, batches, synced, growth, replicas } = results
   const ratios: Record<string, Spread> = {}
   for (const [connections, subjects] of Object.entries(postgresql)) {
     const measured = subjects as Record<Subject, Throughput>
@@ -60,6 +61,11 @@ export const ratiosOf = (results: Results): Record<string, Spread> => {
   for (const [connections, { c, ...others }] of Object.entries(kinds ?? {}))
     for (const [kind, throughput] of Object.entries(others))
       ratios[`m (${kind})/c@${connections}`] = ratioOf(throughput!.perSecond, c!.perSecond)
+  for (const [connections, subjects] of Object.entries(limits ?? {}))
+    ratios[`c limits/none@${connections}`] = ratioOf(
+      subjects['with limits']!.perSecond,
+      subjects['without limits']!.perSecond,
+    )
   if (batches)
     for (const subject of Object.keys(BATCH_SIZES) as (keyof typeof BATCH_SIZES)[]) {
       ratios[`${subject}/c`] = ratioOf(batches[subject].perSecond, batches.c.perSecond)
@@ -181,6 +187,7 @@ const batchTable = (batches: Batches): string =>
 
 const laterParts = ({
   kinds,
+  limits,
   batches,
   synced,
   coldStart,
@@ -190,6 +197,7 @@ const laterParts = ({
   growth,
 }: Results): string[] => [
   ...(kinds ? ['## The mix by kind', lookups(kinds)] : []),
+  ...(limits ? ['## (c) with limits and load shedding, and without', lookups(limits)] : []),
   ...(batches ? ['## Many at once', batchTable(batches)] : []),
   ...(synced
     ? [
