@@ -60,6 +60,14 @@ const listedFor = ({ people }: World, { user }: Caller, query: Query): ((project
     (!activeAfter || project.lastActivityAt > activeAfter)
 }
 
+/** Without the default branch where the account may not read the code. */
+const shownTo =
+  ({ world, present }: ApiContext, { user }: Caller) =>
+  (project: Project) => {
+    const { default_branch, ...shown } = present.project(project)
+    return world.people.mayReadCode(user, project) ? { ...shown, default_branch } : shown
+  }
+
 function* filtered<T>(items: Iterable<T>, isListed: (item: T) => boolean): Generator<T> {
   for (const item of items) if (isListed(item)) yield item
 }
@@ -115,7 +123,7 @@ const groupRoutes = (app: FastifyInstance, context: ApiContext): void => {
     )
     refuseDeep(query)
     const found = inGroup.filter(listedFor(world, caller, query)).sort(inOrder(query))
-    return pageByOffset(pagerOf(context, request, reply), found).map(present.project)
+    return pageByOffset(pagerOf(context, request, reply), found).map(shownTo(context, caller))
   })
 }
 
@@ -128,8 +136,9 @@ const projectRoutes = (app: FastifyInstance, context: ApiContext): void => {
     const query = request.query as Query
     const isListed = listedFor(world, caller, query)
     const pager = pagerOf(context, request, reply)
+    const shown = shownTo(context, caller)
     const show = (project: Project) => ({
-      ...present.project(project),
+      ...shown(project),
       ...(query.statistics === 'true' ? present.statistics(project) : {}),
     })
     if (query.pagination === 'keyset') {
@@ -161,7 +170,7 @@ const projectRoutes = (app: FastifyInstance, context: ApiContext): void => {
       group_access: asAccess(direct ? undefined : highest),
     }
     return {
-      ...present.project(project),
+      ...shownTo(context, caller)(project),
       ...((request.query as Query).statistics === 'true' ? present.statistics(project) : {}),
       permissions,
       _links: { self: `${baseUrl()}/api/v4/projects/${project.id}` },

@@ -75,6 +75,9 @@ export const checkAccess = (
   if (service === 'git-upload-pack' && !includesAny(identity.scopes, DOWNLOAD)) {
     throw plain(403, 'You are not allowed to download code.')
   }
+  if (service === 'git-upload-pack' && !world.people.mayReadCode(identity.user, project)) {
+    throw plain(403, 'You are not allowed to download code from this project.')
+  }
   if (service === 'git-receive-pack' && !includesAny(identity.scopes, UPLOAD)) {
     throw plain(403, 'You are not allowed to upload code.')
   }

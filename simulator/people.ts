@@ -20,6 +20,8 @@ type Place = {
   parentPath: string | undefined
   visibility: Visibility
   members: Map<number, number>
+  /** Members whose custom role lets them read code, whatever their level. */
+  codeReaders?: Set<number>
   createdAt: number
 }
 
@@ -39,6 +41,7 @@ export type ProjectChanges = Partial<
 
 const NEW_PROJECT = { archived: false, defaultBranch: 'main', repositorySize: 4_096 }
 
+const REPORTER = 20
 const DEVELOPER = 30
 const OWNER = 50
 
@@ -261,9 +264,16 @@ export const createPeople = (now: () => number) => {
   const canSee = (member: User | undefined, place: Place): boolean =>
     place.visibility === 'public' || (member !== undefined && accessLevel(member, place) > 0)
 
+  /** Reporters and higher, and guests by a custom role. */
+  const mayReadCode = (member: User, project: Project): boolean =>
+    project.visibility === 'public' ||
+    accessLevel(member, project) >= REPORTER ||
+    [project, ...ancestorsOf(project)].some(({ codeReaders }) => codeReaders?.has(member.id))
+
   return {
     ...users,
     ...places,
+    mayReadCode,
     addBot,
     setState(username: string, state: User['state']) {
       users.user(username).state = state

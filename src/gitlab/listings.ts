@@ -61,6 +61,15 @@ const readSize = (value: unknown): string | null => {
     : null
 }
 
+/**
+ * Whether the account may read the code, whatever its role is called. Beside the URL to clone, GitLab names the default
+ * branch to those alone who may, also of an empty project. Where it tells neither, nothing follows.
+ */
+export const mayReadCode = (project: unknown): boolean => {
+  const { default_branch, http_url_to_repo } = (project ?? {}) as Members
+  return default_branch !== undefined || http_url_to_repo === undefined
+}
+
 /** `GET /api/v4/projects/:id`, or one item of a list; undefined = no project. */
 export const readProject = (value: unknown, now: Date): ListedProject | undefined => {
   if (typeof value !== 'object' || value === null) return undefined
@@ -114,9 +123,9 @@ const readListing = <Item extends { id: string; path: string }>(
   }
 }
 
-/** A page of `GET /api/v4/projects` or `/groups/:id/projects`; undefined = no list. */
+/** A page of `GET /api/v4/projects` or `/groups/:id/projects`, those whose code may be read; undefined = no list. */
 export const readProjects = (body: unknown, now: Date): Listing<ListedProject> | undefined =>
-  readListing(body, (value) => readProject(value, now))
+  readListing(body, (value) => (mayReadCode(value) ? readProject(value, now) : undefined))
 
 /** A page of `GET /api/v4/groups`; undefined = no list. */
 export const readGroups = (body: unknown): Listing<ListedGroup> | undefined => readListing(body, readGroup)

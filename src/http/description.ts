@@ -54,6 +54,13 @@ const joinLiterals = (node: unknown): void => {
   delete (node as Node).anyOf
 }
 
+/** In words for messages of the validator alone: the pattern says the same. */
+const dropForms = (node: unknown): void => {
+  if (typeof node !== 'object' || node === null) return
+  delete (node as Node)['x-form']
+  for (const member of Object.values(node)) dropForms(member)
+}
+
 /** The description for people and generators, from what the plugin makes of the routes. */
 export const polishDescription = (generated: Document): Document => {
   // A copy in which nothing is shared: the YAML would have anchors and aliases, which some readers refuse.
@@ -62,5 +69,6 @@ export const polishDescription = (generated: Document): Document => {
   nameProblems(document)
   joinLiterals(document.paths)
   joinLiterals(document.components)
+  dropForms(document)
   return document
 }

@@ -34,12 +34,12 @@ export const pageOf = <Item extends TSchema>(name: string, item: Item) =>
     { $id: name, description: 'One page of a list.' },
   )
 
-/** The id after which the page starts. */
-export const readCursor = (cursor: string | undefined): string | undefined => {
+/** After what the page starts: an id, or what else `cursorOf` told toPage. @param pattern what that looks like */
+export const readCursor = (cursor: string | undefined, pattern = UUID): string | undefined => {
   if (cursor === undefined) return undefined
-  const id = Buffer.from(cursor, 'base64url').toString('utf8')
-  if (!UUID.test(id)) throw invalidField('cursor', 'is not a next_cursor of this list')
-  return id
+  const after = Buffer.from(cursor, 'base64url').toString('utf8')
+  if (!pattern.test(after)) throw invalidField('cursor', 'is not a next_cursor of this list')
+  return after
 }
 
 /** Takes one row more than the page holds, to know whether there is another page. */
@@ -47,11 +47,12 @@ export const toPage = <Row extends { id: string }, Item>(
   rows: Row[],
   limit: number,
   toItem: (row: Row) => Item,
+  cursorOf: (row: Row) => string = ({ id }) => id,
 ) => {
   const items = rows.slice(0, limit)
   const last = items.at(-1)
   return {
     items: items.map(toItem),
-    next_cursor: rows.length > limit && last ? Buffer.from(last.id).toString('base64url') : null,
+    next_cursor: rows.length > limit && last ? Buffer.from(cursorOf(last)).toString('base64url') : null,
   }
 }

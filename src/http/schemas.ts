@@ -53,6 +53,8 @@ export const NullableCode = <Code extends string>(codes: readonly Code[], descri
 export const Organization = Type.String({
   pattern: '^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$',
   maxLength: 64,
+  'x-form':
+    'lower-case letters, digits, ".", "_" and "-", with a letter or digit at both ends, such as acme-inc',
   description: 'Slug of an organization: a tenant of your platform.',
   examples: ['acme'],
 })
@@ -78,7 +80,12 @@ export const Labels = Type.Record(
   },
 )
 
-export const Name = Type.String({ minLength: 1, maxLength: 200, pattern: '\\S' })
+export const Name = Type.String({
+  minLength: 1,
+  maxLength: 200,
+  pattern: '\\S',
+  'x-form': 'more than blanks',
+})
 
 /** Long enough for every token of GitLab (routable ones have up to 320 characters), short enough to refuse a file. */
 export const LONGEST_PASTED = 4096

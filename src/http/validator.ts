@@ -46,9 +46,22 @@ export type InputFault = Pick<ErrorObject, 'instancePath' | 'keyword' | 'schemaP
   known?: string[]
 }
 
+/** Instead of "must match format": what a person has to write. */
+const FORMATS: Record<string, string> = {
+  uuid: 'must be a UUID, such as 01900000-0000-7000-8000-000000000001',
+  'date-time': 'must be a time such as 2026-01-31T00:00:00Z (in a URL + is written %2B)',
+}
+
+/** A pattern in words, where the schema has them. */
+const messageFor = ({ keyword, message = 'is not valid', params, parentSchema }: ErrorObject): string => {
+  const form: unknown = parentSchema?.['x-form']
+  if (keyword === 'pattern' && typeof form === 'string') return `must be ${form}`
+  return (keyword === 'format' ? FORMATS[params.format] : undefined) ?? message
+}
+
 const toInputFault = (error: ErrorObject): InputFault => {
-  const { instancePath, keyword, schemaPath, message = 'is not valid', params, parentSchema } = error
-  const fault = { instancePath, keyword, schemaPath, message }
+  const { instancePath, keyword, schemaPath, params, parentSchema } = error
+  const fault = { instancePath, keyword, schemaPath, message: messageFor(error) }
   if (keyword !== 'additionalProperties') return { ...fault, params }
   return { ...fault, params: {}, known: Object.keys(parentSchema?.properties ?? {}) }
 }

@@ -1,5 +1,5 @@
 import formbody from '@fastify/formbody'
-import type { FastifyError, FastifyReply, FastifyRequest, preValidationHookHandler } from 'fastify'
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { refusedRequest } from '../audit/note-refusals.ts'
 import type { Refusals } from '../audit/refusals.ts'
@@ -17,6 +17,7 @@ import {
   exchangeToken,
   identifyWorkload,
   OAuthError,
+  requireGrantType,
   SUBJECT_TOKEN_TYPES,
   TOKEN_EXCHANGE,
   toOAuthError,
@@ -156,8 +157,9 @@ const answerOAuthError = (error: unknown, request: FastifyRequest, reply: Fastif
 }
 
 /** A request without a body does not say who asks: RFC 6749 calls that invalid_client. */
-const requireForm: preValidationHookHandler = ({ body }, _reply, done) => {
-  done(body == null ? new Problem('unauthorized', `Send ${FORM} with the JWT as subject_token.`) : undefined)
+const requireForm = async ({ body }: FastifyRequest): Promise<void> => {
+  if (body == null) throw new Problem('unauthorized', `Send ${FORM} with the JWT as subject_token.`)
+  requireGrantType(body)
 }
 
 type RouteDeps = ExchangeDeps & { refusals: Refusals }

@@ -59,9 +59,14 @@ export type ExchangeAnswer = {
 
 export type ExchangeDeps = FindByUrlDeps & { workloads: WayToIdentify }
 
-const requireSupported = (request: ExchangeRequest): void => {
-  if (request.grant_type !== TOKEN_EXCHANGE)
+/** First of all: what else a request lacks depends on its grant. @throws {OAuthError} */
+export const requireGrantType = (body: unknown): void => {
+  const { grant_type } = (body ?? {}) as { grant_type?: unknown }
+  if (typeof grant_type === 'string' && grant_type !== TOKEN_EXCHANGE)
     throw new OAuthError('unsupported_grant_type', `grant_type must be ${TOKEN_EXCHANGE}`)
+}
+
+const requireSupported = (request: ExchangeRequest): void => {
   if (!SUBJECT_TOKEN_TYPES.includes(request.subject_token_type))
     throw new OAuthError('invalid_request', `subject_token_type must be ${SUBJECT_TOKEN_TYPES.join(' or ')}`)
   if (request.requested_token_type !== undefined && request.requested_token_type !== ACCESS_TOKEN)

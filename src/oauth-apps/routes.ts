@@ -22,6 +22,7 @@ const params = idParams('Id of the OAuth app: `id` of `GET /v1/oauth-apps`.')
 
 const Slug = Type.String({
   pattern: '^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$',
+  'x-form': 'lower-case letters, digits and "-", with a letter or digit at both ends, such as gitlab-com',
   description: 'Name of the app in URLs. It cannot change, because the callback URL contains it.',
   examples: ['gitlab-com'],
 })
@@ -40,7 +41,7 @@ const ClientSecret = Type.String({
   description:
     '"Secret" at GitLab. The service takes off spaces, quotes and labels that were copied with it, stores the secret encrypted and never shows it.',
 })
-const Scopes = Type.Array(Type.String({ pattern: '^[a-z_]{2,64}$' }), {
+const Scopes = Type.Array(Type.String({ pattern: '^[a-z_]{2,64}$', 'x-form': 'a scope such as read_api' }), {
   minItems: 1,
   maxItems: 50,
   uniqueItems: true,

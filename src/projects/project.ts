@@ -1,6 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { invalidField } from '../errors/problem.ts'
-import { pageOf } from '../http/page.ts'
+import { pageOf, readCursor } from '../http/page.ts'
 import { isoTimeOrNull, NullableInteger, NullableText, NullableTime, refTo } from '../http/schemas.ts'
 import type { GroupRow, ProjectRow, ReachedCursor, ReachedProjectRow } from './queries.ts'
 
@@ -119,40 +118,19 @@ export const toGroup = (row: GroupRow): Static<typeof ConnectionGroup> => ({
   missing_since: isoTimeOrNull(row.missing_since),
 })
 
+/** An id at GitLab. */
 const ID = /^[1-9]\d{0,15}$/
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-const ORGANIZATION = /^[a-z0-9._-]{1,64}$/
+const REACHED = /^[a-z0-9._-]{1,64} [0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12} [1-9]\d{0,15}$/
 
-const notACursor = () => invalidField('cursor', 'is not a next_cursor of this list')
-
-/** The id at GitLab after which a page starts. */
-export const readIdCursor = (cursor: string | undefined): string | undefined => {
-  if (cursor === undefined) return undefined
-  const id = Buffer.from(cursor, 'base64url').toString('utf8')
-  if (!ID.test(id)) throw notACursor()
-  return id
-}
+/** The id after which a page starts. */
+export const readIdCursor = (cursor: string | undefined): string | undefined => readCursor(cursor, ID)
 
 export const readReachedCursor = (cursor: string | undefined): ReachedCursor | undefined => {
-  if (cursor === undefined) return undefined
-  const [organization = '', instanceId = '', projectId = '', ...more] = Buffer.from(cursor, 'base64url')
-    .toString('utf8')
-    .split(' ')
-  const isOne = ORGANIZATION.test(organization) && UUID.test(instanceId) && ID.test(projectId)
-  if (!isOne || more.length > 0) throw notACursor()
+  const after = readCursor(cursor, REACHED)
+  if (after === undefined) return undefined
+  const [organization = '', instanceId = '', projectId = ''] = after.split(' ')
   return { organization, instanceId, projectId }
 }
 
-/** Takes one row more than the page holds, to know whether there is another page. */
-export const toListPage = <Row, Item>(
-  rows: Row[],
-  limit: number,
-  { toItem, cursorOf }: { toItem(row: Row): Item; cursorOf(row: Row): string },
-) => {
-  const items = rows.slice(0, limit)
-  const last = items.at(-1)
-  return {
-    items: items.map(toItem),
-    next_cursor: rows.length > limit && last ? Buffer.from(cursorOf(last)).toString('base64url') : null,
-  }
-}
+export const reachedCursorOf = ({ organization, instance_id, id }: ReachedProjectRow): string =>
+  `${organization} ${instance_id} ${id}`

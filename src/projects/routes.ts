@@ -4,26 +4,23 @@ import { organizationsOf, requireOrganization } from '../callers/principal.ts'
 import { ConnectionParams } from '../connections/connection.ts'
 import { requireOwnConnection } from '../connections/routes.ts'
 import type { Database } from '../db/database.ts'
-import { pageQuery } from '../http/page.ts'
+import { DEFAULT_LIMIT, pageQuery, toPage } from '../http/page.ts'
 import { problems } from '../http/problem-schema.ts'
 import { Organization } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
 import {
   PROJECT_SCHEMAS,
+  reachedCursorOf,
   readIdCursor,
   readReachedCursor,
   refToPage,
   toGroup,
-  toListPage,
   toProject,
   toReachedProject,
 } from './project.ts'
 import { listGroups, listProjects, listReachedProjects } from './queries.ts'
 
 const tags = ['Projects']
-/** Neither the list of connections nor that of projects is longer by default. */
-const DEFAULT_LIMIT = 20
-
 const Search = Type.String({
   minLength: 1,
   maxLength: 200,
@@ -56,7 +53,7 @@ const listAll = {
   tags,
   summary: 'List the projects that your connections reach',
   description:
-    'What there is to scan: each project once for each organization, with the connections that reach it. Projects that GitLab does not list any more are left out. A project is scanned by its `url`, with a credential looked up by that URL.',
+    'What there is to scan: each project whose code may be read, once for each organization, with the connections that reach it. Projects that GitLab does not list any more are left out. A project is scanned by its `url`, with a credential looked up by that URL.',
   querystring: Type.Object(
     { organization: Type.Optional(Organization), ...filter, ...pageQuery },
     { additionalProperties: false },
@@ -111,10 +108,7 @@ export const registerProjectRoutes = (
       after: readReachedCursor(cursor),
       limit: limit + 1,
     })
-    return toListPage(rows, limit, {
-      toItem: toReachedProject,
-      cursorOf: ({ organization, instance_id, id }) => `${organization} ${instance_id} ${id}`,
-    })
+    return toPage(rows, limit, toReachedProject, reachedCursorOf)
   })
 
   app.get('/v1/connections/:id/projects', { onRequest, schema: listOfConnection }, async (request) => {
@@ -130,7 +124,7 @@ export const registerProjectRoutes = (
       after: readIdCursor(cursor),
       limit: limit + 1,
     })
-    return toListPage(rows, limit, { toItem: toProject, cursorOf: (row) => row.id })
+    return toPage(rows, limit, toProject)
   })
 
   app.get('/v1/connections/:id/groups', { onRequest, schema: groupsOfConnection }, async (request) => {
@@ -138,6 +132,6 @@ export const registerProjectRoutes = (
     const { search, missing, limit = DEFAULT_LIMIT, cursor } = request.query
     const options = { connectionId: id, search, missing, after: readIdCursor(cursor), limit: limit + 1 }
     const rows = await listGroups(db, options)
-    return toListPage(rows, limit, { toItem: toGroup, cursorOf: (row) => row.id })
+    return toPage(rows, limit, toGroup)
   })
 }

@@ -216,7 +216,7 @@ export const createRooms = (deps: AppDeps) => {
     stopFollowing()
     await deviceTimers.close()
     await attempts.idle()
-    history.close()
+    await history.close()
     await tokenSaver.close()
     await oauthClients.close()
     instanceClients.close()

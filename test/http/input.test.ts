@@ -129,6 +129,29 @@ t.test('input that is wrong', async (t) => {
     t.same(body.errors, [{ field: 'role', message: 'must be one of admin, manager, scanner' }])
   })
 
+  t.test('says in words what a text has to look like', async (t) => {
+    for (const [path, body, message] of [
+      [
+        '/v1/connect-sessions',
+        { organization: 'Acme Inc' },
+        /^organization must be lower-case letters.*acme-inc/,
+      ],
+      [
+        '/v1/access-keys',
+        { ...KEY, organizations: ['Acme'] },
+        /^organizations\.0 must be lower-case letters/,
+      ],
+      ['/v1/access-keys', { ...KEY, name: ' ' }, /^name must be more than blanks/],
+      ['/v1/access-keys', { ...KEY, expires_at: 'tomorrow' }, /^expires_at must be a time such as 2026/],
+      ['/v1/oauth-apps', { ...APP, slug: 'Git Lab' }, /^slug must be lower-case letters.*gitlab-com/],
+      ['/v1/oauth-apps', { ...APP, instance_id: 'x' }, /^instance_id must be a UUID/],
+    ] as const) {
+      const { detail } = (await broker.post(path, body)).body
+      t.match(detail, message)
+      t.notMatch(detail, /\^|pattern/)
+    }
+  })
+
   t.test('as a body that is no JSON, too large, or of another kind has a code of its own', async (t) => {
     const send = (rawBody: string, type = 'application/json') =>
       request('POST', '/v1/access-keys', { rawBody, headers: { 'content-type': type } })

@@ -97,6 +97,17 @@ t.test('what cannot be exchanged is refused in the words of OAuth', async (t) =>
   const other = `${simulator.url}/other/x`
   const table: [what: string, parameters: Parameters, error: string, description: RegExp][] = [
     ['another grant', { grant_type: 'client_credentials' }, 'unsupported_grant_type', /grant_type/],
+    [
+      'another grant, with what it takes',
+      {
+        grant_type: 'client_credentials',
+        subject_token: undefined,
+        subject_token_type: undefined,
+        resource: undefined,
+      },
+      'unsupported_grant_type',
+      /grant_type/,
+    ],
     ['no grant', { grant_type: undefined }, 'invalid_request', /grant_type is required/],
     ['no token', { subject_token: undefined }, 'invalid_request', /subject_token is required/],
     ['two tokens', { subject_token: ['a', 'b'] }, 'invalid_request', /subject_token/],

@@ -79,3 +79,23 @@ t.test('what GitLab has not listed for 90 days is forgotten', async (t) => {
   t.equal(await missing('groups'), 0)
   t.equal((await list(stage, `/v1/connections/${id}/projects`)).length, 6, 'what came back stays')
 })
+
+t.test('the cursor of another list is refused, and that of the own list goes on', async (t) => {
+  const stage = await setStage(t)
+  const { broker } = stage
+  const { id } = await connectToken(stage)
+  await sync(stage, id)
+  const paths = [`/v1/connections/${id}/projects`, `/v1/connections/${id}/groups`, '/v1/projects']
+  const encode = (text: string) => Buffer.from(text).toString('base64url')
+  for (const path of paths) {
+    const { items, next_cursor } = (await broker.get(`${path}?limit=1`)).body
+    const next = await broker.get(`${path}?limit=1&cursor=${next_cursor}`)
+    t.match(next, { status: 200, body: { items: [{ id: Number }] } }, path)
+    t.not(next.body.items[0].id, items[0].id, path)
+    for (const cursor of [encode(id), encode('0'), encode(`acme ${id}`), encode(`acme ${id} 1 2`), 'x'])
+      t.match(await broker.get(`${path}?cursor=${cursor}`), {
+        status: 400,
+        body: { errors: [{ field: 'cursor' }] },
+      })
+  }
+})

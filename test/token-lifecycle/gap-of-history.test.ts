@@ -10,7 +10,7 @@ import { setStage, startTestBroker } from '../support/broker.ts'
 import { createFakeClock } from '../support/clock.ts'
 import { connectToken } from '../support/connect.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { connect, HALF_LIFE, lookUp, NO_TROUBLE, REFRESH, rowOf, until } from '../support/lifecycle.ts'
+import { connect, HALF_LIFE, lookUp, NO_TROUBLE, OUT, REFRESH, rowOf, until } from '../support/lifecycle.ts'
 
 const GONE_BACK = { status: 503, body: { code: 'database_unavailable', detail: /gone back/ } }
 
@@ -144,6 +144,55 @@ for (const what of ['refresh', 'rotation'] as const)
     await other.history.check()
     await until(async () => (await broker.post(path)).status === 200)
   })
+
+t.test(
+  'a broker that ends while the database goes back saves its answers, gives back what it has, and hands out nothing dead',
+  async (t) => {
+    const { stage, other, id, pasted, goBack } = await setScene(t, { heartbeats: true })
+    const { broker, simulator, clock } = stage
+    clock.advance(OUT)
+    const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
+    simulator.faults.add({ match: REFRESH, effect: { kind: 'hold-after', until: answered } })
+    const refreshed = () => simulator.world.events.filter(({ kind }) => kind === 'refreshed').length
+    const before = refreshed()
+    const asking = lookUp(stage, id).catch(() => undefined)
+    await until(() => refreshed() > before)
+    const closed = broker.close()
+    await goBack()
+    answer()
+    await closed
+    const asked = await asking
+    if (asked?.status === 200) t.equal(simulator.world.tokenState(asked.body.token), 'active')
+
+    for (const [subject, version] of [
+      [id, 3],
+      [pasted, 2],
+    ] as const) {
+      t.match(await rowOf({ broker: other }, subject), { token_version: version })
+      await until(async () => {
+        const { status, body } = await lookUp({ broker: other }, subject)
+        if (status === 200) t.equal(simulator.world.tokenState(body.token), 'active', 'no dead token')
+        return status === 200
+      })
+    }
+    t.same(
+      simulator.world.events.filter(({ kind }) => kind.startsWith('replay')),
+      [],
+    )
+  },
+)
+
+t.test('a broker that ends right after the database went back gives back what it has first', async (t) => {
+  const { stage, other, id, pasted, goBack } = await setScene(t, { heartbeats: true })
+  await goBack()
+  await stage.broker.close()
+  for (const subject of [id, pasted]) {
+    t.match(await rowOf({ broker: other }, subject), { token_version: 2 })
+    await until(async () => (await lookUp({ broker: other }, subject)).status === 200)
+    const { body } = await lookUp({ broker: other }, subject)
+    t.equal(stage.simulator.world.tokenState(body.token), 'active')
+  }
+})
 
 t.test('a real database tells its lineage, and keeps it', async (t) => {
   const { lineage, readFacts } = await createTestDatabase(t)

@@ -1,4 +1,4 @@
-// npm run test:upgrade -- --from GIT_REF [--take-out] [--tree FOLDER]: docs/recovery.md, "Upgrades and back".
+// npm run test:upgrade -- --from GIT_REF | --tree FOLDER, [--take-out] [--one-way]: docs/recovery.md, "Upgrades and back".
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -11,6 +11,7 @@ import { SEEDED_APP } from '../../simulator/seed.ts'
 import { type Simulator, startSimulator } from '../../simulator/simulator.ts'
 import { askPort, type Balancer, startBalancer } from '../support/balancer.ts'
 import { freePort, startCluster } from '../support/postgres.ts'
+import { BACK, judgeUpgrade, type Step } from './verdict.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const KEY = `FAKE-admin-key-${randomBytes(24).toString('hex')}`
@@ -28,10 +29,13 @@ const { values } = parseArgs({
     from: { type: 'string' },
     tree: { type: 'string' },
     'take-out': { type: 'boolean', default: false },
+    'one-way': { type: 'boolean', default: false },
   },
 })
 if (values.from === undefined && values.tree === undefined) {
-  console.error('Usage: npm run test:upgrade -- --from GIT_REF [--take-out] | --tree FOLDER [--take-out]')
+  console.error(
+    'Usage: npm run test:upgrade -- --from GIT_REF | --tree FOLDER, [--take-out] [--one-way: the earlier version may refuse this schema]',
+  )
   process.exit(2)
 }
 
@@ -177,7 +181,11 @@ const roll = async (stage: Stage, tree: string, before: string): Promise<boolean
   return true
 }
 
-const tell = (name: string, { served, failures }: { served: number; failures: string[] }): number => {
+const tell = (
+  name: string,
+  isReady: boolean,
+  { served, failures }: { served: number; failures: string[] },
+): Step => {
   console.log(`${name}: ${served} lookups served, ${failures.length} failed`)
   const kinds = new Map<string, number>()
   for (const failure of failures) {
@@ -185,8 +193,9 @@ const tell = (name: string, { served, failures }: { served: number; failures: st
     kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
   }
   for (const [kind, count] of [...kinds].slice(0, 8)) console.log(`  ${count} x ${kind}`)
-  for (const fault of new Set(faults.splice(0))) console.log(`  logged: ${fault}`)
-  return failures.length
+  const logged = faults.splice(0)
+  for (const fault of new Set(logged)) console.log(`  logged: ${fault}`)
+  return { name, isReady, served, failed: failures.length, faults: logged.length }
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'gtb-upgrade-'))
@@ -196,7 +205,7 @@ const simulator = await startSimulator({ repositories: false })
 const replicas: Replica[] = []
 for (const name of ['one', 'two', 'three'])
   replicas.push({ port: await freePort(), dataDir: join(folder, name), lastWords: '' })
-let failed = 0
+const steps: Step[] = []
 try {
   for (const replica of replicas) {
     launch(replica, earlier, cluster.url)
@@ -212,16 +221,15 @@ try {
   const load = startLoad(balancer, simulator, ids)
   const stage = { replicas, balancer, load, databaseUrl: cluster.url }
   await sleep(LANDING_MS)
-  tell('before', load.take())
-  await roll(stage, ROOT, earlier)
-  failed += tell('from the earlier version to this one', load.take())
-  const isBack = await roll(stage, earlier, ROOT)
-  const back = tell('back to the earlier version', load.take())
+  steps.push(tell('before', true, load.take()))
+  const isOn = await roll(stage, ROOT, earlier)
+  steps.push(tell('from the earlier version to this one', isOn, load.take()))
+  const isBack = isOn && (await roll(stage, earlier, ROOT))
+  if (isOn) steps.push(tell(BACK, isBack, load.take()))
   if (isBack) {
-    failed += back
-    await roll(stage, ROOT, earlier)
-    failed += tell('and to this one again', load.take())
-  } else console.log('the earlier version does not start beside the schema of this one')
+    const isOnAgain = await roll(stage, ROOT, earlier)
+    steps.push(tell('and to this one again', isOnAgain, load.take()))
+  }
   await load.stop()
   await balancer.stop()
 } finally {
@@ -232,4 +240,6 @@ try {
     execFileSync('git', ['worktree', 'remove', '--force', earlier], { cwd: ROOT, stdio: 'ignore' })
   rmSync(folder, { recursive: true, force: true })
 }
-process.exit(failed > 0 ? 1 : 0)
+const wrong = judgeUpgrade(steps, values['one-way'])
+for (const line of wrong) console.log(`FAILED: ${line}`)
+process.exit(wrong.length > 0 ? 1 : 0)

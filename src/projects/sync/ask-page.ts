@@ -4,6 +4,7 @@ import {
   hasNextPage,
   type ListedGroup,
   type ListedProject,
+  mayReadCode,
   readGroups,
   readProject,
   readProjects,
@@ -87,7 +88,10 @@ export const askPage = async (
   if (step.kind === 'project') {
     const project = readProject(body, now)
     if (!project) return odd(client, 'answered with no project')
-    return { kind: 'page', page: { projects: [project], groups: [], next: undefined, ...rest } }
+    return {
+      kind: 'page',
+      page: { projects: mayReadCode(body) ? [project] : [], groups: [], next: undefined, ...rest },
+    }
   }
   const listing = step.kind === 'groups' ? readGroups(body) : readProjects(body, now)
   if (!listing) return odd(client, 'answered with no list')

@@ -89,9 +89,7 @@ export const PAGE_SIZES = [100, 50, 10, 1] as const
 
 /** Of a list by page, the position counts items: the size of a page may change on the way. */
 export const pageAt = (position: number, perPage: number): number => Math.floor(position / perPage) + 1
-/** Reporter: below it nobody reads the code of a private project. */
-const CODE_ACCESS_LEVEL = 20
-/** Guest. Without a level GitLab lists every public group too. */
+/** Guest: a custom role may let one read code. Without a level GitLab lists what is public too. */
 const MEMBER_ACCESS_LEVEL = 10
 
 /** What is asked of GitLab for a page. @param since of an incremental run. */
@@ -101,7 +99,7 @@ export const pathOf = (
 ): string => {
   const active = since === null ? '' : `&last_activity_after=${encodeURIComponent(since.toISOString())}`
   const keyset = `pagination=keyset&order_by=id&sort=asc&per_page=${perPage}&id_after=${position}`
-  const own = `/api/v4/projects?membership=true&min_access_level=${CODE_ACCESS_LEVEL}&statistics=true&${keyset}`
+  const own = `/api/v4/projects?membership=true&min_access_level=${MEMBER_ACCESS_LEVEL}&statistics=true&${keyset}`
   const page = `per_page=${perPage}&page=${pageAt(position, perPage)}`
   switch (step.kind) {
     case 'membership':
@@ -110,7 +108,7 @@ export const pathOf = (
       return own
     case 'group': {
       const order = since === null ? 'order_by=id&sort=asc' : 'order_by=last_activity_at&sort=desc'
-      return `/api/v4/groups/${step.ref}/projects?include_subgroups=true&with_shared=false&min_access_level=${CODE_ACCESS_LEVEL}&${order}&${page}`
+      return `/api/v4/groups/${step.ref}/projects?include_subgroups=true&with_shared=false&min_access_level=${MEMBER_ACCESS_LEVEL}&${order}&${page}`
     }
     case 'project':
       return `/api/v4/projects/${step.ref}?statistics=true`

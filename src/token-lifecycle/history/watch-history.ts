@@ -35,7 +35,8 @@ export type DatabaseHistory = {
   state(): HistoryState
   /** Checks every few seconds, until the returned function is called. */
   watch(): () => void
-  close(): void
+  /** Looks once more: what this node retained is offered to a database that went back while the process was ending. */
+  close(): Promise<void>
 }
 
 /** For the readiness. */
@@ -55,6 +56,8 @@ const LONGEST_SUSPICION_MS = 30_000
 const CHECK_SOON_MS = 200
 /** Three times a node would have counted. */
 const ALIVE_SECONDS = 15
+/** An end is not held up by a database that is away: the next start offers what is on the disk. */
+const LAST_CHECK_LIMIT_MS = 3_000
 /** How often a node counts anew when something changed between looking and counting. */
 const MOST_LOOKS = 5
 
@@ -175,6 +178,13 @@ const createSettling = ({ logger, suspicion, closing, checkSafely, describe }: S
   }
 }
 
+const withinLimit = async (work: Promise<void>): Promise<void> => {
+  const limit = new AbortController()
+  const over = sleep(LAST_CHECK_LIMIT_MS, undefined, { signal: limit.signal }).catch(() => undefined)
+  await Promise.race([work, over])
+  limit.abort()
+}
+
 export const createDatabaseHistory = (deps: Deps): DatabaseHistory => {
   const { logger, lineage } = deps
   const suspicion = createSuspicion(deps.now)
@@ -244,6 +254,10 @@ export const createDatabaseHistory = (deps: Deps): DatabaseHistory => {
       timer.unref()
       return () => clearInterval(timer)
     },
-    close: () => closing.abort(),
+    async close() {
+      closing.abort()
+      if (comparison.known() === undefined) return
+      await withinLimit(checkSafely())
+    },
   }
 }
