@@ -161,7 +161,7 @@ const readAccessToken = async (
 }
 
 /**
- * What GitLab says of an OAuth access token (`GET /oauth/token/info`, doorkeeper).
+ * What GitLab says of an OAuth access token (`GET /oauth/token/info`, doorkeeper; `/user` where the newer auth service issued it).
  * @param now the time before GitLab is asked: the token's life is counted from there.
  */
 export const inspectOAuthToken = async (
@@ -169,12 +169,10 @@ export const inspectOAuthToken = async (
   token: string,
   now: Date,
 ): Promise<Inspection> => {
+  if (isIamToken(token)) return inspectIamToken(client, token, now)
   const info = await client.send({ path: '/oauth/token/info', token })
   const death = deathInfo(info)
   if (death !== undefined) {
-    // The newer auth service fails closed: for its tokens this is no last word.
-    const second = isIamToken(token) ? await inspectIamToken(client, token, now) : undefined
-    if (second) return second
     return refused({
       code: death,
       detail: `GitLab at ${client.baseUrl} does not know this token, or it is no longer valid.`,
@@ -208,23 +206,25 @@ const deathInfo = (info: GitLabResult): 'token_unknown' | undefined => {
   return error && deathOf(error) !== undefined ? 'token_unknown' : undefined
 }
 
-/** @returns undefined when `/user` does not know the token either. */
-const inspectIamToken = async (
-  client: GitLabHttpClient,
-  token: string,
-  now: Date,
-): Promise<Inspection | undefined> => {
+/**
+ * A token of the newer auth service says of itself what `/oauth/token/info` would, which refuses it. Whether it works, `/user`
+ * tells: a refusal for want of scopes comes after GitLab has checked the token.
+ */
+const inspectIamToken = async (client: GitLabHttpClient, token: string, now: Date): Promise<Inspection> => {
+  const { userId, scopes, expiresAt } = readIamClaims(token, now)
+  const facts = { kind: 'oauth_access_token', scopes, expiresAt, issuedAt: null, clientId: null } as const
   const answer = await client.send({ path: '/api/v4/user', token })
   const refusal = refusalOf(answer, client.baseUrl)
-  if (refusal?.code === 'token_unknown' || refusal?.code === 'missing_scopes') return undefined
+  if (refusal?.code === 'missing_scopes' && userId !== undefined)
+    return {
+      valid: true,
+      facts: { ...facts, user: { id: userId, username: null, name: null }, accountKind: null },
+    }
   if (refusal) return refused(refusal)
   const user = readUser(bodyOf(answer))
   if (!user) return notAGitLab(client.baseUrl)
   const { id, username, name } = user
-  const { scopes, expiresAt } = readIamClaims(token, now)
-  const facts = { kind: 'oauth_access_token', user: { id, username, name }, scopes, expiresAt } as const
-  const accountKind = accountKindOf(user)
-  return { valid: true, facts: { ...facts, accountKind, issuedAt: null, clientId: null } }
+  return { valid: true, facts: { ...facts, user: { id, username, name }, accountKind: accountKindOf(user) } }
 }
 
 /**

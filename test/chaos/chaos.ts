@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Engine } from '../../simulator/iam.ts'
 import type { RequestEntry } from '../../simulator/requests.ts'
 import { followGenerations } from './generations.ts'
 import { awaitMarks, heal } from './healing.ts'
@@ -18,6 +19,8 @@ export type ChaosOptions = {
   scanners?: number
   /** Whether to wait, for minutes, until what was lost says so by its status. */
   untilMarked?: boolean
+  /** Which auth service of GitLab issues the OAuth tokens; Doorkeeper when left out. */
+  engine?: Engine | undefined
   /** Where the brokers' logs go, each line behind the name of its process. */
   logFile?: string | undefined
   say?(line: string): void
@@ -46,7 +49,7 @@ const COLLECT_EVERY_MS = 2_000
 /** Sets the scene, lets scanners and troubles loose for a while, lets it heal, and judges. */
 export const runChaos = async ({ seconds, seed, say = () => undefined, ...more }: ChaosOptions) => {
   const random = createRandom(seed)
-  const scene = await setScene({ ...SIZE, ...more.size }, random, more.logFile)
+  const scene = await setScene({ ...SIZE, ...more.size }, random, more)
   try {
     say(`${scene.subjects.length} connections, ${scene.brokers.length} brokers, seed ${seed}`)
     const ledger = createLedger()

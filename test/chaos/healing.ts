@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { SUCCESSOR_SECONDS } from '../../src/token-lifecycle/doubt.ts'
 import type { Generations } from './generations.ts'
 import { ask } from './http.ts'
 import type { Scene, Subject } from './scene.ts'
@@ -6,6 +7,9 @@ import { readStates } from './states.ts'
 
 /** A claim of a dead process (30 s), then the longest pause between two tries (60 s). */
 const HEALING_LIMIT_MS = 95_000
+/** Where reuse is punished, a doubt lasts for longer. */
+const healingLimitMs = ({ engine }: Scene): number =>
+  HEALING_LIMIT_MS + (engine === 'fosite' ? SUCCESSOR_SECONDS * 1000 : 0)
 const ASKED_AT_ONCE = 12
 const PAUSE_MS = 1_000
 /** Within that a kept token is saved, now that the database is there. */
@@ -38,7 +42,7 @@ export const heal = async (scene: Scene, generations: Generations): Promise<Heal
 
   let ailing = [...subjects]
   let lastWords = new Map<string, string>()
-  for (let round = 0; ailing.length > 0 && performance.now() - start < HEALING_LIMIT_MS; round += 1) {
+  for (let round = 0; ailing.length > 0 && performance.now() - start < healingLimitMs(scene); round += 1) {
     if (round > 0) await sleep(PAUSE_MS)
     const words = new Map<string, string>()
     const next: Subject[] = []

@@ -5,12 +5,20 @@ import { runChaos } from './chaos.ts'
 import { describe } from './report.ts'
 
 const { values } = parseArgs({
-  options: { minutes: { type: 'string', default: '1' }, seed: { type: 'string' }, logs: { type: 'string' } },
+  options: {
+    minutes: { type: 'string', default: '1' },
+    seed: { type: 'string' },
+    engine: { type: 'string', default: 'doorkeeper' },
+    logs: { type: 'string' },
+  },
 })
 const minutes = Number(values.minutes)
 const seed = values.seed === undefined ? randomInt(1_000_000) : Number(values.seed)
-if (!(minutes > 0) || !Number.isInteger(seed)) {
-  console.error('Usage: npm run test:chaos -- --minutes N [--seed WHOLE_NUMBER] [--logs FILE]')
+const { engine } = values
+if (!(minutes > 0) || !Number.isInteger(seed) || (engine !== 'doorkeeper' && engine !== 'fosite')) {
+  console.error(
+    'Usage: npm run test:chaos -- --minutes N [--seed WHOLE_NUMBER] [--engine doorkeeper|fosite] [--logs FILE]',
+  )
   process.exit(2)
 }
 
@@ -19,6 +27,7 @@ const report = await runChaos({
   seed,
   // A shorter run is for a quick look.
   untilMarked: minutes >= 5,
+  engine,
   logFile: values.logs,
   say: (line) => console.log(line),
 })

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Engine } from '../../simulator/iam.ts'
 import { SEEDED_APP } from '../../simulator/seed.ts'
 import { type Simulator, startSimulator } from '../../simulator/simulator.ts'
 import { freePort } from '../support/postgres.ts'
@@ -28,6 +29,8 @@ export type Scene = {
   journal: Journal
   subjects: Subject[]
   scannerKey: string
+  /** Which auth service of GitLab issues the OAuth tokens. */
+  engine: Engine
   close(): Promise<void>
 }
 
@@ -44,7 +47,7 @@ const MOST_TRIES = 5
 export const setScene = async (
   size: SceneSize,
   random: Random,
-  logFile: string | undefined,
+  { logFile, engine = 'doorkeeper' }: { logFile?: string | undefined; engine?: Engine | undefined },
 ): Promise<Scene> => {
   const folder = await mkdtemp(join(tmpdir(), 'gtb-chaos-'))
   const database = await startChaosDatabase()
@@ -53,6 +56,7 @@ export const setScene = async (
     accessTokenLifetimeSeconds: size.tokenLifeSeconds,
     random: random.fork().next,
   })
+  simulator.world.setEngine(SEEDED_APP.clientId, engine)
   const isSecret = (text: string) => simulator.world.tokenState(text) !== 'unknown'
   const journal = createJournal(isSecret, logFile)
   const adminKey = `FAKE-admin-key-${randomBytes(24).toString('hex')}`
@@ -75,7 +79,7 @@ export const setScene = async (
     for (const broker of brokers) broker.start()
     await untilAllListen(brokers)
     const connected = await connectAll(brokers[0]!.url, adminKey, simulator, size)
-    return { database, simulator, brokers, journal, ...connected, close }
+    return { database, simulator, brokers, journal, engine, ...connected, close }
   } catch (error) {
     await close()
     const lastWords = journal.endings.map((ending) => ending.lastWords).filter(Boolean)

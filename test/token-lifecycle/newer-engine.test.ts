@@ -45,6 +45,28 @@ t.test('a connection of the newer engine lives as any other', async (t) => {
   t.equal(replays(stage), 0)
 })
 
+t.test('a token of the newer engine costs no refusal, whatever its scopes', async (t) => {
+  const stage = await setUp(t)
+  const { broker, simulator } = stage
+  const base_url = simulator.url
+  for (const scopes of [
+    ['read_api', 'read_repository'],
+    ['read_repository'],
+    ['read_user', 'read_repository'],
+  ]) {
+    const { accessToken: token } = simulator.world.issueOAuthToken({
+      username: 'maria',
+      clientId: SEEDED_APP.clientId,
+      scopes,
+    })
+    simulator.requests.clear()
+    const { body } = await broker.post('/v1/tokens/verify', { base_url, token })
+    t.match(body, { token_kind: 'oauth_access_token', user: { id: 1 } }, JSON.stringify(body))
+    const refused = simulator.requests.all().filter(({ status = 0 }) => status === 401 || status === 400)
+    t.same(refused, [], scopes.join(' '))
+  }
+})
+
 t.test('an app that moves keeps its connections', async (t) => {
   const stage = await setStage(t)
   const { simulator, clock } = stage
