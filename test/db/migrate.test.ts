@@ -148,10 +148,13 @@ t.test('a migration that waits for another process that migrates says so', async
   const other = openDatabase({ databaseUrl: database.url, dataDir: '', poolSize: 1 })
   t.teardown(() => other.close())
   const { promise: gone, resolve: go } = Promise.withResolvers<void>()
+  const { promise: locked, resolve: hasLocked } = Promise.withResolvers<void>()
   const first = other.patientDb.transaction().execute(async (transaction) => {
     await lockMigrations(transaction)
+    hasLocked()
     await gone
   })
+  await locked
   const { promise: waiting, resolve: onWaiting } = Promise.withResolvers<MigrationWait>()
   const migrating = migrate(database, { onWaiting })
   t.match(await waiting, { blockers: [{ application: 'gitlab-token-broker' }] })
