@@ -84,6 +84,7 @@ export const attemptRefresh = async (
   const answer = await withKeptClaim(deps, claim, () => send(deps, row, prepared))
   if (answer.kind === 'not_sent') {
     await releaseClaim(db, row.id, attemptId).catch(() => undefined)
+    log.warn({ reason, answer: answer.kind }, 'refresh failed')
     throw answer.problem
   }
   if (answer.kind === 'issued') {

@@ -82,6 +82,7 @@ export const runChaos = async ({ seconds, seed, say = () => undefined, ...more }
         issuing: issuing.soFar(),
         notes: scene.journal.notes,
         endings: scene.journal.endings,
+        starts: scene.journal.starts,
         gaps: scene.database.gaps,
         finals: await readStates(scene),
       })

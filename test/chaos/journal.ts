@@ -9,14 +9,16 @@ export type Ending = {
   lastWords: string
 }
 
+export type Start = { incarnation: string; at: number }
+
 /** A refresh of one token version, as a broker logged it. */
 export type RefreshNote = {
   incarnation: string
   at: number
   connectionId: string
   tokenVersion: number
-  /** `sent`: about to leave. `saved`: the successor is in the database. `kept`: it waits in the spool. */
-  what: 'sent' | 'saved' | 'kept'
+  /** `sent`: about to leave. `failed`: no token came of it. `saved`: the successor is in the database. `kept`: it waits in the spool. */
+  what: 'sent' | 'failed' | 'saved' | 'kept'
 }
 
 export type Journal = {
@@ -26,6 +28,8 @@ export type Journal = {
   /** What the harness itself does, for the log. */
   did(what: string): void
   endings: Ending[]
+  /** When each process began to serve. */
+  starts: Start[]
   notes: RefreshNote[]
   /** Unexpected errors: those that are answered with a 500, and those outside any request. */
   unexpected: string[]
@@ -49,6 +53,7 @@ const SECRET_SHAPES = /\b[0-9a-f]{64}\b|glpat-[\w-]{20,}/g
 /** What a message means for the version that is replaced; the saver names the version that it becomes. */
 const NOTES: Record<string, { what: RefreshNote['what']; names: 'old' | 'new' }> = {
   'sending a refresh': { what: 'sent', names: 'old' },
+  'refresh failed': { what: 'failed', names: 'old' },
   refreshed: { what: 'saved', names: 'old' },
   'the database did not take a token; it is in the spool and tried again': { what: 'kept', names: 'new' },
   'a kept token is saved': { what: 'saved', names: 'new' },
@@ -66,6 +71,7 @@ export const createJournal = (isSecret: (text: string) => boolean, logFile: stri
   }
   const journal: Journal = {
     endings: [],
+    starts: [],
     notes: [],
     unexpected: [],
     spoolPickUps: 0,
@@ -89,6 +95,7 @@ export const createJournal = (isSecret: (text: string) => boolean, logFile: stri
       }
       const { msg = '', connection_id: connectionId, token_version: version } = line
       const at = line.time === undefined ? Date.now() : trueTime(Date.parse(line.time) - clockShiftMs)
+      if (msg === 'listening') journal.starts.push({ incarnation, at })
       const note = NOTES[msg]
       if (note && connectionId !== undefined && version !== undefined) {
         const tokenVersion = note.names === 'old' ? version : version - 1

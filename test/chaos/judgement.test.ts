@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type Evidence, judge } from './judgement.ts'
+import { type Evidence, isForgottenLease, judge } from './judgement.ts'
 import type { ConnectionState } from './states.ts'
 
 const AT = Date.parse('2026-11-02T12:00:00Z')
@@ -26,7 +26,7 @@ const event = (kind: string, generation: number, at = AT) => ({
   grantId,
   generation,
 })
-const note = (what: 'sent' | 'saved' | 'kept', at = AT - 10) => ({
+const note = (what: 'sent' | 'failed' | 'saved' | 'kept', at = AT - 10) => ({
   incarnation: 'broker-1.1',
   at,
   connectionId,
@@ -55,6 +55,7 @@ const judgeWith = (changes: Partial<Evidence>) =>
     issuing: [issued()],
     notes: [note('sent'), note('saved', AT + 10)],
     endings: [],
+    starts: [],
     gaps: [],
     finals: [state({})],
     ...changes,
@@ -213,4 +214,53 @@ t.test('a broker that was away when the database went back brings the successor 
     'one that was there had to bring it before',
   )
   t.equal(judgeWith({ ...away, finals: [IN_DOUBT] }).violations.length, 1, 'and it has to bring it')
+})
+
+t.test('a second send before the save has to have a reason', async (t) => {
+  const events = [event('refreshed', 2), REPLAY]
+  const two = (earlier: number) => [note('sent', AT - earlier), note('sent'), note('saved', AT + 10)]
+  t.equal(judgeWith({ events, notes: two(5_000) }).violations.length, 1, 'both had the claim at once')
+  const reasons: Record<string, Partial<Evidence>> = {
+    'its claim had run out': { notes: two(31_000) },
+    'its process had ended': { notes: two(5_000), endings: [ending('killed', AT - 3_000)] },
+    'it had failed': { notes: [...two(5_000), note('failed', AT - 3_000)] },
+    'the database had lost its claim': { notes: two(5_000), gaps: [{ from: AT - 6_000, to: AT - 2_000 }] },
+  }
+  for (const [name, changes] of Object.entries(reasons))
+    t.strictSame(judgeWith({ events, ...changes }).violations, [], name)
+  const other = { ...ending('killed', AT - 3_000), incarnation: 'broker-2.1' }
+  t.equal(
+    judgeWith({ events, notes: two(5_000), endings: [other] }).violations.length,
+    1,
+    'another process ended',
+  )
+  const before = { notes: [...two(5_000), note('failed', AT - 6_000)] }
+  t.equal(judgeWith({ events, ...before }).violations.length, 1, 'what failed before says nothing')
+})
+
+t.test(
+  'a broker that was back in time, or ended long after, was not away when the database went back',
+  async (t) => {
+    const events = [event('refreshed', 2), REPLAY]
+    const gaps = [{ from: AT - 100, to: AT + 20_000 }]
+    const start = (at: number) => ({ incarnation: 'broker-1.2', at })
+    const away = (endedAt: number, startedAt?: number) =>
+      judgeWith({
+        events,
+        gaps,
+        endings: [ending('stopped', endedAt)],
+        starts: startedAt === undefined ? [] : [start(startedAt)],
+      }).violations.length
+    t.equal(away(AT + 15_000, AT + 22_000), 0)
+    t.equal(away(AT + 8_000, AT + 9_000), 1, 'it served for eleven seconds when the database went back')
+    t.equal(away(AT + 38_000), 1, 'it had eighteen seconds to offer what it had')
+  },
+)
+
+t.test('a lease is forgotten when the database has lost it, not before', async (t) => {
+  const gaps = [{ from: AT, to: AT + 20_000 }]
+  t.ok(isForgottenLease(AT + 5_000, AT + 21_000, gaps))
+  t.notOk(isForgottenLease(AT + 5_000, AT + 10_000, gaps), 'the database still knew of it')
+  t.notOk(isForgottenLease(AT - 5_000, AT + 21_000, gaps), 'it was given before')
+  t.notOk(isForgottenLease(AT + 5_000, undefined, gaps), 'nothing took its place')
 })

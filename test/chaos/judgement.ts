@@ -1,6 +1,7 @@
 import type { RequestEntry } from '../../simulator/requests.ts'
+import { CLAIM_SECONDS } from '../../src/token-lifecycle/refresh-decision.ts'
 import type { Gap } from './database.ts'
-import type { Ending, RefreshNote } from './journal.ts'
+import type { Ending, RefreshNote, Start } from './journal.ts'
 import type { ConnectionState } from './states.ts'
 
 /** Holds what GitLab saw against what the brokers said. Pure: no I/O. */
@@ -12,6 +13,7 @@ export type Evidence = {
   issuing: RequestEntry[]
   notes: RefreshNote[]
   endings: Ending[]
+  starts: Start[]
   /** Of the time whose commits the database lost when it went back. */
   gaps: Gap[]
   /** At the end. */
@@ -50,6 +52,12 @@ const LATE = 'GitLab got to it after the successor was saved'
 /** Who asks GitLab about the token between giving up and GitLab's acting hears that it lives, which it does: what the
  * broker can know of the loss is the refusal that comes later. */
 const CAUSES_TOO_LATE = [LOST_CAUSE, 'refresh_token_refused']
+/** A broker that serves notices within five seconds that the database went back, and offers what it has. */
+const OFFERED_MS = 5_000
+/** For so long the others wait for a broker that is away. */
+const WAITED_FOR_MS = 15_000
+/** Between the moment in which a restore is done and the one in which the harness writes that down. */
+const RESTORE_SLACK_MS = 1_000
 /** Between what GitLab does and what a broker writes down. */
 const CLOCK_SLACK_MS = 50
 
@@ -73,9 +81,20 @@ const groupBy = <Item>(items: Item[], nameOf: (item: Item) => string): Map<strin
 }
 
 /**
+ * Whether a lease was given in a time that the database lost, and broken when it had lost it: what ends a leased token before
+ * that is a fault.
+ * @param replacedAt when GitLab issued the successor of the leased token; undefined = it did not.
+ */
+export const isForgottenLease = (givenAt: number, replacedAt: number | undefined, gaps: Gap[]): boolean =>
+  gaps.some(
+    ({ from, to }) =>
+      givenAt >= from && givenAt <= to && replacedAt !== undefined && replacedAt >= to - RESTORE_SLACK_MS,
+  )
+
+/**
  * Token version n of a connection is generation n at GitLab: each side counts up by one with each refresh.
  */
-export const judge = ({ events, issuing, notes, endings, gaps, finals }: Evidence): Verdict => {
+export const judge = ({ events, issuing, notes, endings, starts, gaps, finals }: Evidence): Verdict => {
   const violations: string[] = []
   const refreshed = events.filter(({ kind, tokenKind }) => kind === 'refreshed' && tokenKind === 'oauth')
   const byPair = groupBy(refreshed, ({ grantId, generation }) => key(grantId, generation))
@@ -91,8 +110,26 @@ export const judge = ({ events, issuing, notes, endings, gaps, finals }: Evidenc
   const wasForgotten = (at: number, by: number): boolean =>
     gaps.some(({ from, to }) => at >= from - CLOCK_SLACK_MS && at <= to && by >= to)
 
-  const hasEnded = (node: string, from: number, to: number): boolean =>
-    endings.some(({ incarnation, at }) => nodeOf(incarnation) === node && at >= from && at <= to)
+  /** Whether a node ended after it had saved, and was not there when the database had gone back. */
+  const wasAway = (node: string, savedAt: number, by: number): boolean =>
+    endings.some(({ incarnation, at }) => {
+      if (nodeOf(incarnation) !== node || at < savedAt || at > by) return false
+      const next = starts.find((start) => nodeOf(start.incarnation) === node && start.at > at)
+      const isThere = next === undefined ? Number.POSITIVE_INFINITY : next.at + OFFERED_MS
+      return gaps.some(({ to }) => savedAt <= to && to <= by && at <= to + WAITED_FOR_MS && isThere >= to)
+    })
+
+  /** Whether a refresh may follow another of the same version: the claim of the first had ended by then. */
+  const mayFollow = (first: RefreshNote, second: RefreshNote, told: RefreshNote[]): boolean => {
+    const isBetween = (at: number) => at >= first.at && at <= second.at
+    return (
+      second.at - first.at >= CLAIM_SECONDS * 1000 - CLOCK_SLACK_MS ||
+      endings.some(({ incarnation, at }) => incarnation === first.incarnation && isBetween(at)) ||
+      told.some(({ what, at }) => what === 'failed' && isBetween(at)) ||
+      // The database lost the claim.
+      (wasForgotten(first.at, second.at) && first.at < second.at)
+    )
+  }
 
   type Reason = { why: string; heldMs: number | undefined }
   /** Why the successor of a version did not arrive by a time; undefined = there is no good reason. */
@@ -105,11 +142,16 @@ export const judge = ({ events, issuing, notes, endings, gaps, finals }: Evidenc
       const livedMs = ending?.how === 'killed' ? ending.at - savedAt : Number.POSITIVE_INFINITY
       if (wasForgotten(savedAt, by) && livedMs <= LONGEST_UNRETAINED_MS)
         return { why: UNRETAINED, heldMs: Math.max(0, livedMs) }
-      if (wasForgotten(savedAt, by) && hasEnded(nodeOf(saved.incarnation), savedAt, by))
+      if (wasForgotten(savedAt, by) && wasAway(nodeOf(saved.incarnation), savedAt, by))
         return { why: AWAY, heldMs: undefined }
       // One of them brought the successor. GitLab works on the other, whoever sent it, and however that ended.
-      const sentAt = told.filter(({ what }) => what === 'sent').map(({ at }) => at)
-      const wasLate = sentAt.length > 1 && sentAt.every((at) => at < savedAt)
+      const sent = told.filter(({ what }) => what === 'sent').sort((one, other) => one.at - other.at)
+      const wasLate =
+        sent.length > 1 &&
+        sent.every(
+          (second, index) =>
+            second.at < savedAt && (index === 0 || mayFollow(sent[index - 1]!, second, told)),
+        )
       return wasLate ? { why: LATE, heldMs: undefined } : undefined
     }
     if (told.some(({ what }) => what === 'kept')) return { why: KEPT, heldMs: undefined }

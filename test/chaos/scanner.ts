@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { BrokerProcess } from './brokers.ts'
 import type { Generations } from './generations.ts'
 import { type Answer, ask, PATIENCE_MS } from './http.ts'
+import { isForgottenLease } from './judgement.ts'
 import { count, type Ledger } from './ledger.ts'
 import type { Random } from './random.ts'
 import type { Scene, Subject } from './scene.ts'
@@ -126,7 +127,7 @@ const use = async (
   // Answered after the lease ended: nobody promised anything.
   if (answer?.status !== 401 || Date.now() > leasedUntil) return answer?.status !== 401
   if (subject.preempted) ledger.brokenByPreempt += 1
-  else if (isForgotten(scene, credential)) ledger.forgottenLeases += 1
+  else if (isForgotten(scene, subject, credential)) ledger.forgottenLeases += 1
   else {
     const { state, generation } = simulator.world.tokenDetails(credential.token) ?? {}
     const left = leasedUntil - Date.now()
@@ -139,8 +140,21 @@ const use = async (
 }
 
 /** A database that went back knows of no lease of the time since, and lets the token be refreshed. */
-const isForgotten = ({ database }: Scene, { givenAt }: Credential): boolean =>
-  database.gaps.some(({ from, to }) => givenAt >= from && givenAt <= to)
+const isForgotten = (
+  { database, simulator: { world } }: Scene,
+  { grantId }: Subject,
+  { givenAt, token }: Credential,
+): boolean => {
+  const generation = world.tokenDetails(token)?.generation
+  const replaced = world.events.findLast(
+    (event) =>
+      (event.kind === 'refreshed' || event.kind === 'rotated') &&
+      event.grantId === grantId &&
+      generation !== undefined &&
+      event.generation === generation + 1,
+  )
+  return isForgottenLease(givenAt, replaced?.at, database.gaps)
+}
 
 const callWith = (
   random: Random,
