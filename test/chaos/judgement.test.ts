@@ -189,6 +189,15 @@ t.test(
   },
 )
 
+t.test('a database may forget a request that GitLab acts on later', async (t) => {
+  const finals = [{ ...IN_DOUBT, failureCode: 'database_went_back' }]
+  const lost = { issuing: [issued('cut-after')], notes: [note('sent', AT - 3_000)], finals }
+  const forgotten = { ...lost, gaps: [{ from: AT - 5_000, to: AT - 1_000 }] }
+  t.match(judgeWith(forgotten), { violations: [], losses: [{ connectionId }] })
+  const before = { ...lost, gaps: [{ from: AT - 9_000, to: AT - 4_000 }] }
+  t.equal(judgeWith(before).violations.length, 1, 'none that was sent after it went back')
+})
+
 t.test('a broker that was away when the database went back brings the successor later', async (t) => {
   const events = [event('refreshed', 2), REPLAY]
   const gaps = [{ from: AT - 100, to: AT + 20_000 }]

@@ -220,8 +220,12 @@ export const judge = ({ events, issuing, notes, endings, starts, gaps, finals }:
     const marked = state.status === 'needs_reauthorization'
     const cause = marked ? state.statusReason : state.failureCode
     const lostAt = byPair.get(key(state.grantId, state.tokenVersion + 1))?.[0]?.at ?? 0
-    // What the row knew of the loss went with the time since: the broker can only say that the database went back.
-    const wentBackSince = gaps.some(({ to }) => to >= lostAt)
+    const sentAt = (notesOf.get(key(state.id, state.tokenVersion)) ?? []).flatMap(({ what, at }) =>
+      what === 'sent' ? [at] : [],
+    )
+    // What the row knew of the request went with the time since: the broker can only say that the database went back.
+    const knownFrom = Math.min(lostAt, ...sentAt)
+    const wentBackSince = gaps.some(({ to }) => to >= knownFrom)
     const causes: (string | null)[] = [
       ...(reason.why === TOO_LATE ? CAUSES_TOO_LATE : [LOST_CAUSE]),
       ...(wentBackSince ? [WENT_BACK] : []),
