@@ -42,6 +42,7 @@ t.test('a start that is told to end while it migrates begins no background work'
   await closing
   t.equal(await schedules(), false)
 
+  watches = 0
   const second = await openBroker(readConfig(env), createLogger('silent'))
   await second.ready
   t.equal(watches, 1, 'a start that is left alone watches')

@@ -189,6 +189,14 @@ t.test(
   },
 )
 
+t.test('the first cause stays where GitLab refused the token before it took it', async (t) => {
+  const finals = [{ ...IN_DOUBT, failureCode: 'refresh_token_refused' }]
+  const lost = { finals, endings: [ending('killed', AT + 100)] }
+  const notes = [note('sent', AT - 9_000), note('failed', AT - 8_000), note('sent')]
+  t.match(judgeWith({ ...lost, notes }), { violations: [], losses: [{ connectionId }] })
+  t.equal(judgeWith({ ...lost, notes: [note('sent')] }).violations.length, 1, 'not without a failure before')
+})
+
 t.test('a database may forget a request that GitLab acts on later', async (t) => {
   const finals = [{ ...IN_DOUBT, failureCode: 'database_went_back' }]
   const lost = { issuing: [issued('cut-after')], notes: [note('sent', AT - 3_000)], finals }

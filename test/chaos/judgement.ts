@@ -220,18 +220,22 @@ export const judge = ({ events, issuing, notes, endings, starts, gaps, finals }:
     const marked = state.status === 'needs_reauthorization'
     const cause = marked ? state.statusReason : state.failureCode
     const lostAt = byPair.get(key(state.grantId, state.tokenVersion + 1))?.[0]?.at ?? 0
-    const sentAt = (notesOf.get(key(state.id, state.tokenVersion)) ?? []).flatMap(({ what, at }) =>
-      what === 'sent' ? [at] : [],
-    )
+    const told = notesOf.get(key(state.id, state.tokenVersion)) ?? []
+    const sentAt = told.flatMap(({ what, at }) => (what === 'sent' ? [at] : []))
     // What the row knew of the request went with the time since: the broker can only say that the database went back.
     const knownFrom = Math.min(lostAt, ...sentAt)
+    // The first cause stays: GitLab may have refused the same token before it took it.
+    const hadFailed = told.some(({ what, at }) => what === 'failed' && at < lostAt)
     const wentBackSince = gaps.some(({ to }) => to >= knownFrom)
     const causes: (string | null)[] = [
-      ...(reason.why === TOO_LATE ? CAUSES_TOO_LATE : [LOST_CAUSE]),
+      ...(reason.why === TOO_LATE || hadFailed ? CAUSES_TOO_LATE : [LOST_CAUSE]),
       ...(wentBackSince ? [WENT_BACK] : []),
     ]
     if (!causes.includes(cause) || (!marked && state.unansweredSince === null)) {
-      violations.push(`${state.id} is lost because ${reason.why}, and says ${state.status}, ${cause}`)
+      const evidence = JSON.stringify({ lostAt, told, gaps })
+      violations.push(
+        `${state.id} is lost because ${reason.why}, and says ${state.status}, ${cause}: ${evidence}`,
+      )
     }
     losses.push({ connectionId: state.id, ...reason, marked: marked ? 'needs_reauthorization' : 'in doubt' })
   }
