@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import type { GranularScope } from '../../simulator/granular.ts'
+import { SEEDED_APP } from '../../simulator/seed.ts'
 import { connectByOAuth, type Stage, setStage } from '../support/broker.ts'
 import { createFakeClock } from '../support/clock.ts'
 import { connectToken } from '../support/connect.ts'
@@ -15,16 +17,27 @@ const setGitStage = (t: import('tap').Test, simulator: object = {}): Promise<Sta
     simulator: { repositories: true, ...simulator },
   })
 
-type Kind = 'oauth' | 'personal' | 'group' | 'project'
-const KINDS: Kind[] = ['oauth', 'personal', 'group', 'project']
+type Kind = 'oauth' | 'oauth of the newer engine' | 'personal' | 'fine-grained' | 'group' | 'project'
+const KINDS: Kind[] = ['oauth', 'oauth of the newer engine', 'personal', 'fine-grained', 'group', 'project']
+/** What a fine-grained token needs to be told by, and to clone. */
+const GRANULAR: GranularScope[] = [
+  { access: 'selected_memberships', path: 'acme/web-shop', permissions: ['download_code', 'read_project'] },
+]
 
 const connectAs = async (stage: Stage, kind: Kind, organization: string): Promise<void> => {
-  if (kind === 'oauth') await connectByOAuth(stage, { organization })
-  else {
-    const path = { personal: {}, group: { path: 'acme' }, project: { path: 'acme/web-shop' } }[kind]
-    const { answer } = await connectToken(stage, { organization, kind, ...path })
-    if (answer.status !== 201) throw new Error(answer.text)
+  if (kind === 'oauth' || kind === 'oauth of the newer engine') {
+    stage.simulator.world.setEngine(SEEDED_APP.clientId, kind === 'oauth' ? 'doorkeeper' : 'fosite')
+    await connectByOAuth(stage, { organization })
+    return
   }
+  const token = {
+    personal: { kind: 'personal' },
+    'fine-grained': { kind: 'personal', scopes: ['granular'], granular: GRANULAR },
+    group: { kind: 'group', path: 'acme' },
+    project: { kind: 'project', path: 'acme/web-shop' },
+  } as const
+  const { answer } = await connectToken(stage, { organization, ...(token[kind] as object) })
+  if (answer.status !== 201) throw new Error(answer.text)
 }
 
 const tokensOf = ({ simulator }: Stage): string[] => {
@@ -59,7 +72,7 @@ for (const [path, helper] of [
     const stranger = await startStranger(t)
     for (const kind of KINDS)
       await t.test(`with the token of ${kind}, by ${helper}`, async (t) => {
-        const organization = `${kind}-${helper}`
+        const organization = `${kind.replaceAll(' ', '-')}-${helper}`
         await connectAs(stage, kind, organization)
         const key = await broker.createKey('scanner', [organization])
         const scanner = await createScanner(t, {
