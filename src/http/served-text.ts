@@ -5,7 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 
 type Compress = (body: Buffer) => Promise<Buffer>
 
-/** The header Accept-Encoding has these names. The first encoding makes the smallest result. */
+/** Names of the header Accept-Encoding. The first one gives the shortest answer. */
 const ENCODINGS: [name: string, compress: Compress][] = [
   ['br', promisify<Buffer, Buffer>(brotliCompress)],
   ['gzip', promisify<Buffer, Buffer>(gzip)],

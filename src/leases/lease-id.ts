@@ -14,7 +14,7 @@ const nextRandomBytes = (): Uint8Array => {
   return pool.subarray(used - ID_BYTES, used)
 }
 
-/** @returns the smallest UUIDv7 of this time. Older leases have smaller ids. */
+/** @returns the UUIDv7 of this time with zeros behind it. A lease from before this time has an id below it. */
 export const firstIdAt = (time: Date): string => {
   const hex = time.getTime().toString(16).padStart(12, '0')
   return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`

@@ -55,7 +55,7 @@ const slotConditionsOf = ({ organizations, accessKeyId, from, to, before }: Leas
 const least = (id: string) => sql`(array_agg(${sql.ref(id)} order by ${sql.ref(id)}))[1]`
 const greatest = (id: string) => sql`(array_agg(${sql.ref(id)} order by ${sql.ref(id)} desc))[1]`
 
-/** The smallest UUIDv7 of the time at which the newest slot ends. Slots list leases with smaller ids only. */
+/** The UUIDv7 of the time at which the newest slot ends, with zeros behind it. Slots list the leases with ids below it. */
 const END_OF_SLOTS = sql`coalesce(
   (select rpad(lpad(to_hex((extract(epoch from max(slot) + interval '10 minutes') * 1000)::bigint), 12, '0'), 32, '0')::uuid
     from lease_slots),
