@@ -4,7 +4,7 @@ import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { actorOf, organizationsOf, requireOrganization } from '../callers/principal.ts'
 import type { Problem } from '../errors/problem.ts'
 import { isFineGrained } from '../gitlab/granular.ts'
-import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
+import { REFUSAL_CODES } from '../gitlab/refusal.ts'
 import { missingScopesOf } from '../gitlab/scopes.ts'
 import { LOOKS_LIKE, type LooksLike } from '../gitlab/token-kinds.ts'
 import { NullableProblemCode, problemsWithBody } from '../http/problem-schema.ts'
@@ -35,20 +35,10 @@ const tags = ['Connections']
 
 /** Why a token that somebody enters may not be connected. */
 export const TOKEN_REFUSALS = [
-  'token_unknown',
-  'token_expired',
-  'token_revoked',
-  ...WAITING_CODES,
-  'missing_scopes',
+  ...REFUSAL_CODES,
   'clone_right_unproven',
-  'dpop_required',
   'wrong_token_kind',
-  'not_a_gitlab',
   'host_not_found',
-  'tls_not_trusted',
-  'address_not_allowed',
-  'address_banned',
-  'gitlab_unavailable',
 ] as const
 
 const Verification = Type.Object(

@@ -2,8 +2,7 @@ import { type Static, Type } from 'typebox'
 import { type Authenticator, principalOf } from '../callers/authenticator.ts'
 import { actorOf } from '../callers/principal.ts'
 import { Problem } from '../errors/problem.ts'
-import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
-import { refusalProblem } from '../gitlab/refusal.ts'
+import { KNOWN_GITLAB_REFUSALS, refusalProblem } from '../gitlab/refusal.ts'
 import { NullableProblemCode, problems, problemsWithBody } from '../http/problem-schema.ts'
 import { NullableText, refTo, Token } from '../http/schemas.ts'
 import type { App } from '../http/server.ts'
@@ -108,16 +107,10 @@ const rotation = {
     ...problemsWithBody(
       'not_found',
       'wrong_token_kind',
-      'missing_scopes',
       'token_in_use',
       'rotation_refused',
       'needs_reauthorization',
-      'token_unknown',
-      'token_expired',
-      'token_revoked',
-      ...WAITING_CODES,
-      'address_banned',
-      'gitlab_unavailable',
+      ...KNOWN_GITLAB_REFUSALS,
     ),
   },
 }

@@ -12,29 +12,36 @@ import {
   type PolicyCode,
   policyOf,
   shownSentence,
+  WAITING_CODES,
 } from './owner-refusal.ts'
 import { proxySentence } from './proxy-fault.ts'
 import { banSeconds, isAddressBan } from './throttle.ts'
 import { tlsSentence } from './tls-fault.ts'
 import { deathOf, isGitLabError } from './token-words.ts'
 
+/** At an instance that is known to be a GitLab (`atKnownGitLab`). */
+export const KNOWN_GITLAB_REFUSALS = [
+  'token_unknown',
+  'token_expired',
+  'token_revoked',
+  ...WAITING_CODES,
+  'missing_scopes',
+  'dpop_required',
+  'tls_not_trusted',
+  'address_not_allowed',
+  'address_banned',
+  'gitlab_unavailable',
+] as const satisfies readonly ProblemCode[]
+
+/** Every operation that passes refusals on describes these. */
+export const REFUSAL_CODES = [
+  ...KNOWN_GITLAB_REFUSALS,
+  'not_a_gitlab',
+] as const satisfies readonly ProblemCode[]
+
 /** Why GitLab gave no good answer, in the words of our catalogue. */
 export type Refusal = {
-  code: Extract<
-    ProblemCode,
-    | 'token_unknown'
-    | 'token_expired'
-    | 'token_revoked'
-    | OwnerCode
-    | PolicyCode
-    | 'missing_scopes'
-    | 'dpop_required'
-    | 'not_a_gitlab'
-    | 'tls_not_trusted'
-    | 'address_not_allowed'
-    | 'address_banned'
-    | 'gitlab_unavailable'
-  >
+  code: (typeof REFUSAL_CODES)[number]
   detail: string
   /** Of `tls_not_trusted`. */
   tlsFault?: TlsFault | undefined
