@@ -3,24 +3,35 @@ import type { Database } from '../db/database.ts'
 import type { ConnectionRow, InstanceRow, Tables } from '../db/tables.ts'
 
 export type IncidentRow = Selectable<Tables['incidents']>
-export type MinuteOfRefusals = Selectable<Tables['instance_refusals']>
+export type RefusalSlice = {
+  instance_id: string
+  /** When the slice began. */
+  since: Date
+  refusals: number
+}
 
-/** @returns every minute since `since` of the instance, with these added. */
+/** Refusals are counted by ten seconds. The column is named `minute`, since earlier versions count by minutes in it. */
+export const SLICE_SECONDS = 10
+
+/** @returns every slice of the instance after `since`, with these refusals added. */
 export const addRefusals = async (
   db: Database,
   { instanceId, refusals, now, since }: { instanceId: string; refusals: number; now: Date; since: Date },
-): Promise<MinuteOfRefusals[]> => {
+): Promise<RefusalSlice[]> => {
   await sql`
     insert into instance_refusals (instance_id, minute, refusals)
-    values (${instanceId}, date_trunc('minute', ${now}::timestamptz), ${refusals})
+    values (${instanceId}, date_bin(make_interval(secs => ${SLICE_SECONDS}), ${now}::timestamptz, 'epoch'), ${refusals})
     on conflict (instance_id, minute) do update set refusals = instance_refusals.refusals + excluded.refusals
   `.execute(db)
   return listRefusals(db, since, instanceId)
 }
 
 /** @param instanceId undefined = of all instances. */
-export const listRefusals = (db: Database, since: Date, instanceId?: string): Promise<MinuteOfRefusals[]> => {
-  const query = db.selectFrom('instance_refusals').selectAll().where('minute', '>', since)
+export const listRefusals = (db: Database, since: Date, instanceId?: string): Promise<RefusalSlice[]> => {
+  const query = db
+    .selectFrom('instance_refusals')
+    .select(['instance_id', 'minute as since', 'refusals'])
+    .where('minute', '>', since)
   return (instanceId === undefined ? query : query.where('instance_id', '=', instanceId)).execute()
 }
 

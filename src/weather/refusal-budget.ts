@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import { addSeconds, type Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import type { ConnectionRow } from '../db/tables.ts'
-import { addRefusals, listRefusals, type MinuteOfRefusals } from './queries.ts'
+import { addRefusals, listRefusals, type RefusalSlice, SLICE_SECONDS } from './queries.ts'
 
 /**
  * GitLab bans an address, and gitlab.com's edge blocks one, for too many refused requests. So what we cause of 400, 401 and
@@ -14,7 +14,6 @@ export const REFUSAL_BUDGET = 90
 /** What is under way may go over this by a little. */
 const LIMIT = REFUSAL_BUDGET - 10
 export const WINDOW_SECONDS = 180
-const MINUTE_SECONDS = 60
 /** What was refused before, and may be refused again, leaves this much to what was not. */
 export const RESERVE = 30
 /** What was refused more than once leaves this much to what was refused once: a wrong refusal is over with the next try. */
@@ -56,14 +55,15 @@ export type RefusalBudget = {
 }
 
 type Count = {
-  minutes: Map<number, number>
+  /** Refusals by the time at which each slice began. */
+  slices: Map<number, number>
   pending: number
   underWay: number
   writing: Promise<void> | undefined
 }
 
-const sumOf = ({ minutes, pending }: Count, since: number): number =>
-  [...minutes].reduce((sum, [minute, refusals]) => (minute > since ? sum + refusals : sum), pending)
+const sumOf = ({ slices, pending }: Count, after: number): number =>
+  [...slices].reduce((sum, [since, refusals]) => (since > after ? sum + refusals : sum), pending)
 
 export const createRefusalBudget = ({
   db,
@@ -78,17 +78,17 @@ export const createRefusalBudget = ({
   const countOf = (instanceId: string): Count => {
     const known = counts.get(instanceId)
     if (known) return known
-    const count: Count = { minutes: new Map(), pending: 0, underWay: 0, writing: undefined }
+    const count: Count = { slices: new Map(), pending: 0, underWay: 0, writing: undefined }
     counts.set(instanceId, count)
     return count
   }
-  /** A minute counts for as long as a refusal at its end does. */
-  const windowStart = () => addSeconds(new Date(clock()), -WINDOW_SECONDS - MINUTE_SECONDS)
+  /** A slice counts for as long as a refusal at its end does. */
+  const windowStart = () => addSeconds(new Date(clock()), -WINDOW_SECONDS - SLICE_SECONDS)
 
-  const remember = (count: Count, rows: MinuteOfRefusals[]) => {
-    const since = windowStart().getTime()
-    for (const minute of count.minutes.keys()) if (minute <= since) count.minutes.delete(minute)
-    for (const { minute, refusals } of rows) count.minutes.set(minute.getTime(), refusals)
+  const remember = (count: Count, rows: RefusalSlice[]) => {
+    const start = windowStart().getTime()
+    for (const since of count.slices.keys()) if (since <= start) count.slices.delete(since)
+    for (const { since, refusals } of rows) count.slices.set(since.getTime(), refusals)
   }
 
   /** One statement at a time: what comes meanwhile goes with the next. */
@@ -138,7 +138,7 @@ export const createRefusalBudget = ({
     },
     async follow() {
       const rows = Map.groupBy(await listRefusals(db, windowStart()), ({ instance_id }) => instance_id)
-      for (const [instanceId, minutes] of rows) remember(countOf(instanceId), minutes)
+      for (const [instanceId, slices] of rows) remember(countOf(instanceId), slices)
     },
     async idle() {
       await Promise.all([...counts.values()].map(({ writing }) => writing))

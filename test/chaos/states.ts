@@ -15,13 +15,13 @@ export type ConnectionState = {
   retryAfter: Date | null
 }
 
-/** What stands between a refused connection and its next try, for a report: refusals by minute, and open incidents. */
+/** What stands between a refused connection and its next try, for a report: refusals by ten seconds, and open incidents. */
 export const readWeather = async ({ database }: Scene): Promise<string> => {
   const client = new pg.Client({ connectionString: database.writable() })
   await client.connect()
   try {
     const refusals = await client.query(
-      `select to_char(minute at time zone 'UTC', 'HH24:MI') as minute, refusals from instance_refusals order by minute`,
+      `select to_char(minute at time zone 'UTC', 'HH24:MI:SS') as since, refusals from instance_refusals order by minute`,
     )
     const incidents = await client.query(
       `select cause, connections, canary_id, canary_at, told_at from incidents where closed_at is null`,

@@ -3,6 +3,7 @@ import { v7 as uuidv7 } from 'uuid'
 import { SEEDED_APP } from '../../simulator/seed.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createVault } from '../../src/vault/vault.ts'
+import { SLICE_SECONDS } from '../../src/weather/queries.ts'
 import { REFUSAL_BUDGET, RESERVE, WINDOW_SECONDS, wasRefusedAgain } from '../../src/weather/refusal-budget.ts'
 import { MASTER_KEY, type Stage, setStage } from '../support/broker.ts'
 import { connect, HALF_LIFE, lookUp, OUT, REFRESH, rowOf } from '../support/lifecycle.ts'
@@ -117,8 +118,9 @@ t.test(
     )
     t.equal((await conditionsOf(stage)).incidents.length, 1)
     let left = COUNT
-    // The budget lets so many through in its window of four minutes. Chance spreads them, so twice that time is allowed.
-    const mostMinutes = 2 * (COUNT / ((REFUSAL_BUDGET - RESERVE) / 4))
+    // The budget lets so many through in its window. Chance spreads them, so twice that time is allowed.
+    const windowMinutes = (WINDOW_SECONDS + SLICE_SECONDS) / 60
+    const mostMinutes = 2 * (COUNT / ((REFUSAL_BUDGET - RESERVE) / windowMinutes))
     for (let minute = 0; minute < mostMinutes && left > 0; minute += 1) {
       clock.advance(60)
       await broker.jobs.mendConnections()
