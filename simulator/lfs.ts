@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { checkAccess, notFound } from './git-access.ts'
 import { Refusal } from './refusal.ts'
@@ -12,31 +11,6 @@ const NOT_THERE = "Object does not exist on the server or you don't have permiss
 
 type Wanted = { oid: string; size: number }
 type BatchBody = { operation?: string; objects?: Wanted[] }
-
-/** The large files of all projects. */
-export const createLfsObjects = () => {
-  const objects = new Map<string, { projectId: number; content: Buffer }>()
-  let storage: string | undefined
-  return {
-    /** @returns what is committed in place of the file. */
-    add(projectId: number, text: string): { oid: string; pointer: string } {
-      const content = Buffer.from(text)
-      const oid = createHash('sha256').update(content).digest('hex')
-      objects.set(oid, { projectId, content })
-      const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${content.length}\n`
-      return { oid, pointer }
-    },
-    find(projectId: number, oid: string): Buffer | undefined {
-      const found = objects.get(oid)
-      return found?.projectId === projectId ? found.content : undefined
-    },
-    /** As with object storage that is not proxied: a download leads to another host, which is followed by the oid. */
-    storeAt(url: string): void {
-      storage = url
-    },
-    storage: () => storage,
-  }
-}
 
 /** Refusals behind the sign-in are JSON here. */
 const inWordsOfLfs = (error: unknown, baseUrl: string): unknown => {
