@@ -110,7 +110,10 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
       }
       const body = {
         requests: requests.map((request) =>
-          request.connection_id === undefined ? withOrganization(settings, request) : request,
+          // What is no request at all is answered by a problem of its own, as is every malformed one.
+          isObject(request) && request.connection_id === undefined
+            ? withOrganization(settings, request)
+            : request,
         ),
       }
       const { results } = await call<{ results: unknown[] }>(
@@ -141,5 +144,8 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
   return client
 }
 
+const isObject = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
 const isCredential = (result: unknown): result is Credential =>
-  typeof result === 'object' && result !== null && 'lease_id' in result && 'token' in result
+  isObject(result) && 'lease_id' in result && 'token' in result
