@@ -141,7 +141,7 @@ t.test('a malformed request of a batch is answered by its own problem', async (t
   })
 
   await t.test('the client hands out a problem for each, and a lease for the others', async (t) => {
-    await using client = createBrokerClient({ baseUrl: broker.url, key, organization: 'acme' })
+    const client = createBrokerClient({ baseUrl: broker.url, key, organization: 'acme' })
     const requests = [
       { url },
       null,
