@@ -93,24 +93,7 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
       lease(id, { url: undefined, minTtl: options.minTtl }, () =>
         call((request) => getCredential(id, options, request)),
       ),
-    async withCredential(url, job, options) {
-      const borrowed = await client.lookUp(url, options)
-      let other: Lease | undefined
-      try {
-        return await job(borrowed.credential, borrowed)
-      } catch (error) {
-        if (!isRefusal(error)) throw error
-        const next = await borrowed.reject().catch(async (problem: unknown) => {
-          other = await lookUpOther(() => client.lookUp(url, options), borrowed)
-          if (!other) throw problem
-          return other.credential
-        })
-        return await job(next, other ?? borrowed)
-      } finally {
-        // A job that took hours is not lost because the broker is away for a moment.
-        for (const lease of [borrowed, other]) await lease?.[Symbol.asyncDispose]()
-      }
-    },
+    withCredential: (url, job, options) => runWithCredential(() => client.lookUp(url, options), job),
     async batch(requests, { idempotencyKey, waitSeconds } = {}) {
       const headers = {
         ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }),
@@ -153,6 +136,29 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
     [Symbol.asyncDispose]: () => client.close(),
   }
   return client
+}
+
+/** Runs a job, and once more with another token when GitLab refuses the first one. */
+const runWithCredential = async <Result>(
+  lookUp: () => Promise<Lease>,
+  job: (credential: Credential, lease: Lease) => Promise<Result>,
+): Promise<Result> => {
+  const borrowed = await lookUp()
+  let other: Lease | undefined
+  try {
+    return await job(borrowed.credential, borrowed)
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    const next = await borrowed.reject().catch(async (problem: unknown) => {
+      other = await lookUpOther(lookUp, borrowed)
+      if (!other) throw problem
+      return other.credential
+    })
+    return await job(next, other ?? borrowed)
+  } finally {
+    // A job that took hours is not lost because the broker is away for a moment.
+    for (const lease of [borrowed, other]) await lease?.[Symbol.asyncDispose]()
+  }
 }
 
 /** After a rejection: the lease of another connection, or of another version; undefined: there is none. */
