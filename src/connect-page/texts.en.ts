@@ -262,7 +262,8 @@ export const texts = {
     asOf: (when: string) => `Last read: ${when}.`,
     never: 'GitLab has not been asked yet. That begins by itself within minutes.',
     running: (projects: number) =>
-      `GitLab is being asked: ${projects} ${projects === 1 ? 'project' : 'projects'} so far. Reload the page to see more.`,
+      `GitLab is being asked: ${projects} ${projects === 1 ? 'project' : 'projects'} so far.`,
+    refresh: 'Look again',
     waiting: (when: string) => `It goes on ${when}.`,
     notPermitted: 'This token may not list projects. A token with the scope read_api can.',
     synchronise: 'Synchronise now',

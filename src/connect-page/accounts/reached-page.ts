@@ -15,6 +15,8 @@ export type ReachedPage = {
   state: string | undefined
   problem: string | undefined
   isRunning: boolean
+  /** The page asks for itself this often while a reading is under way or about to begin; undefined = nothing changes soon. */
+  pollSeconds: number | undefined
   search: string | undefined
   projects: {
     path: string
@@ -26,11 +28,18 @@ export type ReachedPage = {
   /** The id after which the list goes on; undefined = the list ends here. */
   next: string | undefined
   isFirst: boolean
+  /** The query of this very page. */
+  query: Record<string, string>
 }
 
 type Deps = { db: Database; clock: Clock; texts: Texts }
 
 const PAGE_SIZE = 50
+const POLL_SECONDS = 3
+/** While a reading has not begun, or waits for GitLab. */
+const WAITING_POLL_SECONDS = 15
+/** Nobody looks at the page for longer than this, to see a reading begin. */
+const SOON_SECONDS = 600
 
 const stateOf = (row: ConnectionSyncRow | undefined, now: Date, texts: Texts): string | undefined => {
   const { projects: t } = texts
@@ -39,6 +48,12 @@ const stateOf = (row: ConnectionSyncRow | undefined, now: Date, texts: Texts): s
   if (row.state === 'not_permitted') return t.notPermitted
   const isLater = row.due_at > addSeconds(now, 1)
   return row.state === 'waiting' && isLater ? t.waiting(showTime(row.due_at, now, texts).relative) : undefined
+}
+
+const pollSecondsOf = (row: ConnectionSyncRow | undefined, now: Date): number | undefined => {
+  if (row?.state === 'running') return POLL_SECONDS
+  const isSoon = row?.state === 'waiting' && row.due_at <= addSeconds(now, SOON_SECONDS)
+  return isSoon ? WAITING_POLL_SECONDS : undefined
 }
 
 export const describeReached = async (
@@ -74,9 +89,11 @@ export const describeReached = async (
     state: stateOf(row, now, texts),
     problem: row?.state === 'waiting' ? (row.error_detail ?? undefined) : undefined,
     isRunning: row?.state === 'running',
+    pollSeconds: pollSecondsOf(row, now),
     search,
     projects: rows.slice(0, PAGE_SIZE).map(show),
     next: rows.length > PAGE_SIZE ? rows[PAGE_SIZE - 1]?.id : undefined,
     isFirst: after === undefined,
+    query: { ...(search ? { search } : {}), ...(after === undefined ? {} : { after }) },
   }
 }
