@@ -266,6 +266,7 @@ export const texts = {
     refresh: 'Look again',
     waiting: (when: string) => `It goes on ${when}.`,
     notPermitted: 'This token may not list projects. A token with the scope read_api can.',
+    off: 'Whoever runs this service has switched off the reading of projects. Scans work without it.',
     synchronise: 'Synchronise now',
     search: 'Find a project',
     searchHint: 'A part of its path, such as platform/api',
@@ -874,6 +875,11 @@ export const texts = {
       title: 'A person has to reconnect the account',
       explanation: 'GitLab no longer accepts the stored token.',
       remedy: 'Press Reconnect, or replace the token.',
+    }),
+    sync_disabled: () => ({
+      title: 'The reading of projects is switched off',
+      explanation: 'Whoever runs this service has switched it off. Scans work without it.',
+      remedy: 'Ask an admin of this service to switch it on.',
     }),
     token_in_use: () => ({
       title: 'The token is in use',

@@ -62,6 +62,7 @@ export type AppDeps = {
     | 'publicUrl'
     | 'allowedHosts'
     | 'returnOrigins'
+    | 'syncProjects'
     | 'unregisteredInstances'
     | 'trustProxy'
     | 'dataDir'
@@ -209,7 +210,12 @@ export const createRooms = (deps: AppDeps) => {
     db,
     learnRefusal: (principal, refused) => learnRefusal(finding, principal, refused),
   })
-  const syncs = createSyncs({ ...lifecycle, ...gitlab, borrower: createBorrower({ ...leasing, db }) })
+  const syncs = createSyncs({
+    ...lifecycle,
+    ...gitlab,
+    isOn: deps.config.syncProjects === 'on',
+    borrower: createBorrower({ ...leasing, db }),
+  })
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {

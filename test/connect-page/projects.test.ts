@@ -138,3 +138,19 @@ test(
   },
   PATIENT,
 )
+
+test(
+  'the page says that the reading is switched off',
+  async (t, { open, broker, connectToken, token }) => {
+    const id = await connectToken({ organization: 'acme', token: token('maria', SCOPES) })
+    const { page } = await open()
+    await signIn(page, broker.url, await broker.createKey('manager', ['acme']))
+    await page.goto(`${broker.url}/connect/connections/${id}/projects`)
+    await page.getByText('has switched off the reading of projects').waitFor()
+    t.equal(await page.getByRole('button', { name: 'Synchronise now' }).count(), 0)
+    t.equal(await page.locator('[hx-trigger]').count(), 0)
+    t.same(await findViolations(page), [])
+    await shotOf(page, 'off')
+  },
+  { config: { syncProjects: 'off' } },
+)
