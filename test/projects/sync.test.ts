@@ -318,7 +318,7 @@ t.test('a connection that goes while it is asked for is not found', async (t) =>
   const { broker, clock } = await setUp(t)
   t.equal(await requestSync(broker.db, uuidv7(), new Date(clock())), false)
   const gone = { id: uuidv7(), status: 'active', token_expires_at: null } as ConnectionWithInstance
-  const syncs = { start: async () => undefined, stop: async () => undefined }
+  const syncs = { isOn: true, start: async () => undefined, stop: async () => undefined }
   await t.rejects(startSync({ db: broker.db, clock, syncs } as unknown as StartDeps, gone), {
     code: 'not_found',
   })
