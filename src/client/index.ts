@@ -1,4 +1,4 @@
-import { type BrokerProblem, toBrokerProblem } from './broker-problem.ts'
+import { BrokerProblem, toBrokerProblem } from './broker-problem.ts'
 import { type ClientSettings, createCall, DEFAULT_PATIENCE_SECONDS } from './call.ts'
 import {
   type Credential,
@@ -150,6 +150,8 @@ const runWithCredential = async <Result>(
   } catch (error) {
     if (!isRefusal(error)) throw error
     const next = await borrowed.reject().catch(async (problem: unknown) => {
+      // Who could not be told of it has been waited for already.
+      if (problem instanceof BrokerProblem && problem.action === 'retry') throw problem
       other = await lookUpOther(lookUp, borrowed)
       if (!other) throw problem
       return other.credential
