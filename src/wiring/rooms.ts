@@ -60,6 +60,7 @@ export type AppDeps = {
     | 'publicUrl'
     | 'allowedHosts'
     | 'returnOrigins'
+    | 'syncProjects'
     | 'unregisteredInstances'
     | 'trustProxy'
     | 'dataDir'
@@ -163,6 +164,12 @@ const createFinding = (
   }
 }
 
+/** How what connections reach is read. */
+const createReading = (
+  { gitlab, config }: AppDeps,
+  deps: Omit<Parameters<typeof createSyncs>[0], 'isOn' | 'syncTurnMs'>,
+) => createSyncs({ ...deps, ...gitlab, isOn: config.syncProjects === 'on' })
+
 /** Every room once, each dependency an argument that can be followed from here. */
 export const createRooms = (deps: AppDeps) => {
   const { db, runPrepared, keyRing, clock, logger, config, gitlab } = deps
@@ -204,7 +211,7 @@ export const createRooms = (deps: AppDeps) => {
     db,
     learnRefusal: (principal, refused) => learnRefusal(finding, principal, refused),
   })
-  const syncs = createSyncs({ ...lifecycle, ...gitlab, borrower: createBorrower({ ...leasing, db }) })
+  const syncs = createReading(deps, { ...lifecycle, borrower: createBorrower({ ...leasing, db }) })
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {
