@@ -13,6 +13,9 @@ answer=$(broker --fail-with-body --get "$BROKER/v1/credentials" --data-urlencode
 # Done, or failed: from then on others may have the token renewed without breaking this job.
 trap 'broker -X DELETE "$BROKER/v1/leases/$(field lease_id)"' EXIT
 
-printf '%s: %s' "$(field header)" "$(field value)" |
-  curl -sS --fail-with-body -H @- "$(field base_url)/api/v4/projects?membership=true&per_page=1" >/dev/null
-echo "The token works until $(field expires_at)."
+# No -L: a key or token goes where it was meant to go, and to no other host.
+status=$(printf '%s: %s' "$(field header)" "$(field value)" |
+  curl -sS -o /dev/null -w '%{http_code}' -H @- "$(field base_url)/api/v4/projects?membership=true&per_page=1")
+[ "$status" = 200 ] || { echo "GitLab answers $status" >&2; exit 1; }
+until=$(field expires_at)
+echo "The token works until ${until:-somebody ends it}."

@@ -12,7 +12,11 @@ import (
 	"time"
 )
 
-var client = &http.Client{Timeout: 60 * time.Second}
+// A key or token goes where it was meant to go, and to no other host.
+var client = &http.Client{
+	Timeout:       60 * time.Second,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
 type credential struct {
 	LeaseID   string `json:"lease_id"`
@@ -43,7 +47,7 @@ func broker(method, path string) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if response.StatusCode >= 400 {
+	if response.StatusCode >= 300 {
 		defer response.Body.Close()
 		var why problem
 		if err := json.NewDecoder(response.Body).Decode(&why); err != nil {
@@ -82,6 +86,9 @@ func run() error {
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		return fmt.Errorf("GitLab answers %s", answer.Status)
+	}
+	if got.ExpiresAt == "" {
+		got.ExpiresAt = "somebody ends it"
 	}
 	fmt.Printf("The token works until %s.\n", got.ExpiresAt)
 	return nil

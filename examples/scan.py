@@ -11,9 +11,19 @@ import urllib.parse
 import urllib.request
 
 
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A key or token goes where it was meant to go: urllib would send the header to any other host, too."""
+
+    def redirect_request(self, *args):
+        return None
+
+
+opener = urllib.request.build_opener(NoRedirects)
+
+
 def ask(method, url, headers):
     request = urllib.request.Request(url, method=method, headers=headers)
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with opener.open(request, timeout=60) as response:
         body = response.read()
         return json.loads(body) if body else None
 
@@ -38,7 +48,7 @@ credential = broker("GET", f"/v1/credentials?{query}")
 try:
     api = credential["api"]
     ask("GET", credential["base_url"] + "/api/v4/projects?membership=true&per_page=1", {api["header"]: api["value"]})
-    print(f"The token works until {credential['expires_at']}.")
+    print(f"The token works until {credential['expires_at'] or 'somebody ends it'}.")
 finally:
     # A lease that cannot be given back now ends by itself.
     with contextlib.suppress(SystemExit, OSError):

@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { checkAccess, notFound, plain, type Service } from './git-access.ts'
 import { GIT_ENVIRONMENT, type GitRepositories } from './git-repositories.ts'
+import { answerLfs, readLfsBodies } from './lfs.ts'
 import { Refusal } from './refusal.ts'
 import type { World } from './world.ts'
 
@@ -102,9 +103,13 @@ export const gitRoutes = (
     )
   }
 
+  readLfsBodies(app)
+
   const handle = async (request: FastifyRequest, reply: FastifyReply) => {
     const url = request.url.slice(basePath.length + 1)
     const path = url.split('?', 1)[0] ?? ''
+    const lfs = answerLfs({ world, baseUrl: baseUrl() }, request, reply, decodeURIComponent(path))
+    if (lfs) return lfs
     const [, projectPath, suffix, action] = GIT_PATH.exec(decodeURIComponent(path)) ?? []
     if (projectPath === undefined || action === undefined) {
       if (path.startsWith('api/')) throw new Refusal(404, { error: '404 Not Found' })

@@ -62,7 +62,8 @@ export const pageByOffset = <T>(pager: Pager, all: T[]): T[] => {
 }
 
 /**
- * One page by id; the only way on is the Link header, which is missing on the last page.
+ * One page by id; the only way on is the Link header. Each page has it, but the last one, which is empty
+ * (lib/gitlab/pagination/keyset/pager.rb).
  * @param beyond the items by id, from beyond one on; no more are taken than the page needs.
  */
 export const pageByKeyset = <T extends { id: number }>(
@@ -86,7 +87,7 @@ export const pageByKeyset = <T extends { id: number }>(
   const { headers } = pager.paging
   // As gateways write it that number the pages of everything.
   if (headers === 'number') pager.reply.header('x-next-page', isLast ? '' : '2')
-  else if (last && !isLast && headers !== 'none')
+  else if (last && headers !== 'none')
     pager.reply.header('link', linkTo(pager, { [ascending ? 'id_after' : 'id_before']: last.id }, 'next'))
   return page
 }

@@ -6,6 +6,7 @@ import { createGrants, type NewApp } from './grants.ts'
 import { createGranularRules } from './granular.ts'
 import { createGroupRules } from './group-rules.ts'
 import type { Engine } from './iam.ts'
+import { createLfsObjects } from './lfs-objects.ts'
 import type { Paging } from './paging.ts'
 import { createPeople, type Visibility } from './people.ts'
 import { createThrottles } from './throttles.ts'
@@ -56,6 +57,7 @@ export const createWorld = ({ clock, accessTokenLifetimeSeconds }: WorldOptions)
     blockUser: (username: string): void => people.setState(username, 'blocked'),
     unblockUser: (username: string): void => people.setState(username, 'active'),
     setUserState: (username: string, state: UserState): void => people.setState(username, state),
+    lfs: createLfsObjects(),
     throttles,
     rules: {} as { maximumLifetimeInDays?: number; fineGrainedOnly?: boolean },
     granular,

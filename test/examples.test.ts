@@ -8,7 +8,7 @@ import { parse, parseAllDocuments } from 'yaml'
 import { setStage } from './support/broker.ts'
 import { createFakeClock } from './support/clock.ts'
 import { connectToken } from './support/connect.ts'
-import { PROGRAM } from './support/git-scanner.ts'
+import { PROGRAM, startStranger } from './support/git-scanner.ts'
 import { startIssuer, trustIssuer } from './support/issuer.ts'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -52,15 +52,20 @@ const setExampleStage = async (t: Test) => {
   return { ...stage, token, key, env, held }
 }
 
+const COMMANDS: Record<string, string[]> = {
+  'curl.sh': ['sh', join(EXAMPLES, 'curl.sh')],
+  'node.mjs': [process.execPath, join(EXAMPLES, 'node.mjs')],
+  'scan.py': ['python3', join(EXAMPLES, 'scan.py')],
+  'scan.go': ['go', 'run', join(EXAMPLES, 'scan.go')],
+}
+
 t.test('each example in a programming language looks up, calls GitLab, and gives back', async (t) => {
-  const { env, token, key, held } = await setExampleStage(t)
-  const commands: Record<string, string[]> = {
-    'curl.sh': ['sh', join(EXAMPLES, 'curl.sh')],
-    'node.mjs': [process.execPath, join(EXAMPLES, 'node.mjs')],
-    'scan.py': ['python3', join(EXAMPLES, 'scan.py')],
-    'scan.go': ['go', 'run', join(EXAMPLES, 'scan.go')],
-  }
-  for (const [name, command] of Object.entries(commands)) {
+  const stage = await setExampleStage(t)
+  const { env, token, key, held, simulator } = stage
+  const stranger = await startStranger(t)
+  await connectToken(stage, { organization: 'endless', expiresAt: null })
+  const endless = await stage.broker.createKey('scanner', ['endless'])
+  for (const [name, command] of Object.entries(COMMANDS)) {
     const [program = ''] = command
     // Languages that a machine lacks: Node and sh are always there.
     if (program !== 'sh' && !(await isThere(program, program === 'go' ? 'version' : '--version'))) {
@@ -75,6 +80,16 @@ t.test('each example in a programming language looks up, calls GitLab, and gives
     const nowhere = await run(command, { ...env, REPOSITORY: 'https://nowhere.example/a/b' }, t.testdir())
     t.not(nowhere.status, 0, name)
     t.match(nowhere.output, /no_connection_for_url/, name)
+    const withoutEnd = { ...env, ORGANIZATION: 'endless', SCANNER_KEY: endless }
+    const lasting = await run(command, withoutEnd, t.testdir())
+    t.match(lasting, { status: 0, output: /The token works until somebody ends it/ }, name)
+    const headers = { location: stranger.url }
+    simulator.faults.add({
+      match: { path: '/api/v4/projects' },
+      effect: { kind: 'status', status: 302, headers },
+    })
+    t.not((await run(command, env, t.testdir())).status, 0, `${name} tells of a redirect`)
+    t.equal(stranger.seen.length, 0, `${name} follows none: another host learns nothing`)
   }
 })
 

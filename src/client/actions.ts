@@ -57,6 +57,7 @@ export const ACTIONS: Record<string, Action> = {
   needs_reauthorization: 'ask',
   connection_expired: 'ask',
   connection_revoked: 'ask',
+  sync_disabled: 'stop',
   token_in_use: 'retry',
   sealed_answer_required: 'stop',
   no_encryption_key: 'stop',

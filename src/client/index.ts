@@ -29,7 +29,7 @@ export type LookUp = {
   purpose?: string
 }
 
-/** Throw this in the callback of withCredential, or any error with `status` 401, when GitLab refuses the token. */
+/** Throw this in the callback of withCredential, or any error with `status` 401, when GitLab refuses the token or hides the repository. */
 export class TokenRefused extends Error {
   readonly status = 401
 }
@@ -41,7 +41,7 @@ export type BrokerClient = AsyncDisposable & {
   lookUpConnection(id: string, options?: Omit<LookUp, 'organization'>): Promise<Lease>
   /**
    * Runs a job with a token, and gives the token back. When GitLab refuses the token, the job runs once more with the
-   * next one.
+   * next one, or with that of another connection that reaches the URL.
    */
   withCredential<Result>(
     url: string,
@@ -85,24 +85,15 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
   const client: BrokerClient = {
     lookUp(url, options = {}) {
       const query = withOrganization(settings, options)
-      return lease(`${query.organization ?? ''} ${url}`, query.minTtl, () =>
+      return lease(`${query.organization ?? ''} ${url}`, { url, minTtl: query.minTtl }, () =>
         call((request) => findCredential(url, query, request)),
       )
     },
     lookUpConnection: (id, options = {}) =>
-      lease(id, options.minTtl, () => call((request) => getCredential(id, options, request))),
-    async withCredential(url, job, options) {
-      const borrowed = await client.lookUp(url, options)
-      try {
-        return await job(borrowed.credential, borrowed)
-      } catch (error) {
-        if (!isRefusal(error)) throw error
-        return await job(await borrowed.reject(), borrowed)
-      } finally {
-        // A job that took hours is not lost because the broker is away for a moment.
-        await borrowed[Symbol.asyncDispose]()
-      }
-    },
+      lease(id, { url: undefined, minTtl: options.minTtl }, () =>
+        call((request) => getCredential(id, options, request)),
+      ),
+    withCredential: (url, job, options) => runWithCredential(() => client.lookUp(url, options), job),
     async batch(requests, { idempotencyKey, waitSeconds } = {}) {
       const headers = {
         ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }),
@@ -110,7 +101,10 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
       }
       const body = {
         requests: requests.map((request) =>
-          request.connection_id === undefined ? withOrganization(settings, request) : request,
+          // What is no request at all is answered by a problem of its own, as is every malformed one.
+          isObject(request) && request.connection_id === undefined
+            ? withOrganization(settings, request)
+            : request,
         ),
       }
       const { results } = await call<{ results: unknown[] }>(
@@ -119,7 +113,10 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
       )
       return results.map((result, position) => {
         if (!isCredential(result)) return toBrokerProblem(0, result)
-        const shared = createSharedLease(result, requests[position]?.min_ttl)
+        const shared = createSharedLease(result, {
+          url: requests[position]?.url,
+          minTtl: requests[position]?.min_ttl,
+        })
         return useLease(call, shared, (last) => releaseShared(giveBack, last))
       })
     },
@@ -141,5 +138,42 @@ export const createBrokerClient = (settings: ClientSettings): BrokerClient => {
   return client
 }
 
+/** Runs a job, and once more with another token when GitLab refuses the first one. */
+const runWithCredential = async <Result>(
+  lookUp: () => Promise<Lease>,
+  job: (credential: Credential, lease: Lease) => Promise<Result>,
+): Promise<Result> => {
+  const borrowed = await lookUp()
+  let other: Lease | undefined
+  try {
+    return await job(borrowed.credential, borrowed)
+  } catch (error) {
+    if (!isRefusal(error)) throw error
+    const next = await borrowed.reject().catch(async (problem: unknown) => {
+      other = await lookUpOther(lookUp, borrowed)
+      if (!other) throw problem
+      return other.credential
+    })
+    return await job(next, other ?? borrowed)
+  } finally {
+    // A job that took hours is not lost because the broker is away for a moment.
+    for (const lease of [borrowed, other]) await lease?.[Symbol.asyncDispose]()
+  }
+}
+
+/** After a rejection: the lease of another connection, or of another version; undefined: there is none. */
+const lookUpOther = async (lookUp: () => Promise<Lease>, refused: Lease): Promise<Lease | undefined> => {
+  const other = await lookUp().catch(() => undefined)
+  const { connection_id, token_version } = refused.credential
+  const isSame =
+    other?.credential.connection_id === connection_id && other.credential.token_version === token_version
+  if (!isSame) return other
+  await other[Symbol.asyncDispose]()
+  return undefined
+}
+
+const isObject = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
 const isCredential = (result: unknown): result is Credential =>
-  typeof result === 'object' && result !== null && 'lease_id' in result && 'token' in result
+  isObject(result) && 'lease_id' in result && 'token' in result

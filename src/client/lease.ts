@@ -10,8 +10,12 @@ export type Lease = AsyncDisposable & {
   readonly credential: Credential
   /** For a scan that takes longer: the same version while it lives, else the next. */
   extend(minTtlSeconds: number): Promise<Credential>
-  /** "GitLab refused this token": the next version, or a BrokerProblem that tells why there is none. */
-  reject(): Promise<Credential>
+  /**
+   * "GitLab refused this token": the next version, or a BrokerProblem that tells why there is none. `token_works`: the broker asked
+   * GitLab about the repository, too, and the next lookup of its URL gets another connection, where one reaches it.
+   * @param url where GitLab refused the token; left out: what was looked up by URL
+   */
+  reject(url?: string): Promise<Credential>
   /** Done with it. Twice does no harm. @throws {BrokerProblem} the lease ends by itself then */
   release(): Promise<void>
 }
@@ -19,11 +23,15 @@ export type Lease = AsyncDisposable & {
 /** A lease that several users in this process share. */
 export type SharedLease = {
   credential: Credential
+  /** What was looked up; undefined = a connection. */
+  url: string | undefined
+  /** GitLab refused the token, and there is no next one: nobody else gets this lease. */
+  isRefused: boolean
   /** By the monotonic clock, in milliseconds: how long the broker keeps the version alive for us. */
   until: number
   users: number
-  /** Reports on the same version share one request. */
-  rejecting: Map<number, Promise<Credential>>
+  /** Reports on the same version and URL share one request. */
+  rejecting: Map<string, Promise<Credential>>
   idle: ReturnType<typeof setTimeout> | undefined
 }
 
@@ -34,8 +42,13 @@ export const DEFAULT_LEASE_SECONDS = 300
 export const leaseEnd = ({ expires_in }: Credential, minTtl: number | undefined): number =>
   performance.now() + Math.min(minTtl ?? DEFAULT_LEASE_SECONDS, expires_in ?? Number.POSITIVE_INFINITY) * 1000
 
-export const createSharedLease = (credential: Credential, minTtl: number | undefined): SharedLease => ({
+/** What somebody looks up, and for how long. */
+export type Wanted = { url: string | undefined; minTtl: number | undefined }
+
+export const createSharedLease = (credential: Credential, { url, minTtl }: Wanted): SharedLease => ({
   credential,
+  url,
+  isRefused: false,
   until: leaseEnd(credential, minTtl),
   users: 0,
   rejecting: new Map(),
@@ -84,20 +97,27 @@ export const useLease = (
       seen = shared.credential
       return seen
     },
-    async reject() {
+    async reject(url = shared.url) {
       const { lease_id, token_version } = seen
       // Another user of this process reported the same version before.
       if (token_version < shared.credential.token_version) {
         seen = shared.credential
         return seen
       }
-      const known = shared.rejecting.get(token_version)
-      const rejecting = known ?? call<Credential>((options) => rejectLease(lease_id, {}, options))
+      const name = `${token_version} ${url ?? ''}`
+      const known = shared.rejecting.get(name)
+      const query = url === undefined ? {} : { url }
+      const rejecting = known ?? call<Credential>((options) => rejectLease(lease_id, query, options))
       if (!known) {
-        shared.rejecting.set(token_version, rejecting)
-        void rejecting.finally(() => shared.rejecting.delete(token_version)).catch(() => undefined)
+        shared.rejecting.set(name, rejecting)
+        void rejecting.finally(() => shared.rejecting.delete(name)).catch(() => undefined)
       }
-      replace(shared, await rejecting, undefined)
+      try {
+        replace(shared, await rejecting, undefined)
+      } catch (error) {
+        shared.isRefused = true
+        throw error
+      }
       seen = shared.credential
       return seen
     },

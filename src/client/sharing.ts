@@ -1,13 +1,20 @@
 import type { Call } from './call.ts'
 import type { Credential } from './generated.ts'
-import { createSharedLease, type Lease, releaseShared, type SharedLease, useLease } from './lease.ts'
+import {
+  createSharedLease,
+  type Lease,
+  releaseShared,
+  type SharedLease,
+  useLease,
+  type Wanted,
+} from './lease.ts'
 
 /** Without a min_ttl a shared lease is good for another user while it lasts this long. */
 const SHARED_SECONDS = 60
 
 export type Sharing = {
   /** Users at the same time share a lease, when it lasts long enough for each. @param name of what is looked up */
-  lease(name: string, minTtl: number | undefined, ask: () => Promise<Credential>): Promise<Lease>
+  lease(name: string, wanted: Wanted, ask: () => Promise<Credential>): Promise<Lease>
   /** Gives back every lease that is kept. */
   close(): Promise<void>
 }
@@ -26,27 +33,25 @@ export const createSharing = (
     await releaseShared(giveBack, shared)
   }
 
-  const lease = async (
-    name: string,
-    minTtl: number | undefined,
-    ask: () => Promise<Credential>,
-  ): Promise<Lease> => {
+  const lease = async (name: string, wanted: Wanted, ask: () => Promise<Credential>): Promise<Lease> => {
     const onLast = async (shared: SharedLease): Promise<void> => {
       const left = shared.until - performance.now()
-      if (keepMs === 0 || left <= 0 || (await kept.get(name)) !== shared) return drop(name, shared)
+      if (keepMs === 0 || left <= 0 || shared.isRefused || (await kept.get(name)) !== shared)
+        return drop(name, shared)
       // Given back by itself; a process that ends first leaves that to the end of the lease.
       shared.idle = setTimeout(() => void drop(name, shared).catch(() => undefined), Math.min(keepMs, left))
       shared.idle.unref()
     }
     const known = kept.get(name)
     const shared = await known?.catch(() => undefined)
-    if (shared && shared.until - performance.now() >= (minTtl ?? SHARED_SECONDS) * 1000) {
+    const needed = (wanted.minTtl ?? SHARED_SECONDS) * 1000
+    if (shared && !shared.isRefused && shared.until - performance.now() >= needed) {
       clearTimeout(shared.idle)
       return useLease(call, shared, onLast)
     }
     // Another caller was faster: look again.
-    if (known !== kept.get(name)) return lease(name, minTtl, ask)
-    const asked = ask().then((credential) => createSharedLease(credential, minTtl))
+    if (known !== kept.get(name)) return lease(name, wanted, ask)
+    const asked = ask().then((credential) => createSharedLease(credential, wanted))
     kept.set(name, asked)
     try {
       return useLease(call, await asked, onLast)

@@ -27,6 +27,8 @@ export type Config = {
   gitlabApp: { clientId: string; clientSecret: string; baseUrl: string; scopes: string[] } | undefined
   /** Whether a token may be sent to a GitLab server that is no registered instance. */
   unregisteredInstances: 'allow' | 'refuse'
+  /** Whether what connections reach is read from GitLab, for the lists of projects. */
+  syncProjects: 'on' | 'off'
   /** Origins to which the OAuth flow may send a browser back. */
   returnOrigins: string[]
   /** Whether X-Forwarded-* headers are believed, and whose: Fastify's trustProxy. */
@@ -192,6 +194,9 @@ export const readConfig = (env: Environment, { opensTokens = true }: ConfigOptio
   if (unregisteredInstances !== 'allow' && unregisteredInstances !== 'refuse')
     faults.push('UNREGISTERED_INSTANCES must be allow or refuse')
 
+  const syncProjects = read('SYNC_PROJECTS') ?? 'on'
+  if (syncProjects !== 'on' && syncProjects !== 'off') faults.push('SYNC_PROJECTS must be on or off')
+
   const logLevel = read('LOG_LEVEL') ?? 'info'
   if (!LOG_LEVELS.includes(logLevel)) faults.push(`LOG_LEVEL must be one of ${LOG_LEVELS.join(', ')}`)
 
@@ -208,6 +213,7 @@ export const readConfig = (env: Environment, { opensTokens = true }: ConfigOptio
     bootstrapAdminKey: readBootstrapAdminKey(reader, faults),
     gitlabApp: readGitLabApp(reader, faults),
     unregisteredInstances: unregisteredInstances === 'refuse' ? 'refuse' : 'allow',
+    syncProjects: syncProjects === 'off' ? 'off' : 'on',
     returnOrigins: readReturnOrigins(reader, faults),
     trustProxy: readTrustProxy(reader, faults),
     logLevel,

@@ -262,9 +262,11 @@ export const texts = {
     asOf: (when: string) => `Last read: ${when}.`,
     never: 'GitLab has not been asked yet. That begins by itself within minutes.',
     running: (projects: number) =>
-      `GitLab is being asked: ${projects} ${projects === 1 ? 'project' : 'projects'} so far. Reload the page to see more.`,
+      `GitLab is being asked: ${projects} ${projects === 1 ? 'project' : 'projects'} so far.`,
+    refresh: 'Look again',
     waiting: (when: string) => `It goes on ${when}.`,
     notPermitted: 'This token may not list projects. A token with the scope read_api can.',
+    off: 'Whoever runs this service has switched off the reading of projects. Scans work without it.',
     synchronise: 'Synchronise now',
     search: 'Find a project',
     searchHint: 'A part of its path, such as platform/api',
@@ -873,6 +875,11 @@ export const texts = {
       title: 'A person has to reconnect the account',
       explanation: 'GitLab no longer accepts the stored token.',
       remedy: 'Press Reconnect, or replace the token.',
+    }),
+    sync_disabled: () => ({
+      title: 'The reading of projects is switched off',
+      explanation: 'Whoever runs this service has switched it off. Scans work without it.',
+      remedy: 'Ask an admin of this service to switch it on.',
     }),
     token_in_use: () => ({
       title: 'The token is in use',

@@ -60,6 +60,7 @@ export const CATALOGUE = {
   needs_reauthorization: [409, 'A person has to reconnect'],
   connection_expired: [409, 'The token of the connection has expired'],
   connection_revoked: [409, 'The token of the connection was revoked'],
+  sync_disabled: [409, 'The reading of projects is switched off'],
   token_in_use: [409, 'The token is in use and expires too soon'],
   sealed_answer_required: [406, 'The access key takes sealed answers only'],
   no_encryption_key: [406, 'The access key has no encryption key'],

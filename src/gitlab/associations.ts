@@ -10,20 +10,52 @@ const MOST_PAGES = 200
 /** Minimal access and guest are below; without a level GitLab lists what is public too. */
 const LEAST_ACCESS_LEVEL = 10
 
+/** How many of each list a page has; what stands before GitLab may shorten pages. undefined = it does not tell. */
+const readPerPage = (value: string | string[] | undefined): number | undefined =>
+  typeof value === 'string' && /^[1-9]\d{0,3}$/.test(value) ? Math.min(Number(value), PER_PAGE) : undefined
+
+/**
+ * GitLab pages both lists by one number, and its headers tell of the second list alone: a full list may have a next page. Where
+ * they are left out, a list ends with an empty page. More than was asked for is of a server that knows no pages.
+ */
+const mayGoOn = (list: readonly unknown[], perPage: number | undefined): boolean =>
+  perPage === undefined ? list.length > 0 && list.length <= PER_PAGE : list.length >= perPage
+
+type Page = AssociationsAnswer & { moreGroups: boolean; moreProjects: boolean }
+
 /** What GitLab lists for a token, page after page. undefined = a server before 17.4, or it does not say. */
-type Page = AssociationsAnswer | { refusal: Refusal } | undefined
-
-const readPage = async (client: GitLabHttpClient, token: string, page: number): Promise<Page> => {
-  const query = `min_access_level=${LEAST_ACCESS_LEVEL}&per_page=${PER_PAGE}&page=${page}`
-  const path = `/api/v4/personal_access_tokens/self/associations?${query}`
-  const answer = await client.send({ path, token })
-  if (answer.kind === 'answer' && answer.status === 200) return readAssociations(answer.body)
-  const refusal = refusalOf(answer, client.baseUrl)
-  return refusal?.code === 'gitlab_unavailable' ? { refusal } : undefined
+async function* readPages(
+  client: GitLabHttpClient,
+  token: string,
+  mostPages: number,
+): AsyncGenerator<Page | { refusal: Refusal } | undefined> {
+  let before = ''
+  for (let page = 1; page <= mostPages; page += 1) {
+    const query = `min_access_level=${LEAST_ACCESS_LEVEL}&per_page=${PER_PAGE}&page=${page}`
+    const path = `/api/v4/personal_access_tokens/self/associations?${query}`
+    const answer = await client.send({ path, token })
+    const isAnswer = answer.kind === 'answer' && answer.status === 200
+    const found = isAnswer ? readAssociations(answer.body) : undefined
+    if (!found) {
+      const refusal = isAnswer ? undefined : refusalOf(answer, client.baseUrl)
+      yield refusal?.code === 'gitlab_unavailable' ? { refusal } : undefined
+      return
+    }
+    const perPage = isAnswer ? readPerPage(answer.headers['x-per-page']) : undefined
+    const all = JSON.stringify(found)
+    // A server that knows no pages answers the same once more.
+    if (perPage === undefined && all === before) {
+      yield { groups: [], projects: [], moreGroups: false, moreProjects: false }
+      return
+    }
+    before = all
+    const more = {
+      moreGroups: mayGoOn(found.groups, perPage),
+      moreProjects: mayGoOn(found.projects, perPage),
+    }
+    yield { ...found, ...more }
+  }
 }
-
-/** GitLab pages both lists by one number, and its headers tell of the second list alone: a full list has a next page. */
-const isFull = (list: readonly unknown[]): boolean => list.length >= PER_PAGE
 
 /** A refusal: GitLab could not be asked now. undefined: GitLab does not tell. */
 export type Homes = { homes: FoundPlace[]; projects: string[] } | { refusal: Refusal } | undefined
@@ -34,14 +66,13 @@ export type Homes = { homes: FoundPlace[]; projects: string[] } | { refusal: Ref
  */
 export const findHomes = async (client: GitLabHttpClient, token: string): Promise<Homes> => {
   const found: AssociationsAnswer = { groups: [], projects: [] }
-  for (let page = 1; page <= MOST_PAGES; page += 1) {
-    const answer = await readPage(client, token, page)
+  for await (const answer of readPages(client, token, MOST_PAGES)) {
     if (!answer || 'refusal' in answer) return answer
     found.groups.push(...answer.groups)
     found.projects.push(...answer.projects)
-    if (isFull(answer.groups)) continue
+    if (answer.moreGroups) continue
     const homes = homesIn(found)
-    if (homes.length > 1 || found.groups.length > 0 || !isFull(answer.projects))
+    if (homes.length > 1 || found.groups.length > 0 || !answer.moreProjects)
       return { homes, projects: found.projects.map(({ path }) => path) }
   }
   return undefined
@@ -75,8 +106,7 @@ export const findAssociation = async (
   mostPages = MOST_PAGES,
 ): Promise<Association> => {
   const projects: string[] = []
-  for (let page = 1; page <= mostPages; page += 1) {
-    const answer = await readPage(client, token, page)
+  for await (const answer of readPages(client, token, mostPages)) {
     if (!answer || 'refusal' in answer) return answer
     projects.push(...answer.projects.map(({ path }) => path))
     const places = [
@@ -85,7 +115,7 @@ export const findAssociation = async (
     ]
     const place = places.find(isWanted)
     if (place) return { place, project: projects.find((path) => isIn(path, place)) }
-    if (!isFull(answer.groups) && !isFull(answer.projects)) return { place: undefined }
+    if (!answer.moreGroups && !answer.moreProjects) return { place: undefined }
   }
   return undefined
 }

@@ -43,6 +43,8 @@ export type Listing<Item> = {
   count: number
   /** The greatest id of the page; undefined = there is none. */
   lastId: string | undefined
+  /** Names the page by all that is on it. */
+  ids: string
 }
 
 const readId = (value: unknown): string | undefined => {
@@ -120,6 +122,7 @@ const readListing = <Item extends { id: string; path: string }>(
     items: distinct(body.flatMap((value) => read(value) ?? [])),
     count: body.length,
     lastId: ids.length === 0 ? undefined : String(Math.max(...ids.map(Number))),
+    ids: ids.join(),
   }
 }
 
@@ -131,19 +134,29 @@ export const readProjects = (body: unknown, now: Date): Listing<ListedProject> |
 export const readGroups = (body: unknown): Listing<ListedGroup> | undefined => readListing(body, readGroup)
 
 const NEXT_LINK = /;\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)/i
+/** Other links than these are none of a list. */
+const LIST_LINK = /;\s*rel\s*=\s*(?:"[^"]*\b(?:first|prev|last)\b[^"]*"|(?:first|prev|last)\b)/i
 
 /**
- * Whether the list goes on: as `Link` or X-Next-Page says, and by the length of the page where neither is there (what
- * stands before GitLab may leave them out). A page with more than was asked for is of a server that knows no pages.
+ * Whether the list goes on.
+ *
+ * - `yes`, `no`: as `Link` or X-Next-Page says.
+ * - `untold`: neither is there, as what stands before GitLab may leave them out, and shorten pages as well. The list ends with an
+ *   empty page. GitLab itself tells with each page by number, and by id with each page that is not empty.
+ *
+ * A page with more than was asked for is of a server that knows no pages.
  */
-export const hasNextPage = (
+export type Onward = 'yes' | 'no' | 'untold'
+
+export const onwardOf = (
   headers: IncomingHttpHeaders,
   { count, perPage }: { count: number; perPage: number },
-): boolean => {
+): Onward => {
   const { link, 'x-next-page': number } = headers
-  if (typeof link === 'string' && NEXT_LINK.test(link)) return true
-  if (typeof number === 'string') return /[1-9]/.test(number)
-  return count === perPage
+  if (typeof link === 'string' && NEXT_LINK.test(link)) return 'yes'
+  if (typeof number === 'string') return /[1-9]/.test(number) ? 'yes' : 'no'
+  if (typeof link === 'string' && LIST_LINK.test(link)) return 'no'
+  return count > 0 && count <= perPage ? 'untold' : 'no'
 }
 
 /** A limit that is this far used up is left to others. */

@@ -50,6 +50,13 @@ const toFieldErrors = (faults: InputFault[], part: string): FieldError[] => {
   })
 }
 
+/** @param part how messages call the part of the request, where no field of it is meant */
+export const toInvalidRequest = (faults: InputFault[], part: string): Problem => {
+  const errors = toFieldErrors(faults, part)
+  const detail = errors.map(({ field, message }) => `${field} ${message}`).join('; ')
+  return new Problem('invalid_request', `${detail}.`, { errors })
+}
+
 /** Turns whatever was thrown into a problem; undefined when it is unexpected. */
 export const toProblem = (error: FastifyError | Problem): Problem | undefined => {
   if (error instanceof Problem) return error
@@ -61,9 +68,7 @@ export const toProblem = (error: FastifyError | Problem): Problem | undefined =>
   if (error.validation) {
     const faults = error.validation as unknown as InputFault[]
     const context = error.validationContext ?? 'request'
-    const errors = toFieldErrors(faults, PARTS[context] ?? context)
-    const detail = errors.map(({ field, message }) => `${field} ${message}`).join('; ')
-    return new Problem('invalid_request', `${detail}.`, { errors })
+    return toInvalidRequest(faults, PARTS[context] ?? context)
   }
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':

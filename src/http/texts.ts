@@ -36,19 +36,23 @@ const knownPart = (path: string[], schema: unknown): string[] => {
 }
 
 /** @param schemaOf is asked only where there is a fault: most requests have none. */
-const refusalOf = (part: string, value: unknown, schemaOf: () => unknown): Problem | undefined => {
+export const refusalOf = (part: string, value: unknown, schemaOf: () => unknown): Problem | undefined => {
   const found = findFault(value)
   if (!found) return undefined
   return invalidField(knownPart(found.path, schemaOf()).join('.') || part, found.fault)
 }
 
-/** A preValidation hook: PostgreSQL stores no U+0000, UTF-8 has no half of a pair, and no field of ours needs either. */
+/**
+ * A preValidation hook: PostgreSQL stores no U+0000, UTF-8 has no half of a pair, and no field of ours needs either.
+ * A route that reads the faults of its body itself (`attachValidation`) looks for these, too.
+ */
 export const refuseUnstorableTexts: preValidationHookHandler = (request, _reply, done) => {
   const { params, query, body } = request
   const schema = () => request.routeOptions.schema
   const problem =
     refusalOf('path', params, () => schema()?.params) ??
-    refusalOf('query', query, () => schema()?.querystring) ??
-    refusalOf('body', body, () => schema()?.body)
-  done(problem)
+    refusalOf('query', query, () => schema()?.querystring)
+  if (problem) return done(problem)
+  const inBody = refusalOf('body', body, () => schema()?.body)
+  done(inBody && request.routeOptions.attachValidation ? undefined : inBody)
 }

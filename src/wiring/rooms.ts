@@ -21,16 +21,14 @@ import { createRejections } from '../leases/reject-lease.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
 import { createLeasesById } from '../leases/shared-statements.ts'
 import { createDirectories } from '../lookup/directories.ts'
-import { createLeaseByMatch } from '../lookup/leasing/lease-by-match.ts'
+import { createLeaseByUrl } from '../lookup/leasing/lease-by-url.ts'
 import { createLocator } from '../lookup/locate.ts'
-import { type CandidateQuery, findBest } from '../lookup/queries.ts'
 import { createReachLearner } from '../lookup/reach/learn-reach.ts'
 import { learnRefusal } from '../lookup/reach/learn-refusal.ts'
 import { createRateBudgets } from '../lookup/reach/rate-budgets.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
 import { createSyncs } from '../projects/sync/syncs.ts'
-import { shareCalls } from '../share.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
 import { createDatabaseHistory, type DatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
 import { createRefresher } from '../token-lifecycle/refresh.ts'
@@ -62,6 +60,7 @@ export type AppDeps = {
     | 'publicUrl'
     | 'allowedHosts'
     | 'returnOrigins'
+    | 'syncProjects'
     | 'unregisteredInstances'
     | 'trustProxy'
     | 'dataDir'
@@ -160,13 +159,16 @@ const createFinding = (
     runPrepared,
     locator: createLocator({ runPrepared }),
     directories: createDirectories({ runPrepared }),
-    leaseByMatch: createLeaseByMatch({ runPrepared, clock, history }),
-    findBest: shareCalls((queries: CandidateQuery[]) =>
-      findBest(runPrepared, queries, { now: new Date(clock()), budgets: budgets.low() }),
-    ),
+    leaseByUrl: createLeaseByUrl({ runPrepared, clock, history }, budgets),
     reach: createReachLearner({ ...access, ...leasing, budget: forecast.budget, budgets, logger }),
   }
 }
+
+/** How what connections reach is read. */
+const createReading = (
+  { gitlab, config }: AppDeps,
+  deps: Omit<Parameters<typeof createSyncs>[0], 'isOn' | 'syncTurnMs'>,
+) => createSyncs({ ...deps, ...gitlab, isOn: config.syncProjects === 'on' })
 
 /** Every room once, each dependency an argument that can be followed from here. */
 export const createRooms = (deps: AppDeps) => {
@@ -209,7 +211,7 @@ export const createRooms = (deps: AppDeps) => {
     db,
     learnRefusal: (principal, refused) => learnRefusal(finding, principal, refused),
   })
-  const syncs = createSyncs({ ...lifecycle, ...gitlab, borrower: createBorrower({ ...leasing, db }) })
+  const syncs = createReading(deps, { ...lifecycle, borrower: createBorrower({ ...leasing, db }) })
 
   /** In this order: what is under way needs what comes after it. */
   const close = async (): Promise<void> => {

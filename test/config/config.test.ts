@@ -34,6 +34,7 @@ t.test('nothing set is the embedded default, on loopback only', async (t) => {
     bootstrapAdminKey: undefined,
     gitlabApp: undefined,
     unregisteredInstances: 'allow',
+    syncProjects: 'on',
     returnOrigins: [],
     trustProxy: false,
     proxy: undefined,
@@ -61,6 +62,7 @@ t.test('everything that can be set is read', async (t) => {
     GITLAB_SCOPES: 'read_api, read_repository',
     RETURN_ORIGINS: 'https://a.example.com/path, https://b.example.com:8443',
     UNREGISTERED_INSTANCES: 'refuse',
+    SYNC_PROJECTS: 'off',
     TRUST_PROXY: '10.0.0.0/8, loopback, fd00::1',
     LOG_LEVEL: 'debug',
     LEASE_RETENTION_DAYS: '7',
@@ -93,6 +95,7 @@ t.test('everything that can be set is read', async (t) => {
     trustProxy: '10.0.0.0/8, loopback, fd00::1',
     logLevel: 'debug',
     leaseRetentionDays: 7,
+    syncProjects: 'off',
     databasePooler: 'transaction',
     shutdownDelaySeconds: 5,
     limits: {
@@ -174,6 +177,7 @@ t.test('faults that were found: what looked fine at the start and failed later',
   t.match(faultsOf({ PORT: '0x50' }), [/^PORT must be/])
   t.match(faultsOf({ PUBLIC_URL: 'https://broker.example.com/?x=1' }), [/^PUBLIC_URL must be a plain URL/])
   t.match(faultsOf({ BOOTSTRAP_ADMIN_KEY: 'x'.repeat(513) }), [/^BOOTSTRAP_ADMIN_KEY must have 32 to 512/])
+  t.match(faultsOf({ SYNC_PROJECTS: 'false' }), [/^SYNC_PROJECTS must be on or off/])
   t.match(faultsOf({ DATABASE_POOLER: 'session' }), [/^DATABASE_POOLER must be/])
   t.match(faultsOf({ SHUTDOWN_DELAY_SECONDS: '301' }), [/^SHUTDOWN_DELAY_SECONDS must be/])
   for (const TRUST_PROXY of ['toString', '10.0.0.0/33', '10.0.0.0/8/8', 'fd00::/129', '1'])

@@ -1,67 +1,13 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import type { GranularScope } from '../../simulator/granular.ts'
-import { SEEDED_APP } from '../../simulator/seed.ts'
-import { connectByOAuth, type Stage, setStage } from '../support/broker.ts'
-import { createFakeClock } from '../support/clock.ts'
+import { connectByOAuth, type Stage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { createScanner, type Helper, type Scanner, startStranger } from '../support/git-scanner.ts'
+import { connectAs, KINDS, leaksNothing, setGitStage } from '../support/git-stage.ts'
 import { freePort } from '../support/postgres.ts'
 
 const OUT = 7_300
-/** Git compares password_expiry_utc with the clock of the machine. */
-const setGitStage = (t: import('tap').Test, simulator: object = {}): Promise<Stage> =>
-  setStage(t, {
-    broker: { clock: createFakeClock(Date.now()) },
-    simulator: { repositories: true, ...simulator },
-  })
-
-type Kind = 'oauth' | 'oauth of the newer engine' | 'personal' | 'fine-grained' | 'group' | 'project'
-const KINDS: Kind[] = ['oauth', 'oauth of the newer engine', 'personal', 'fine-grained', 'group', 'project']
-/** What a fine-grained token needs to be told by, and to clone. */
-const GRANULAR: GranularScope[] = [
-  { access: 'selected_memberships', path: 'acme/web-shop', permissions: ['download_code', 'read_project'] },
-]
-
-const connectAs = async (stage: Stage, kind: Kind, organization: string): Promise<void> => {
-  if (kind === 'oauth' || kind === 'oauth of the newer engine') {
-    stage.simulator.world.setEngine(SEEDED_APP.clientId, kind === 'oauth' ? 'doorkeeper' : 'fosite')
-    await connectByOAuth(stage, { organization })
-    return
-  }
-  const token = {
-    personal: { kind: 'personal' },
-    'fine-grained': { kind: 'personal', scopes: ['granular'], granular: GRANULAR },
-    group: { kind: 'group', path: 'acme' },
-    project: { kind: 'project', path: 'acme/web-shop' },
-  } as const
-  const { answer } = await connectToken(stage, { organization, ...(token[kind] as object) })
-  if (answer.status !== 201) throw new Error(answer.text)
-}
-
-const tokensOf = ({ simulator }: Stage): string[] => {
-  const { accessTokens, grants } = simulator.world
-  return [
-    ...[...accessTokens.all()].map(({ token }) => token),
-    ...[...grants.all()].flatMap((pair) => [pair.accessToken, pair.refreshToken]),
-  ]
-}
-
-/** The token is nowhere but in the memory of Git and of its helper. */
-const leaksNothing = async (
-  t: import('tap').Test,
-  stage: Stage,
-  scanner: Scanner,
-  key: string,
-  output: string,
-) => {
-  const texts = { output, arguments: await scanner.arguments(), files: await scanner.files() }
-  t.match(texts.arguments, /git-remote-https|remote-http/, 'the trace has the programs that Git started')
-  for (const [place, text] of Object.entries(texts))
-    for (const secret of [key, ...tokensOf(stage)]) t.notOk(text.includes(secret), `a secret in the ${place}`)
-}
-
 for (const [path, helper] of [
   ['', 'curl'],
   ['/gitlab', 'program'],

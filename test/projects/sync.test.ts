@@ -34,7 +34,7 @@ t.test('what a connection reaches is read page by page, and listed', async (t) =
 
   const done = await sync(stage, id)
   t.match(done, { state: 'done', kind: 'full', projects: 252, groups: 3, projects_read: 252, error: null })
-  t.equal(simulator.requests.count({ path: PROJECTS }), 3, 'three pages of 100')
+  t.equal(simulator.requests.count({ path: PROJECTS }), 4, 'three pages of 100, and an empty one')
 
   const projects = await list(stage, `/v1/connections/${id}/projects?limit=100`)
   t.equal(projects.length, 252)
@@ -136,7 +136,11 @@ t.test('an hour later only what changed is read', async (t) => {
   await broker.jobs.syncProjects()
   const { body } = await broker.get(`/v1/connections/${id}/sync`)
   t.match(body, { state: 'done', kind: 'incremental', projects: 253, projects_read: 2 })
-  t.equal(simulator.requests.count({ path: PROJECTS }), 2, 'one page of what was active, one of what is new')
+  t.equal(
+    simulator.requests.count({ path: PROJECTS }),
+    3,
+    'a page of what was active, its end, and what is new',
+  )
   t.same(pathsOf(await list(stage, `/v1/connections/${id}/projects?archived=true`)), ['acme/many/project-7'])
 
   clock.advance(86_400)
@@ -168,10 +172,10 @@ t.test('a GitLab that fails half-way is asked again where it failed, and nothing
   await broker.jobs.syncProjects()
   t.match((await broker.get(`/v1/connections/${id}/sync`)).body, {
     state: 'done',
-    pages_read: 4,
+    pages_read: 5,
     error: null,
   })
-  t.equal(simulator.requests.count({ path: PROJECTS }), pages + 2, 'the first page was not read again')
+  t.equal(simulator.requests.count({ path: PROJECTS }), pages + 3, 'the first page was not read again')
   t.equal((await list(stage, `/v1/connections/${id}/projects?missing=true`)).length, 1)
 })
 
@@ -307,14 +311,14 @@ t.test('a nearly used up limit of GitLab puts the rest off', async (t) => {
   t.match(state, { state: 'waiting', pages_read: 1, error: null })
   clock.advance(45)
   await broker.jobs.syncProjects()
-  t.match((await broker.get(`/v1/connections/${id}/sync`)).body, { state: 'done', pages_read: 4 })
+  t.match((await broker.get(`/v1/connections/${id}/sync`)).body, { state: 'done', pages_read: 5 })
 })
 
 t.test('a connection that goes while it is asked for is not found', async (t) => {
   const { broker, clock } = await setUp(t)
   t.equal(await requestSync(broker.db, uuidv7(), new Date(clock())), false)
   const gone = { id: uuidv7(), status: 'active', token_expires_at: null } as ConnectionWithInstance
-  const syncs = { start: async () => undefined, stop: async () => undefined }
+  const syncs = { isOn: true, start: async () => undefined, stop: async () => undefined }
   await t.rejects(startSync({ db: broker.db, clock, syncs } as unknown as StartDeps, gone), {
     code: 'not_found',
   })

@@ -159,7 +159,7 @@ t.test('pages by keyset are followed by Link to the end, under a relative root t
     `${gitlab.url}/api/v4/projects?membership=true&pagination=keyset&order_by=id&sort=asc&per_page=10`
   for (let pages = 0; url !== undefined; pages += 1) {
     t.ok(url.startsWith(`${gitlab.url}/`))
-    t.ok(pages < 3)
+    t.ok(pages < 4, 'the last page is empty')
     const { json, headers } = await call(url, asBearer(accessToken))
     seen.push(...(json as unknown as Place[]).map(({ id }) => id))
     url = /<([^>]+)>; rel="next"/.exec(headers.get('link') ?? '')?.[1]

@@ -1,3 +1,4 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { statusOf } from '../../errors/catalogue.ts'
 import { notFound, Problem } from '../../errors/problem.ts'
 import type { App } from '../../http/server.ts'
@@ -19,7 +20,12 @@ const ID = /^[1-9]\d{0,15}$/
 export const registerProjectPages = (app: App, context: PageContext): void => {
   const { db, pages, at, texts } = context
 
-  app.get<Params>('/connect/connections/:id/projects', { schema }, async (request, reply) => {
+  /** The page asks for itself, which is nobody's doing: it prolongs no sign-in. */
+  const onSend = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    if (request.headers['hx-request'] === 'true') reply.removeHeader('set-cookie')
+  }
+
+  app.get<Params>('/connect/connections/:id/projects', { schema, onSend }, async (request, reply) => {
     const { principal, card } = await requireOwn(context, request, reply)
     const after = readField(request.query, 'after')
     const reached = await describeReached(context, card, {

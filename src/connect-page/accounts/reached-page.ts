@@ -3,6 +3,7 @@ import type { Database } from '../../db/database.ts'
 import type { ConnectionSyncRow } from '../../db/tables.ts'
 import { listProjects, type ProjectRow } from '../../projects/queries.ts'
 import { findSync } from '../../projects/sync/queries.ts'
+import type { Syncs } from '../../projects/sync/syncs.ts'
 import type { Texts } from '../texts.en.ts'
 import { type ShownTime, showTime } from '../times.ts'
 import type { ConnectionCard } from './connection-card.ts'
@@ -15,6 +16,10 @@ export type ReachedPage = {
   state: string | undefined
   problem: string | undefined
   isRunning: boolean
+  /** false: whoever runs the service has switched the reading off. */
+  isOn: boolean
+  /** The page asks for itself this often while a reading is under way or about to begin; undefined = nothing changes soon. */
+  pollSeconds: number | undefined
   search: string | undefined
   projects: {
     path: string
@@ -26,11 +31,18 @@ export type ReachedPage = {
   /** The id after which the list goes on; undefined = the list ends here. */
   next: string | undefined
   isFirst: boolean
+  /** The query of this very page. */
+  query: Record<string, string>
 }
 
-type Deps = { db: Database; clock: Clock; texts: Texts }
+type Deps = { db: Database; clock: Clock; texts: Texts; syncs: Pick<Syncs, 'isOn'> }
 
 const PAGE_SIZE = 50
+const POLL_SECONDS = 3
+/** While a reading has not begun, or waits for GitLab. */
+const WAITING_POLL_SECONDS = 15
+/** Nobody looks at the page for longer than this, to see a reading begin. */
+const SOON_SECONDS = 600
 
 const stateOf = (row: ConnectionSyncRow | undefined, now: Date, texts: Texts): string | undefined => {
   const { projects: t } = texts
@@ -41,8 +53,14 @@ const stateOf = (row: ConnectionSyncRow | undefined, now: Date, texts: Texts): s
   return row.state === 'waiting' && isLater ? t.waiting(showTime(row.due_at, now, texts).relative) : undefined
 }
 
+const pollSecondsOf = (row: ConnectionSyncRow | undefined, now: Date): number | undefined => {
+  if (row?.state === 'running') return POLL_SECONDS
+  const isSoon = row?.state === 'waiting' && row.due_at <= addSeconds(now, SOON_SECONDS)
+  return isSoon ? WAITING_POLL_SECONDS : undefined
+}
+
 export const describeReached = async (
-  { db, clock, texts }: Deps,
+  { db, clock, texts, syncs: { isOn } }: Deps,
   { id, organization }: Pick<ConnectionCard, 'id' | 'organization'>,
   { search, after }: { search: string | undefined; after: string | undefined },
 ): Promise<ReachedPage> => {
@@ -71,12 +89,15 @@ export const describeReached = async (
         ? undefined
         : texts.projects.counts(row.reached_projects, row.reached_groups ?? 0),
     asOf: row?.synced_to ? showTime(row.synced_to, now, texts) : undefined,
-    state: stateOf(row, now, texts),
-    problem: row?.state === 'waiting' ? (row.error_detail ?? undefined) : undefined,
+    state: isOn ? stateOf(row, now, texts) : texts.projects.off,
+    problem: isOn && row?.state === 'waiting' ? (row.error_detail ?? undefined) : undefined,
     isRunning: row?.state === 'running',
+    isOn,
+    pollSeconds: isOn ? pollSecondsOf(row, now) : undefined,
     search,
     projects: rows.slice(0, PAGE_SIZE).map(show),
     next: rows.length > PAGE_SIZE ? rows[PAGE_SIZE - 1]?.id : undefined,
     isFirst: after === undefined,
+    query: { ...(search ? { search } : {}), ...(after === undefined ? {} : { after }) },
   }
 }

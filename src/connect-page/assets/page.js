@@ -63,3 +63,13 @@ for (const link of document.querySelectorAll('[data-follows]')) {
     if (/^https?:\/\//i.test(base) && URL.canParse(base)) link.href = base + path
   })
 }
+
+// What refreshes itself takes no focus from a person who is in it.
+addEventListener('htmx:oobBeforeSwap', (event) => {
+  if (event.target.contains(document.activeElement)) event.detail.shouldSwap = false
+})
+
+// Who is signed out meanwhile sees so, and nothing is asked any more.
+addEventListener('htmx:responseError', ({ target, detail }) => {
+  if (target.id === 'reading' && [401, 403, 404].includes(detail.xhr.status)) location.reload()
+})

@@ -1,6 +1,6 @@
 import type { Principal } from '../../callers/principal.ts'
 import type { Database } from '../../db/database.ts'
-import { invalidField } from '../../errors/problem.ts'
+import { invalidField, type Problem } from '../../errors/problem.ts'
 import { holderOf, isHeldBy } from '../../leases/lease.ts'
 import { type LeasedToken, leaseToken } from '../../leases/lease-token.ts'
 import { findLease, releaseLeases } from '../../leases/queries.ts'
@@ -22,6 +22,8 @@ export type BatchRequest = {
 }
 
 export type BatchOptions = {
+  /** What is wrong with requests that cannot be read, by position. */
+  faults: ReadonlyMap<number, Problem>
   waitMs: number
   idempotencyKey: string | undefined
   delivery: Delivery
@@ -41,7 +43,7 @@ export const leaseBatch = async (
   deps: Deps,
   principal: Principal,
   requests: BatchRequest[],
-  { waitMs, idempotencyKey, delivery }: BatchOptions,
+  { waitMs, idempotencyKey, delivery, faults }: BatchOptions,
 ): Promise<BatchResult[]> => {
   const remembered = await rememberBatch(deps, principal, idempotencyKey, requests)
   const deadline = startDeadline(waitMs)
@@ -49,6 +51,8 @@ export const leaseBatch = async (
   try {
     const results = await Promise.all(
       requests.map(async (request, position): Promise<BatchResult> => {
+        const fault = faults.get(position)
+        if (fault) return { error: fault }
         const known = remembered.leaseIds[position] || undefined
         const work = leaseOne(deps, principal, request, { delivery, known })
         return deadline.race(work, giveBack).then(

@@ -4,6 +4,7 @@ import { type Authenticator, principalOf } from '../../callers/authenticator.ts'
 import { encryptFor } from '../../callers/encryption-key.ts'
 import type { Database } from '../../db/database.ts'
 import { Problem } from '../../errors/problem.ts'
+import { faultsOfEntries } from '../../http/entries.ts'
 import { problemDocument, toProblem } from '../../http/errors.ts'
 import { problemSchema, problemsWithBody } from '../../http/problem-schema.ts'
 import { Organization, refTo } from '../../http/schemas.ts'
@@ -53,7 +54,7 @@ const batch = {
   tags: ['Credentials'],
   summary: 'Get many working tokens at once',
   description:
-    'Up to 1,000 lookups, each answered by its credential or its problem. What can be served at once shares statements of the database; refreshes at GitLab go on side by side, a few at a time. `Prefer: wait=10` says how many seconds you wait (30 by default, 60 at most): what is not ready then is `deadline_passed`. With an `Idempotency-Key` you may send the same request again after a lost answer: the leases are the same while they last, and what had failed is tried again. Keys are kept for a day. With `Accept: application/jose` the answer is a compact JWE for the encryption_key of the caller.',
+    'Up to 1,000 lookups, each answered by its credential or its problem: one that cannot be read is `invalid_request`, with the field, and the others are answered all the same. What can be served at once shares statements of the database; refreshes at GitLab go on side by side, a few at a time. `Prefer: wait=10` says how many seconds you wait (30 by default, 60 at most): what is not ready then is `deadline_passed`. With an `Idempotency-Key` you may send the same request again after a lost answer: the leases are the same while they last, and what had failed is tried again. Keys are kept for a day. With `Accept: application/jose` the answer is a compact JWE for the encryption_key of the caller.',
   headers: Type.Object({
     prefer: Type.Optional(Type.String({ maxLength: 200, description: 'RFC 7240.', examples: ['wait=10'] })),
     'idempotency-key': Type.Optional(
@@ -128,8 +129,9 @@ export const registerBatchRoutes = (app: App, deps: Deps): void => {
 
   app.post(
     '/v1/credentials/batch',
-    { onRequest, schema: batch, bodyLimit: BODY_LIMIT_BYTES },
+    { onRequest, schema: batch, bodyLimit: BODY_LIMIT_BYTES, attachValidation: true },
     async (request, reply) => {
+      const faults = faultsOfEntries(request, 'requests')
       const principal = principalOf(request)
       const delivery = deliveryFor(request, principal)
       const wait = readWait(request.headers.prefer)
@@ -137,6 +139,7 @@ export const registerBatchRoutes = (app: App, deps: Deps): void => {
         waitMs: waitMs(wait),
         idempotencyKey: request.headers['idempotency-key'],
         delivery,
+        faults,
       })
       const now = new Date(clock())
       const answer = JSON.stringify({ results: results.map((result) => toItem(request, result, now)) })

@@ -1,10 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { GitLabHttpClient } from '../../gitlab/http-client.ts'
 import {
-  hasNextPage,
   type ListedGroup,
   type ListedProject,
   mayReadCode,
+  onwardOf,
   readGroups,
   readProject,
   readProjects,
@@ -25,6 +25,8 @@ export type Page = {
   places: readonly Place[]
   headers: IncomingHttpHeaders
   tookMs: number
+  /** Names the page by all that is on it. */
+  ids: string
 }
 
 export type Asked =
@@ -40,6 +42,8 @@ export type Asked =
 export type AskOptions = Reaching & {
   position: number
   perPage: number
+  /** The ids of the page before; undefined = this process has read none. */
+  idsBefore: string | undefined
   since: Date | null
   now: Date
 }
@@ -90,16 +94,20 @@ export const askPage = async (
     if (!project) return odd(client, 'answered with no project')
     return {
       kind: 'page',
-      page: { projects: mayReadCode(body) ? [project] : [], groups: [], next: undefined, ...rest },
+      page: { projects: mayReadCode(body) ? [project] : [], groups: [], next: undefined, ids: '', ...rest },
     }
   }
   const listing = step.kind === 'groups' ? readGroups(body) : readProjects(body, now)
   if (!listing) return odd(client, 'answered with no list')
-  const isNextNamed = hasNextPage(headers, { count: listing.count, perPage })
-  if (listing.count === 0 && isNextNamed) return odd(client, 'answered with an empty page in the middle')
-  const goesOn = listing.count > 0 && isNextNamed
+  const onward = onwardOf(headers, { count: listing.count, perPage })
+  if (listing.count === 0 && onward === 'yes') return odd(client, 'answered with an empty page in the middle')
   const last = Number(listing.lastId ?? 0)
-  if (goesOn && !isByPage(step) && last <= position) return odd(client, 'lists the same projects again')
+  const isAgain = isByPage(step) ? listing.ids === options.idsBefore : last <= position
+  if (onward === 'yes' && isAgain && !isByPage(step)) return odd(client, 'lists the same projects again')
+  // A server that knows no pages answers the same once more: that was all there is.
+  if (onward === 'untold' && isAgain)
+    return { kind: 'page', page: { projects: [], groups: [], next: undefined, ids: listing.ids, ...rest } }
+  const goesOn = onward !== 'no'
   const next = goesOn ? (isByPage(step) ? pageAt(position, perPage) * perPage : last) : undefined
   // A group may have another name than a moment ago.
   const places = step.kind === 'groups' ? asListed(options.places, listing.items) : options.places
@@ -112,6 +120,7 @@ export const askPage = async (
       projects: step.kind === 'groups' ? [] : (covered as ListedProject[]),
       groups: step.kind === 'groups' ? (covered as ListedGroup[]) : [],
       next: isPastSince(step, listing.items as ListedProject[], options.since) ? undefined : next,
+      ids: listing.ids,
       ...rest,
       places,
     },

@@ -37,6 +37,8 @@ export type Reading = Begun & {
   places: readonly Place[]
   steps: readonly Step[]
   cursor: Cursor
+  /** Of the page that was read last, in the step under way. */
+  idsBefore?: string | undefined
   signal: AbortSignal
 }
 
@@ -87,6 +89,7 @@ export const readLists = async (
     if (cursor.pages >= MOST_PAGES) return { kind: 'endless' }
     const asked = await askPage(reading.client, token, step, {
       ...cursor,
+      idsBefore: reading.idsBefore,
       since: reading.row.kind === 'incremental' ? reading.row.since : null,
       ...reachingOf(reading.connection, reading.places),
       now: new Date(clock()),
@@ -158,7 +161,8 @@ const keepPage = async (
   }
   // Between two pages an item may go from the second to the first, and be seen on neither.
   const isExact = cursor.is_exact && !(isByPage(step) && next !== undefined)
-  const greatestId = Number(projects.at(-1)?.id ?? 0)
+  // By id, the list may end with an empty page: the position is the id before that.
+  const greatestId = Math.max(Number(projects.at(-1)?.id ?? 0), isByPage(step) ? 0 : cursor.position)
   const onward =
     next === undefined
       ? await enter(deps.db, reading, stepAfter(steps, step), greatestId)
@@ -174,6 +178,7 @@ const keepPage = async (
   )
   if (!isOurs) return { kind: 'lost' }
   reading.places = page.places
+  reading.idsBefore = next === undefined ? undefined : page.ids
   if (!cursor.step) return undefined
   const now = new Date(deps.clock())
   const pauseMs = pauseAfterPage(headers, tookMs, now)

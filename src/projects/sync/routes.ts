@@ -27,9 +27,9 @@ const Count = (description: string) => Type.Integer({ minimum: 0, description })
 export const Sync = Type.Object(
   {
     state: Type.String({
-      enum: ['never', 'waiting', 'running', 'done', 'not_permitted'],
+      enum: ['never', 'waiting', 'running', 'done', 'not_permitted', 'off'],
       description:
-        '`never`: not read yet. `waiting`: the next run begins, or an interrupted one goes on, at next_run_at. `running`: GitLab is being asked. `done`: the last run ended. `not_permitted`: the token may not list projects; another token is tried within a day, or when you begin a run.',
+        '`never`: not read yet. `waiting`: the next run begins, or an interrupted one goes on, at next_run_at. `running`: GitLab is being asked. `done`: the last run ended. `not_permitted`: the token may not list projects; another token is tried within a day, or when you begin a run. `off`: whoever runs the service has switched the reading off (SYNC_PROJECTS); what was read before stays as it was.',
     }),
     kind: Type.Unsafe<'full' | 'incremental' | null>({
       type: ['string', 'null'],
@@ -48,7 +48,7 @@ export const Sync = Type.Object(
     finished_at: NullableTime('When the run ended; null: it goes on'),
     synced_to: NullableTime('The lists are as GitLab was at this time. null: no run has ended'),
     next_run_at: NullableTime(
-      'When the next run is due, or an interrupted one goes on; in the past: as soon as there is room. null: a run is under way, or none begins before there is another token',
+      'When the next run is due, or an interrupted one goes on; in the past: as soon as there is room. null: a run is under way, none begins before there is another token, or the reading is switched off',
     ),
     error: Type.Unsafe<Static<typeof SyncError> | null>({
       anyOf: [{ $ref: 'SyncError#' }, { type: 'null' }],
@@ -77,7 +77,13 @@ const start = {
   params: ConnectionParams,
   response: {
     202: refTo(Sync),
-    ...problems('not_found', 'needs_reauthorization', 'connection_expired', 'connection_revoked'),
+    ...problems(
+      'not_found',
+      'needs_reauthorization',
+      'connection_expired',
+      'connection_revoked',
+      'sync_disabled',
+    ),
   },
 }
 
@@ -101,7 +107,12 @@ const HAS_NEXT: ReadonlySet<string> = new Set(['waiting', 'done'])
 const isUntouched = ({ state, started_at, error_code }: ConnectionSyncRow): boolean =>
   state === 'waiting' && started_at === null && error_code === null
 
-export const toSync = (row: ConnectionSyncRow | undefined): Static<typeof Sync> =>
+export const toSync = (row: ConnectionSyncRow | undefined, isOn: boolean): Static<typeof Sync> => ({
+  ...describe(row),
+  ...(isOn ? {} : { state: 'off', next_run_at: null }),
+})
+
+const describe = (row: ConnectionSyncRow | undefined): Static<typeof Sync> =>
   row === undefined || isUntouched(row)
     ? NEVER
     : {
@@ -120,17 +131,17 @@ export const toSync = (row: ConnectionSyncRow | undefined): Static<typeof Sync> 
       }
 
 export const registerSyncRoutes = (app: App, deps: StartDeps & { authenticator: Authenticator }): void => {
-  const { db, authenticator } = deps
+  const { db, authenticator, syncs } = deps
   const onRequest = authenticator.requireRole('manager')
   for (const schema of [SyncError, Sync]) app.addSchema(schema)
 
   app.get('/v1/connections/:id/sync', { onRequest, schema: read }, async (request) => {
     const { id } = await requireOwnConnection(db, request, request.params.id)
-    return toSync(await findSync(db, id))
+    return toSync(await findSync(db, id), syncs.isOn)
   })
 
   app.post('/v1/connections/:id/sync', { onRequest, schema: start }, async (request, reply) => {
     const connection = await requireOwnConnection(db, request, request.params.id)
-    return reply.code(202).send(toSync(await startSync(deps, connection)))
+    return reply.code(202).send(toSync(await startSync(deps, connection), syncs.isOn))
   })
 }

@@ -15,11 +15,16 @@ const REFUSED = {
   revoked: 'connection_revoked',
 } as const
 
-/** Begins a full run now, where none is under way. @throws {Problem} not_found (it is gone meanwhile), and those of a connection that is not active */
+/** Begins a full run now, where none is under way. @throws {Problem} sync_disabled, not_found (it is gone meanwhile), and those of a connection that is not active */
 export const startSync = async (
   { db, clock, syncs }: StartDeps,
   connection: ConnectionWithInstance,
 ): Promise<ConnectionSyncRow | undefined> => {
+  if (!syncs.isOn)
+    throw new Problem(
+      'sync_disabled',
+      'Whoever runs this service has switched off the reading of projects (SYNC_PROJECTS=off). Lookups by URL work without it.',
+    )
   const now = new Date(clock())
   const status = statusAt(connection, now)
   if (status !== 'active')

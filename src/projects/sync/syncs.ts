@@ -6,6 +6,8 @@ import { runSync, type SyncDeps } from './run-sync.ts'
 
 /** The reading of projects in this process. */
 export type Syncs = {
+  /** false: whoever runs the broker does not want it. */
+  isOn: boolean
   /** Reads the connections that are due, a few at once. Returns when they are read, or after a while. */
   runDue(): Promise<void>
   /** Begins at once where there is room; otherwise a later runDue does. Returns when the reading has begun. */
@@ -41,13 +43,13 @@ const createRunning = () => {
   }
 }
 
-export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'>): Syncs => {
-  const { db, clock, logger } = deps
+export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'> & { isOn: boolean }): Syncs => {
+  const { db, clock, logger, isOn } = deps
   const { running, countOf, hasRoom, fullInstances, allEnded } = createRunning()
   const stopping = new AbortController()
   const { signal } = stopping
 
-  const mayBegin = (sync: DueSync, room: Room): boolean => !signal.aborted && hasRoom(sync, room)
+  const mayBegin = (sync: DueSync, room: Room): boolean => isOn && !signal.aborted && hasRoom(sync, room)
   const findDue = (except: Iterable<string>, notOfInstances: string[]): Promise<DueSync[]> =>
     findDueSyncs(db, new Date(clock()), {
       limit: MOST_AT_A_LOOK,
@@ -105,7 +107,9 @@ export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'>): Syncs => {
   }
 
   return {
+    isOn,
     async runDue() {
+      if (!isOn) return
       await putOffHopeless(db, new Date(clock()))
       await beginDue(startPatience(LONGEST_RUN_MS))
     },

@@ -166,16 +166,7 @@ t.test('many credentials at once', async (t) => {
   })
 
   t.test('name what is wrong with the request as a whole', async (t) => {
-    for (const requests of [
-      undefined,
-      [],
-      'x',
-      [1],
-      [{ url: 1 }],
-      [{ more: 1 }],
-      [{ min_ttl: 0 }],
-      [{ connection_id: 'x' }],
-    ])
+    for (const requests of [undefined, [], 'x'])
       t.match(await batch(requests), { status: 400, body: { code: 'invalid_request' } })
     t.match(await batch([{ url }], { 'idempotency-key': 'x'.repeat(256) }), { status: 400 })
     t.match(await batch([{ url }], {}, 'gtb_scn_FAKE'), { status: 401 })
