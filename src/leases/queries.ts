@@ -27,7 +27,7 @@ export const MAY_USE = (connection: string) => `(
 )`
 
 /** Named once more for the planner, who would read all keys for a list of unknown length. */
-const HAS_ID = 'access_keys.id = any ($5::uuid[])'
+export const HAS_ID = 'access_keys.id = any ($5::uuid[])'
 export const KEY_IS_VALID = '(access_keys.expires_at is null or access_keys.expires_at > $1::timestamptz)'
 
 /** A time as a number: writing it as text and reading the text would cost more than the rest of the column. */
@@ -50,8 +50,8 @@ export type LeaseStatement = {
   connectionIds: string
   /** A condition beside those of `judge` (serving-decision.ts). */
   condition?: string
-  /** A further column of the answer, by name. */
-  column?: { name: string; expression: string }
+  /** Further columns of the answer, which `request` has. */
+  columns?: string[]
 }
 
 /** $2 and $3: what the database has to have of this node. */
@@ -73,7 +73,7 @@ export const leaseStatement = ({
   request,
   connectionIds,
   condition = 'true',
-  column,
+  columns = [],
 }: LeaseStatement): PreparedStatement => ({
   name,
   text: `
@@ -87,7 +87,7 @@ export const leaseStatement = ({
   ), found as (
     select request.lease_id, request.purpose, request.subject, request.access_key_id, connection.*,
       least($1::timestamptz + make_interval(secs => request.lease_seconds), connection.token_expires_at) as lease_until,
-      ${column ? `${column.expression} as ${column.name},` : ''}
+      ${columns.map((column) => `request.${column},`).join(' ')}
       ${condition}
         and ${IS_NEW_ENOUGH}
         and connection.status = 'active'
@@ -122,7 +122,7 @@ export const leaseStatement = ({
   )
   select found.lease_id, found.id as connection_id, found.organization, instances.base_url, found.token_kind,
     found.token_version, array_to_string(found.scopes, ' ') as scopes,
-    ${MILLISECONDS('found.token_expires_at')} as token_expires_at,${column ? ` found.${column.name},` : ''}
+    ${MILLISECONDS('found.token_expires_at')} as token_expires_at,${columns.map((column) => ` found.${column},`).join('')}
     case when found.leased then found.access_token end as access_token,
     case when found.leased is not true then jsonb_build_object(
       'status', found.status, 'status_reason', found.status_reason, 'status_detail', found.status_detail,

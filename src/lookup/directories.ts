@@ -3,7 +3,7 @@ import type { Principal } from '../callers/principal.ts'
 import { coalesce } from '../coalesce.ts'
 import type { RunPrepared } from '../db/database.ts'
 import type { Located } from './locate.ts'
-import { type Best, type DirectoryRow, findDirectory } from './queries.ts'
+import { type DirectoryRow, findDirectory } from './queries.ts'
 import { REFUSAL } from './reach/queries.ts'
 
 /**
@@ -17,6 +17,9 @@ type Directory = DirectoryRow & { hasRefusals: boolean }
 /** Which connection a URL gets, for as long as the version stays. */
 export type Match = { connectionId: string; organization: string; instanceId: string; version: number }
 
+/** On which instance the database has found a connection, and the version of the directory there. */
+type Found = { on_instance: string; directory_version: number }
+
 export type Directories = {
   /**
    * The only connection of the longest path; undefined = none, more than one, one that GitLab refused for the project, or
@@ -24,7 +27,7 @@ export type Directories = {
    */
   find(principal: Principal, organization: string, located: Located): Promise<Match | undefined>
   /** Forgets what is out of date, by what the database has found; undefined = nothing, on the instance of the match. */
-  compare(organization: string, instanceId: string | undefined, best: Best | undefined): void
+  compare(organization: string, instanceId: string | undefined, found: Found | undefined): void
 }
 
 /** An organization with more places on an instance is searched by index each time. */
@@ -93,9 +96,9 @@ export const createDirectories = ({ runPrepared, directoryBytes = DIRECTORY_BYTE
       return matches.length === 1 ? matches[0] : undefined
     },
 
-    compare(organization, instanceId, best) {
-      const name = nameOf(organization, best?.instance_id ?? instanceId ?? '')
-      if (kept.get(name)?.version !== best?.directory_version) kept.delete(name)
+    compare(organization, instanceId, found) {
+      const name = nameOf(organization, found?.on_instance ?? instanceId ?? '')
+      if (kept.get(name)?.version !== found?.directory_version) kept.delete(name)
     },
   }
 }

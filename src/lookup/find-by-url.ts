@@ -3,15 +3,15 @@ import { mayAskFor, organizationsOf, type Principal, requireOneOrganization } fr
 import type { RunPrepared } from '../db/database.ts'
 import { Problem } from '../errors/problem.ts'
 import type { ResourceUrl } from '../gitlab/repository-url.ts'
-import { isLeased, type RefusedRow } from '../leases/lease.ts'
+import { isLeased } from '../leases/lease.ts'
 import { type LeaseDeps, type LeasedToken, leaseTokenOf, toLeaseRequest } from '../leases/lease-token.ts'
 import { DEFAULT_MIN_TTL_SECONDS, firstConditions, type LeaseOptions } from '../leases/serving-decision.ts'
 import type { Directories, Match } from './directories.ts'
 import { behindRegistry, type Hint, hintFor, registryHintFor } from './hint.ts'
-import type { LeaseByMatch } from './leasing/lease-by-match.ts'
-import type { MatchLeaseRow } from './leasing/queries.ts'
+import type { LeaseByUrl } from './leasing/lease-by-url.ts'
+import type { UrlLeaseRow } from './leasing/queries.ts'
 import { type Located, type Locator, readUrl, withinPrefixes } from './locate.ts'
-import { type Best, type CandidateQuery, findCandidates } from './queries.ts'
+import { type CandidateQuery, findCandidates } from './queries.ts'
 import type { ReachLearner } from './reach/learn-reach.ts'
 import { type Choice, chooseConnection, isServable, type RankedCandidate } from './url-match.ts'
 
@@ -22,9 +22,7 @@ export type FindByUrlDeps = LeaseDeps & {
   runPrepared: RunPrepared
   locator: Locator
   directories: Directories
-  leaseByMatch: LeaseByMatch
-  /** findBest, shared with other lookups. */
-  findBest(query: CandidateQuery): Promise<Best | undefined>
+  leaseByUrl: LeaseByUrl
   reach: ReachLearner
 }
 export type RankDeps = Pick<FindByUrlDeps, 'runPrepared' | 'clock' | 'locator' | 'reach'>
@@ -46,39 +44,63 @@ export const leaseTokenByUrl = async (
 ): Promise<LeasedToken> => {
   const { resource, organization } = read(principal, byUrl)
   if (!mayAskFor(principal, resource)) throw noConnection([])
+  const request = () => toLeaseRequest(principal, options, firstConditions(options))
+  const serve = async (row: UrlLeaseRow, isSure: boolean): Promise<LeasedToken> =>
+    isLeased(row)
+      ? { row, token: await deps.openedTokens.open(row) }
+      : leaseTokenOf(deps, row.connection_id, principal, options, undefined, isSure ? row : undefined)
+
   const located = withinPrefixes(principal, await deps.locator.locate(resource))
   const match = await deps.directories.find(principal, organization, located)
-  const row = match && (await askMatched(deps, principal, match, options))
-  if (row && isLeased(row)) return { row, token: await deps.openedTokens.open(row) }
-  if (row && row.match_version === match?.version && canServe(row, new Date(deps.clock())))
-    return leaseTokenOf(deps, match.connectionId, principal, options, undefined, row)
+  const matched = match && (await deps.leaseByUrl({ match, ...request() }))
+  if (matched && holds(matched, match) && canServe(matched, new Date(deps.clock())))
+    return serve(matched, true)
 
   const minTtl = options.minTtl ?? DEFAULT_MIN_TTL_SECONDS
   let query = { ...queryOf(principal, organization, located), minTtl }
-  let best = await deps.findBest(query)
-  if (best?.instances_version !== located.version) {
+  let { version } = located
+  const find = () => deps.leaseByUrl({ search: { ...query, version }, ...request() })
+  let found = await find()
+  if (found?.instances_version !== version) {
     const locatedNow = withinPrefixes(principal, await deps.locator.locateNow(resource))
     query = { ...queryOf(principal, organization, locatedNow), minTtl }
-    best = await deps.findBest(query)
+    version = locatedNow.version
+    found = await find()
   }
-  deps.directories.compare(organization, match?.instanceId, best)
+  if (found) deps.directories.compare(organization, match?.instanceId, found)
   // Of rivals the one that reaches the project is right; and before nobody is, those refused before are tried again.
-  let ranked: RankedCandidate[] | undefined
-  for (let round = 0; round < MOST_QUESTIONS && (!best || (best.has_rivals && !best.reaches)); round += 1) {
-    if (best && isPaused(deps, query, best)) break
-    ranked = (await rank(deps, query)).ranked
-    if (!(await deps.reach.learn(principal, ranked))) break
-    ranked = undefined
-    best = await deps.findBest(query)
+  let choice: Choice | undefined
+  for (let round = 0; round < MOST_QUESTIONS && (!found || mayBeWrong(found)); round += 1) {
+    if (found && isPaused(deps, query, found)) break
+    choice = await rank(deps, query)
+    if (!(await deps.reach.learn(principal, choice.ranked))) break
+    choice = undefined
+    found = await find()
   }
-  if (best) return leaseTokenOf(deps, best.id, principal, options)
-  ranked ??= (await rank(deps, query)).ranked
-  throw ranked.length > 0 ? noConnection(ranked) : await noneFor(deps, principal, resource, query)
+  if (found) return serve(found, found.instances_version === version && !mayBeWrong(found))
+  choice ??= await rank(deps, query)
+  // A connection that is locked has no row in the answer.
+  if (choice.kind === 'winner') return leaseTokenOf(deps, choice.winner.id, principal, options)
+  deps.directories.compare(organization, match?.instanceId, undefined)
+  if (choice.ranked.length > 0) throw noConnection(choice.ranked)
+  throw await noneFor(deps, principal, resource, query)
 }
 
+/** Whether the directory was up to date. */
+const holds = ({ instances_version, directory_version }: UrlLeaseRow, { version }: Match): boolean =>
+  instances_version + directory_version === version
+
+const mayBeWrong = ({ has_rivals, reaches }: UrlLeaseRow): boolean => has_rivals === true && reaches !== true
+
+const canServe = (row: UrlLeaseRow, now: Date): boolean =>
+  isLeased(row) || isServable({ ...row.refused, token_expires_at: row.token_expires_at }, now)
+
 /** Spares the search for rivals where GitLab is not to be asked about them. */
-const isPaused = ({ reach }: FindByUrlDeps, { organization, covering }: CandidateQuery, best: Best) => {
-  const instanceId = best.instance_id
+const isPaused = (
+  { reach }: FindByUrlDeps,
+  { organization, covering }: CandidateQuery,
+  { on_instance: instanceId }: UrlLeaseRow,
+) => {
   const project = covering.find((path) => path.instanceId === instanceId)?.project ?? ''
   return reach.isPaused({ organization, instanceId, project })
 }
@@ -89,17 +111,6 @@ const read = (principal: Principal, { url, organization }: ByUrl) => {
   const early = isKnown ? undefined : readUrl(url)
   return { organization: requireOneOrganization(principal, organization), resource: early ?? readUrl(url) }
 }
-
-const askMatched = (
-  { leaseByMatch }: FindByUrlDeps,
-  principal: Principal,
-  match: Match,
-  options: LeaseOptions,
-): Promise<MatchLeaseRow | undefined> =>
-  leaseByMatch({ match, ...toLeaseRequest(principal, options, firstConditions(options)) })
-
-const canServe = ({ refused, token_expires_at }: RefusedRow, now: Date): boolean =>
-  isServable({ ...refused, token_expires_at }, now)
 
 const queryOf = (
   { id }: Principal,

@@ -4,14 +4,7 @@ import { type NamedInstance, type ResourceUrl, sshNamesOf } from '../gitlab/repo
 import { arrayOf, IS_LEASED, KEY_IS_VALID, MAY_USE } from '../leases/queries.ts'
 import { OUTAGE_MINIMUM_SECONDS } from '../leases/serving-decision.ts'
 import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
-import {
-  IS_ANY_REFUSED,
-  RATE_LEFT,
-  type RateBudgets,
-  REACHES,
-  REFUSED_AT,
-  REFUSED_LINES,
-} from './reach/queries.ts'
+import { RATE_LEFT, type RateBudgets, REACHES, REFUSED_AT, REFUSED_LINES } from './reach/queries.ts'
 
 /** What says that a directory is out of date (migrations/0014_directories.ts). */
 export const DIRECTORY_VERSION = (organization: string, instance: string) => `coalesce((
@@ -92,13 +85,13 @@ export type CandidateQuery = {
   covering: CoveringPath[]
   minTtl: number
 }
-type Known = { now: Date; budgets: RateBudgets }
+export type Known = { now: Date; budgets: RateBudgets }
 
 /**
  * The connections that cover a path. PostgreSQL plans by average sizes, and would read all connections where a place has
  * many: the limit makes it look each up by its id. In these fragments $1 is the time.
  */
-const AT_PLACE = (
+export const AT_PLACE = (
   organization: string,
   isPath = 'place.match_path = covering.path',
 ) => `connection_places as place
@@ -106,19 +99,11 @@ const AT_PLACE = (
       where place.instance_id = covering.instance_id and place.organization = ${organization}
         and ${isPath} and ${MAY_USE('connections')}`
 
-/** One of them. A range and its order lead to the index, where an equation and a limit would read the table. */
-const ONE_AT_PLACE = (organization: string, condition: string) => `select from
-      ${AT_PLACE(organization, 'place.match_path between covering.path and covering.path')} and ${condition}
-      order by place.match_path limit 1`
-
 /** A token that cannot be refreshed can be served until its end. */
-const IS_SERVABLE = `(connections.status = 'active' and (
+export const IS_SERVABLE = `(connections.status = 'active' and (
   ${IS_REFRESHABLE('connections')}
   or connections.token_expires_at is null or connections.token_expires_at > $1::timestamptz
 ))`
-
-/** Servable, and not refused by GitLab at the project. */
-const IS_ELIGIBLE = (project: string) => `(${IS_SERVABLE} and ${REFUSED_AT(project)} is null)`
 
 /** Whether it can live min_ttl without disturbing a lease. */
 const IS_UNDISTURBED = (minTtl: string) => `(
@@ -132,91 +117,9 @@ const IS_UNDISTURBED = (minTtl: string) => `(
 type Ranking = { minTtl: string; reaches: string; budgets: [string, string] }
 
 /** The order among the connections of the longest path, as in url-match.ts. */
-const RANK = ({ minTtl, reaches, budgets }: Ranking) =>
+export const RANK = ({ minTtl, reaches, budgets }: Ranking) =>
   `${reaches} desc, ${IS_UNDISTURBED(minTtl)} desc, ${RATE_LEFT(budgets)} desc,
     connections.last_verified_at desc nulls last, connections.id`
-
-/** The paths of one request, from texts with a line for each; a slash before each path, since one may be empty. */
-const COVERING = `(
-      select line.instance_id::uuid as instance_id, substr(line.path, 2) as path, substr(line.project, 2) as project
-      from unnest(
-        string_to_array(access_keys.instance_ids, E'\\n'), string_to_array(access_keys.paths, E'\\n'),
-        string_to_array(access_keys.projects, E'\\n')
-      ) as line (instance_id, path, project)
-    ) as covering`
-
-/** It would win, had GitLab not refused it. */
-const WOULD_WIN = `length(covering.path) >= longest.length and place.organization = access_keys.organization
-    and ${MAY_USE('connections')} and ${IS_SERVABLE}`
-
-/**
- * The fast copy of the rules of url-match.ts. Finds the longest path with a servable connection first, by one row for
- * each path, and ranks the connections of that path alone.
- */
-const FIND_BEST: PreparedStatement = {
-  name: 'find-best',
-  text: `
-  with asked as materialized (
-    select asked.*, access_keys.organizations, access_keys.restricted_connections
-    from unnest($2::int[], $3::uuid[], $4::text[], $5::float8[], $6::text[], $7::text[], $8::text[])
-      as asked (number, access_key_id, organization, min_ttl, instance_ids, paths, projects)
-    join access_keys on access_keys.id = asked.access_key_id and access_keys.id = any ($3::uuid[]) and ${KEY_IS_VALID}
-  )
-  select access_keys.number, best.id, best.instance_id, best.reaches,
-    best.has_rivals or not best.reaches and ${IS_ANY_REFUSED(COVERING, WOULD_WIN)} as has_rivals, (select ${INSTANCES_VERSION}) as instances_version,
-    ${DIRECTORY_VERSION('access_keys.organization', 'best.instance_id')} as directory_version
-  from asked as access_keys
-  cross join lateral (
-    select max(length(covering.path)) as length
-    from ${COVERING} cross join lateral (
-      ${ONE_AT_PLACE('access_keys.organization', IS_ELIGIBLE('covering.project'))}
-    ) as eligible
-  ) as longest
-  cross join lateral (
-    select connections.id, connections.instance_id, connections.reaches, count(*) over () > 1 as has_rivals
-    from ${COVERING} cross join lateral (
-      select connections.*, ${REACHES('covering.project')} as reaches from ${AT_PLACE('access_keys.organization')}
-        and length(covering.path) = longest.length and ${IS_ELIGIBLE('covering.project')}
-    ) as connections
-    order by ${RANK({ minTtl: 'access_keys.min_ttl', reaches: 'connections.reaches', budgets: ['$9', '$10'] })} limit 1
-  ) as best`,
-}
-
-/** With what is known to the database now of instances and directory: memory that has other versions is out of date. */
-export type Best = {
-  id: string
-  instance_id: string
-  /** Known to reach the project. */
-  reaches: boolean
-  /** There are others of the same path; or some that would win, had GitLab not refused them. */
-  has_rivals: boolean
-  instances_version: number
-  directory_version: number
-}
-
-/** For each query the connection that wins; undefined = none can be served. */
-export const findBest = async (
-  run: RunPrepared,
-  queries: CandidateQuery[],
-  { now, budgets }: Known,
-): Promise<(Best | undefined)[]> => {
-  const lines = (read: (path: CoveringPath) => string) =>
-    queries.map(({ covering }) => covering.map(read).join('\n'))
-  const rows = await run<Best & { number: number }>(FIND_BEST, [
-    now,
-    arrayOf(queries.map((_, number) => number)),
-    arrayOf(queries.map(({ accessKeyId }) => accessKeyId)),
-    queries.map(({ organization }) => organization),
-    arrayOf(queries.map(({ minTtl }) => minTtl)),
-    lines(({ instanceId }) => instanceId),
-    lines(({ path }) => `/${path}`),
-    lines(({ project }) => `/${project}`),
-    arrayOf(budgets.ids),
-    arrayOf(budgets.left),
-  ])
-  const best = new Map(rows.map((row) => [row.number, row]))
-  return queries.map((_, number) => best.get(number))
-}
 
 export type CandidateRow = {
   id: string

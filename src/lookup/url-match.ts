@@ -3,7 +3,7 @@ import type { CandidateRow } from './queries.ts'
 
 /**
  * The rules by which a URL gets its connection, as explain tells them. Pure: no I/O, the time is passed in. The statement
- * find-best (queries.ts) is the fast copy of the rules; a property test compares the two.
+ * that leases by URL (leasing/queries.ts) is the fast copy of the rules; a property test compares the two.
  */
 
 export type RankedCandidate = CandidateRow & {

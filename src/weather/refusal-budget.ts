@@ -17,7 +17,7 @@ export const WINDOW_SECONDS = 180
 /** What was refused before, and may be refused again, leaves this much to what was not. */
 export const RESERVE = 30
 /** What was refused more than once leaves this much to what was refused once: a wrong refusal is over with the next try. */
-const REPEATED_RESERVE = 50
+export const REPEATED_RESERVE = 50
 /** A refused refresh is tried again after 5 s, and after 10 s more (token-lifecycle/refresh-decision.ts). */
 const TRIED_AGAIN_SECONDS = 15
 /** However much was refused, this many refreshes may be under way: a healthy connection is not stopped. */

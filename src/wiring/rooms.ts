@@ -21,16 +21,14 @@ import { createRejections } from '../leases/reject-lease.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
 import { createLeasesById } from '../leases/shared-statements.ts'
 import { createDirectories } from '../lookup/directories.ts'
-import { createLeaseByMatch } from '../lookup/leasing/lease-by-match.ts'
+import { createLeaseByUrl } from '../lookup/leasing/lease-by-url.ts'
 import { createLocator } from '../lookup/locate.ts'
-import { type CandidateQuery, findBest } from '../lookup/queries.ts'
 import { createReachLearner } from '../lookup/reach/learn-reach.ts'
 import { learnRefusal } from '../lookup/reach/learn-refusal.ts'
 import { createRateBudgets } from '../lookup/reach/rate-budgets.ts'
 import { createOAuthClients, type OAuthClients } from '../oauth-apps/oauth-clients.ts'
 import { createDeviceTimers } from '../oauth-flow/device/device-timers.ts'
 import { createSyncs } from '../projects/sync/syncs.ts'
-import { shareCalls } from '../share.ts'
 import { createAttempts } from '../token-lifecycle/attempts.ts'
 import { createDatabaseHistory, type DatabaseHistory } from '../token-lifecycle/history/watch-history.ts'
 import { createRefresher } from '../token-lifecycle/refresh.ts'
@@ -161,10 +159,7 @@ const createFinding = (
     runPrepared,
     locator: createLocator({ runPrepared }),
     directories: createDirectories({ runPrepared }),
-    leaseByMatch: createLeaseByMatch({ runPrepared, clock, history }),
-    findBest: shareCalls((queries: CandidateQuery[]) =>
-      findBest(runPrepared, queries, { now: new Date(clock()), budgets: budgets.low() }),
-    ),
+    leaseByUrl: createLeaseByUrl({ runPrepared, clock, history }, budgets),
     reach: createReachLearner({ ...access, ...leasing, budget: forecast.budget, budgets, logger }),
   }
 }

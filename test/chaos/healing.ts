@@ -1,12 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SUCCESSOR_SECONDS } from '../../src/token-lifecycle/doubt.ts'
+import { SLICE_SECONDS } from '../../src/weather/queries.ts'
+import { WINDOW_SECONDS } from '../../src/weather/refusal-budget.ts'
 import type { Generations } from './generations.ts'
 import { ask } from './http.ts'
 import type { Scene, Subject } from './scene.ts'
-import { readStates } from './states.ts'
+import { hasRoomForRefused, readStates } from './states.ts'
 
 /** A claim of a dead process (30 s), then the longest pause between two tries (60 s). */
 const HEALING_LIMIT_MS = 95_000
+/** What was refused more than once waits for room in the budget of refusals: no longer than a refusal counts. */
+const MOST_WAITED_FOR_ROOM_MS = (WINDOW_SECONDS + SLICE_SECONDS) * 1000
 /** Where reuse is punished, a doubt lasts for longer. */
 const healingLimitMs = ({ engine }: Scene): number =>
   HEALING_LIMIT_MS + (engine === 'fosite' ? SUCCESSOR_SECONDS * 1000 : 0)
@@ -42,8 +46,11 @@ export const heal = async (scene: Scene, generations: Generations): Promise<Heal
 
   let ailing = [...subjects]
   let lastWords = new Map<string, string>()
-  for (let round = 0; ailing.length > 0 && performance.now() - start < healingLimitMs(scene); round += 1) {
+  let limit = start + healingLimitMs(scene)
+  for (let round = 0; ailing.length > 0 && performance.now() < limit; round += 1) {
     if (round > 0) await sleep(PAUSE_MS)
+    if (round > 0 && (await doAllWaitForRoom(scene, ailing)))
+      limit = Math.min(performance.now(), start + MOST_WAITED_FOR_ROOM_MS) + healingLimitMs(scene)
     const words = new Map<string, string>()
     const next: Subject[] = []
     const queue = ailing.values()
@@ -68,6 +75,15 @@ export const heal = async (scene: Scene, generations: Generations): Promise<Heal
     seconds: Math.round(lastHealedMs / 100) / 10,
     stillAiling: ailing.map(({ id }) => `${id} ${lastWords.get(id)} ${JSON.stringify(states.get(id))}`),
   }
+}
+
+/** Whether nothing but the budget of refusals is in the way. */
+const doAllWaitForRoom = async (scene: Scene, ailing: Subject[]): Promise<boolean> => {
+  if (await hasRoomForRefused(scene)) return false
+  const refused = new Set(
+    (await readStates(scene)).flatMap(({ id, refusedSince }) => (refusedSince === null ? [] : [id])),
+  )
+  return ailing.every(({ id }) => refused.has(id))
 }
 
 /** GitLab is ahead, and refuses the refresh token that the database has: no waiting mends that. */

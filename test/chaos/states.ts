@@ -1,4 +1,6 @@
 import pg from 'pg'
+import { SLICE_SECONDS } from '../../src/weather/queries.ts'
+import { REFUSAL_BUDGET, REPEATED_RESERVE, WINDOW_SECONDS } from '../../src/weather/refusal-budget.ts'
 import type { Scene } from './scene.ts'
 
 /** A connection as the database has it. */
@@ -13,6 +15,24 @@ export type ConnectionState = {
   refusedSince: Date | null
   failureCode: string | null
   retryAfter: Date | null
+}
+
+/** Whether the budget of refusals has room for what was refused more than once. */
+export const hasRoomForRefused = async ({ database }: Scene): Promise<boolean> => {
+  const client = new pg.Client({ connectionString: database.writable() })
+  await client.connect()
+  try {
+    const { rows } = await client.query<{ spent: number }>(
+      `select coalesce(max(spent), 0)::int as spent from (
+        select sum(refusals) as spent from instance_refusals
+        where minute > now() - make_interval(secs => $1) group by instance_id
+      ) as instance`,
+      [WINDOW_SECONDS + SLICE_SECONDS],
+    )
+    return rows[0]!.spent < REFUSAL_BUDGET - REPEATED_RESERVE
+  } finally {
+    await client.end()
+  }
 }
 
 /** What stands between a refused connection and its next try, for a report: refusals by ten seconds, and open incidents. */

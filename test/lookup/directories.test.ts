@@ -35,7 +35,7 @@ const KNOWN = ['lease-by-match']
 const LEARNED = ['find-directory', ...KNOWN]
 /** The first URL of a host. */
 const FIRST = ['find-instances-of-host', ...LEARNED]
-const SEARCHED = ['find-best', 'lease-by-id']
+const SEARCHED = ['lease-by-url']
 
 type Found = Awaited<ReturnType<Awaited<ReturnType<typeof setListeningStage>>['find']>>
 

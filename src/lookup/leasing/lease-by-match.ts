@@ -1,7 +1,0 @@
-import { type SharingDeps, shareStatements } from '../../leases/shared-statements.ts'
-import { leaseByMatch, type MatchLeaseRequest, type MatchLeaseRow } from './queries.ts'
-
-/** No row: the connection is gone or locked. No lease in it: the match may no longer hold, or the token has to be refreshed. */
-export type LeaseByMatch = (request: MatchLeaseRequest) => Promise<MatchLeaseRow | undefined>
-
-export const createLeaseByMatch = (deps: SharingDeps): LeaseByMatch => shareStatements(leaseByMatch, deps)
