@@ -16,8 +16,11 @@ const LIMIT = REFUSAL_BUDGET - 10
 export const WINDOW_SECONDS = 180
 /** What was refused before, and may be refused again, leaves this much to what was not. */
 export const RESERVE = 30
-/** What was refused more than once leaves this much to what was refused once: a wrong refusal is over with the next try. */
-export const REPEATED_RESERVE = 50
+/** What was refused more often leaves this much to what was refused less: a wrong refusal is over with one of the next tries. */
+const RESERVE_OF_REPEATED = 40
+export const RESERVE_OF_OFTEN = 50
+/** By then more than a minute has passed: few wrong refusals last as long. */
+const OFTEN = 5
 /** A refused refresh is tried again after 5 s, and after 10 s more (token-lifecycle/refresh-decision.ts). */
 const TRIED_AGAIN_SECONDS = 15
 /** However much was refused, this many refreshes may be under way: a healthy connection is not stopped. */
@@ -26,12 +29,13 @@ const ALWAYS_UNDER_WAY = 2
 export type Refused = Pick<ConnectionRow, 'refused_since' | 'failure_count'>
 
 /**
- * Whether something was refused more than once. The first refusal counts failures anew, but an outage after it counts too:
- * so some time has to have passed since the first.
+ * What a refused thing leaves of the budget. The first refusal counts failures anew, but an outage after it counts too: so
+ * some time has to have passed since the first.
  */
-export const wasRefusedAgain = (refused: Refused | undefined, now: number): boolean => {
-  if (!refused?.refused_since || refused.failure_count < 2) return false
-  return now - refused.refused_since.getTime() >= TRIED_AGAIN_SECONDS * 1000
+export const reserveOf = (refused: Refused | undefined, now: number): number => {
+  if (!refused?.refused_since || refused.failure_count < 2) return RESERVE
+  if (now - refused.refused_since.getTime() < TRIED_AGAIN_SECONDS * 1000) return RESERVE
+  return refused.failure_count < OFTEN ? RESERVE_OF_REPEATED : RESERVE_OF_OFTEN
 }
 
 export type RefusalBudget = {
@@ -123,7 +127,7 @@ export const createRefusalBudget = ({
     },
     spent,
     hasRoomForDoubtful: (instanceId, refused) =>
-      spent(instanceId) < REFUSAL_BUDGET - (wasRefusedAgain(refused, clock()) ? REPEATED_RESERVE : RESERVE),
+      spent(instanceId) < REFUSAL_BUDGET - reserveOf(refused, clock()),
     hasRoom: (instanceId) => spent(instanceId) < LIMIT,
     enter(instanceId, room) {
       const count = countOf(instanceId)

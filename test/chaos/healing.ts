@@ -9,7 +9,7 @@ import { hasRoomForRefused, readStates } from './states.ts'
 
 /** A claim of a dead process (30 s), then the longest pause between two tries (60 s). */
 const HEALING_LIMIT_MS = 95_000
-/** What was refused more than once waits for room in the budget of refusals: no longer than a refusal counts. */
+/** What was refused often waits for room in the budget of refusals: no longer than a refusal counts. */
 const MOST_WAITED_FOR_ROOM_MS = (WINDOW_SECONDS + SLICE_SECONDS) * 1000
 /** Where reuse is punished, a doubt lasts for longer. */
 const healingLimitMs = ({ engine }: Scene): number =>

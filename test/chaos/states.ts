@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { SLICE_SECONDS } from '../../src/weather/queries.ts'
-import { REFUSAL_BUDGET, REPEATED_RESERVE, WINDOW_SECONDS } from '../../src/weather/refusal-budget.ts'
+import { REFUSAL_BUDGET, RESERVE_OF_OFTEN, WINDOW_SECONDS } from '../../src/weather/refusal-budget.ts'
 import type { Scene } from './scene.ts'
 
 /** A connection as the database has it. */
@@ -17,7 +17,7 @@ export type ConnectionState = {
   retryAfter: Date | null
 }
 
-/** Whether the budget of refusals has room for what was refused more than once. */
+/** Whether the budget of refusals has room for what was refused often. */
 export const hasRoomForRefused = async ({ database }: Scene): Promise<boolean> => {
   const client = new pg.Client({ connectionString: database.writable() })
   await client.connect()
@@ -29,7 +29,7 @@ export const hasRoomForRefused = async ({ database }: Scene): Promise<boolean> =
       ) as instance`,
       [WINDOW_SECONDS + SLICE_SECONDS],
     )
-    return rows[0]!.spent < REFUSAL_BUDGET - REPEATED_RESERVE
+    return rows[0]!.spent < REFUSAL_BUDGET - RESERVE_OF_OFTEN
   } finally {
     await client.end()
   }

@@ -4,7 +4,7 @@ import { SEEDED_APP } from '../../simulator/seed.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createVault } from '../../src/vault/vault.ts'
 import { SLICE_SECONDS } from '../../src/weather/queries.ts'
-import { REFUSAL_BUDGET, RESERVE, WINDOW_SECONDS, wasRefusedAgain } from '../../src/weather/refusal-budget.ts'
+import { REFUSAL_BUDGET, RESERVE, reserveOf, WINDOW_SECONDS } from '../../src/weather/refusal-budget.ts'
 import { MASTER_KEY, type Stage, setStage } from '../support/broker.ts'
 import { connect, HALF_LIFE, lookUp, OUT, REFRESH, rowOf } from '../support/lifecycle.ts'
 
@@ -193,19 +193,21 @@ t.test('the turns of an incident are paid from the budget of refusals', async (t
   t.ok(worst < REFUSAL_BUDGET, `${worst} refusals in three minutes`)
 })
 
-t.test('was refused more than once: whoever was tried again since, whatever failed before', (t) => {
+t.test('who was refused more often leaves more of the budget to the others, whatever failed before', (t) => {
   const at = Date.parse('2026-11-02T10:30:00Z')
-  const cases: [name: string, failures: number, refusedSeconds: number | undefined, again: boolean][] = [
-    ['never refused, after a long outage', 9, undefined, false],
-    ['refused once, first retry', 1, 5, false],
-    ['refused once, and nobody asked for a while', 1, 60, false],
-    ['refused once, and no answer to the first retry', 2, 5, false],
-    ['refused twice', 2, 15, true],
-    ['refused three times', 3, 35, true],
+  const cases: [name: string, failures: number, refusedSeconds: number | undefined, reserve: number][] = [
+    ['never refused, after a long outage', 9, undefined, 30],
+    ['refused once, first retry', 1, 5, 30],
+    ['refused once, and nobody asked for a while', 1, 60, 30],
+    ['refused once, and no answer to the first retry', 2, 5, 30],
+    ['refused twice', 2, 15, 40],
+    ['refused four times', 4, 75, 40],
+    ['refused five times', 5, 135, 50],
+    ['refused for minutes', 9, 290, 50],
   ]
-  for (const [name, failure_count, seconds, again] of cases) {
+  for (const [name, failure_count, seconds, reserve] of cases) {
     const refused_since = seconds === undefined ? null : new Date(at - seconds * 1000)
-    t.equal(wasRefusedAgain({ refused_since, failure_count }, at), again, name)
+    t.equal(reserveOf({ refused_since, failure_count }, at), reserve, name)
   }
   t.end()
 })
