@@ -89,7 +89,9 @@ export const createDirectories = ({ runPrepared, directoryBytes = DIRECTORY_BYTE
           if (path.length > longest) matches = []
           longest = path.length
           if (hasRefusals && ids.some((id) => isRefused(text, project, id))) return undefined
-          for (const connectionId of ids)
+          // SSH may lead to one instance by two readings.
+          const others = ids.filter((id) => matches.every(({ connectionId }) => connectionId !== id))
+          for (const connectionId of others)
             matches.push({ connectionId, organization, instanceId, version: version + directory.version })
         }
       }

@@ -11,7 +11,7 @@ import { behindRegistry, type Hint, hintFor, registryHintFor } from './hint.ts'
 import type { LeaseByUrl } from './leasing/lease-by-url.ts'
 import type { UrlLeaseRow } from './leasing/queries.ts'
 import { type Located, type Locator, readUrl, withinPrefixes } from './locate.ts'
-import { type CandidateQuery, findCandidates } from './queries.ts'
+import { type CandidateQuery, type CoveringPath, findCandidates } from './queries.ts'
 import type { ReachLearner } from './reach/learn-reach.ts'
 import { type Choice, chooseConnection, isServable, type RankedCandidate } from './url-match.ts'
 
@@ -67,22 +67,20 @@ export const leaseTokenByUrl = async (
     version = locatedNow.version
     found = await find()
   }
-  if (found) deps.directories.compare(organization, match?.instanceId, found)
+  deps.directories.compare(organization, match?.instanceId, found)
   // Of rivals the one that reaches the project is right; and before nobody is, those refused before are tried again.
-  let choice: Choice | undefined
+  let ranked: RankedCandidate[] | undefined
   for (let round = 0; round < MOST_QUESTIONS && (!found || mayBeWrong(found)); round += 1) {
     if (found && isPaused(deps, query, found)) break
-    choice = await rank(deps, query)
-    if (!(await deps.reach.learn(principal, choice.ranked))) break
-    choice = undefined
+    ranked = (await rank(deps, query)).ranked
+    if (!(await deps.reach.learn(principal, ranked))) break
+    ranked = undefined
     found = await find()
   }
-  if (found) return serve(found, found.instances_version === version && !mayBeWrong(found))
-  choice ??= await rank(deps, query)
-  // A connection that is locked has no row in the answer.
-  if (choice.kind === 'winner') return leaseTokenOf(deps, choice.winner.id, principal, options)
-  deps.directories.compare(organization, match?.instanceId, undefined)
-  if (choice.ranked.length > 0) throw noConnection(choice.ranked)
+  if (found)
+    return serve(found, found.instances_version === version && !mayBeWrong(found) && !found.is_locked)
+  ranked ??= (await rank(deps, query)).ranked
+  if (ranked.length > 0) throw noConnection(ranked)
   throw await noneFor(deps, principal, resource, query)
 }
 
@@ -119,10 +117,15 @@ const queryOf = (
 ): Omit<CandidateQuery, 'minTtl'> => ({
   accessKeyId: id,
   organization,
-  covering: places.flatMap(({ instanceId, paths, project }) =>
-    paths.map((path) => ({ instanceId, path, project })),
+  covering: uniqueOf(
+    places.flatMap(({ instanceId, paths, project }) => paths.map((path) => ({ instanceId, path, project }))),
   ),
 })
+
+/** SSH may lead to one instance by two readings, which share the shortest paths. */
+const uniqueOf = (covering: CoveringPath[]): CoveringPath[] => [
+  ...new Map(covering.map((path) => [`${path.instanceId} ${path.path}`, path])).values(),
+]
 
 const rank = async (
   { runPrepared, clock, reach }: Pick<FindByUrlDeps, 'runPrepared' | 'clock' | 'reach'>,

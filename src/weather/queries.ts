@@ -10,7 +10,10 @@ export type RefusalSlice = {
   refusals: number
 }
 
-/** Refusals are counted by ten seconds. The column is named `minute`, since earlier versions count by minutes in it. */
+/**
+ * Refusals are counted by ten seconds. The column is named `minute`, since earlier versions count by minutes in it: what
+ * they count while both run may be forgotten 50 seconds too early.
+ */
 export const SLICE_SECONDS = 10
 
 /** @returns every slice of the instance after `since`, with these refusals added. */

@@ -18,7 +18,7 @@ export const WINDOW_SECONDS = 180
 export const RESERVE = 30
 /** What was refused more often leaves this much to what was refused less: a wrong refusal is over with one of the next tries. */
 const RESERVE_OF_REPEATED = 40
-export const RESERVE_OF_OFTEN = 50
+const RESERVE_OF_OFTEN = 50
 /** By then more than a minute has passed: few wrong refusals last as long. */
 const OFTEN = 5
 /** A refused refresh is tried again after 5 s, and after 10 s more (token-lifecycle/refresh-decision.ts). */

@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SUCCESSOR_SECONDS } from '../../src/token-lifecycle/doubt.ts'
 import { SLICE_SECONDS } from '../../src/weather/queries.ts'
-import { WINDOW_SECONDS } from '../../src/weather/refusal-budget.ts'
+import { REFUSAL_BUDGET, reserveOf, WINDOW_SECONDS } from '../../src/weather/refusal-budget.ts'
 import type { Generations } from './generations.ts'
 import { ask } from './http.ts'
 import type { Scene, Subject } from './scene.ts'
-import { hasRoomForRefused, readStates } from './states.ts'
+import { readSpent, readStates } from './states.ts'
 
 /** A claim of a dead process (30 s), then the longest pause between two tries (60 s). */
 const HEALING_LIMIT_MS = 95_000
-/** What was refused often waits for room in the budget of refusals: no longer than a refusal counts. */
+/** What was refused before waits for room in the budget of refusals: no longer than a refusal counts. */
 const MOST_WAITED_FOR_ROOM_MS = (WINDOW_SECONDS + SLICE_SECONDS) * 1000
 /** Where reuse is punished, a doubt lasts for longer. */
 const healingLimitMs = ({ engine }: Scene): number =>
@@ -79,11 +79,13 @@ export const heal = async (scene: Scene, generations: Generations): Promise<Heal
 
 /** Whether nothing but the budget of refusals is in the way. */
 const doAllWaitForRoom = async (scene: Scene, ailing: Subject[]): Promise<boolean> => {
-  if (await hasRoomForRefused(scene)) return false
-  const refused = new Set(
-    (await readStates(scene)).flatMap(({ id, refusedSince }) => (refusedSince === null ? [] : [id])),
-  )
-  return ailing.every(({ id }) => refused.has(id))
+  const spent = await readSpent(scene)
+  const states = new Map((await readStates(scene)).map((state) => [state.id, state]))
+  return ailing.every(({ id }) => {
+    const { refusedSince = null, failures = 0 } = states.get(id) ?? {}
+    const reserve = reserveOf({ refused_since: refusedSince, failure_count: failures }, Date.now())
+    return refusedSince !== null && spent >= REFUSAL_BUDGET - reserve
+  })
 }
 
 /** GitLab is ahead, and refuses the refresh token that the database has: no waiting mends that. */

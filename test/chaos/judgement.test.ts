@@ -15,6 +15,7 @@ const state = (changes: Partial<ConnectionState>): ConnectionState => ({
   claimed: false,
   unansweredSince: null,
   refusedSince: null,
+  failures: 0,
   failureCode: null,
   retryAfter: null,
   ...changes,

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { SLICE_SECONDS } from '../../src/weather/queries.ts'
-import { REFUSAL_BUDGET, RESERVE_OF_OFTEN, WINDOW_SECONDS } from '../../src/weather/refusal-budget.ts'
+import { WINDOW_SECONDS } from '../../src/weather/refusal-budget.ts'
 import type { Scene } from './scene.ts'
 
 /** A connection as the database has it. */
@@ -13,12 +13,13 @@ export type ConnectionState = {
   claimed: boolean
   unansweredSince: Date | null
   refusedSince: Date | null
+  failures: number
   failureCode: string | null
   retryAfter: Date | null
 }
 
-/** Whether the budget of refusals has room for what was refused often. */
-export const hasRoomForRefused = async ({ database }: Scene): Promise<boolean> => {
+/** How many refusals count now, at the instance with most of them. */
+export const readSpent = async ({ database }: Scene): Promise<number> => {
   const client = new pg.Client({ connectionString: database.writable() })
   await client.connect()
   try {
@@ -29,7 +30,7 @@ export const hasRoomForRefused = async ({ database }: Scene): Promise<boolean> =
       ) as instance`,
       [WINDOW_SECONDS + SLICE_SECONDS],
     )
-    return rows[0]!.spent < REFUSAL_BUDGET - RESERVE_OF_OFTEN
+    return rows[0]!.spent
   } finally {
     await client.end()
   }
@@ -59,7 +60,7 @@ export const readStates = async ({ database, subjects }: Scene): Promise<Connect
     const { rows } = await client.query<Omit<ConnectionState, 'grantId'>>(
       `select id, status, status_reason as "statusReason", token_version as "tokenVersion",
         attempt_id is not null as claimed, unanswered_since as "unansweredSince",
-        refused_since as "refusedSince", failure_code as "failureCode",
+        refused_since as "refusedSince", failure_count as failures, failure_code as "failureCode",
         retry_after as "retryAfter"
       from connections`,
     )

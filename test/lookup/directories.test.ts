@@ -8,28 +8,7 @@ import { type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { until } from '../support/lifecycle.ts'
-
-/** A stage whose broker tells by which statements it found a credential. */
-const setListeningStage = async (t: Test) => {
-  const database = await createTestDatabase(t)
-  let statements: string[] = []
-  const runPrepared: RunPrepared = (statement, values) => {
-    statements.push(statement.name)
-    return database.runPrepared(statement, values)
-  }
-  const stage = await setStage(t, { broker: { database: { ...database, runPrepared } } })
-  const find = async (path: string, more: Record<string, string> = {}, key?: string) => {
-    statements = []
-    const query = new URLSearchParams({
-      url: `${stage.simulator.url}/${path}`,
-      organization: 'acme',
-      ...more,
-    })
-    const { status, body } = await stage.broker.get(`/v1/credentials?${query}`, key ? { key } : {})
-    return { status, code: body.code, id: body.connection_id, statements }
-  }
-  return { stage, find, seen: () => statements }
-}
+import { setListeningStage } from '../support/listening-stage.ts'
 
 const KNOWN = ['lease-by-match']
 const LEARNED = ['find-directory', ...KNOWN]
@@ -245,6 +224,20 @@ t.test('an SSH URL is found as any other', async (t) => {
   const { stage, find } = await setListeningStage(t)
   const { id } = await connectToken(stage, { group: 'acme' })
   const url = `git@${new URL(stage.simulator.url).hostname}:acme/web-shop.git`
+  await find('', { url })
+  has(t, await find('', { url }), { id, statements: KNOWN })
+})
+
+t.test('an SSH URL that may be read in two ways on one instance has one connection', async (t) => {
+  const { stage, find } = await setListeningStage(t)
+  const { id } = await connectToken(stage)
+  const base_url = 'https://git.example.com/gitlab'
+  await stage.broker.db
+    .updateTable('instances')
+    .set({ base_url })
+    .where('id', '=', stage.instanceId)
+    .execute()
+  const url = 'git@git.example.com:gitlab/acme/web-shop.git'
   await find('', { url })
   has(t, await find('', { url }), { id, statements: KNOWN })
 })

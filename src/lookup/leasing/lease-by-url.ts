@@ -3,8 +3,8 @@ import type { KnownBudgets } from '../reach/rate-budgets.ts'
 import { leaseByUrl, type UrlLeaseRequest, type UrlLeaseRow } from './queries.ts'
 
 /**
- * No row: no connection can be served, or it is gone or locked. No lease in the row: what it tells of versions and rivals
- * stands against it, or the token has to be refreshed.
+ * No row: no connection can be served, or the match is gone or locked. No lease in the row: what it tells of versions, rivals
+ * or a lock stands against it, or the token has to be refreshed.
  */
 export type LeaseByUrl = (request: UrlLeaseRequest) => Promise<UrlLeaseRow | undefined>
 

@@ -23,7 +23,7 @@ import {
 } from '../queries.ts'
 import { IS_ANY_REFUSED, type RateBudgets, REACHES, REFUSED_AT } from '../reach/queries.ts'
 
-/** @property version of the instances, when the URL was located */
+/** @property version of the instances alone, when the URL was located; that of a match has the directory's in it */
 export type Search = CandidateQuery & { version: number }
 /** Of the connection that a directory names, or of the one that the statement finds. */
 export type UrlLeaseRequest = LeaseRequest & ({ match: Match } | { search: Search })
@@ -31,6 +31,8 @@ export type UrlLeaseRequest = LeaseRequest & ({ match: Match } | { search: Searc
 /** With what the database knows now of instances and directory: memory that has other versions is out of date. */
 export type UrlLeaseRow = LeaseRow & {
   on_instance: string
+  /** The connection that was found is locked; of a locked match there is no row. */
+  is_locked: boolean
   instances_version: number
   directory_version: number
   /** Known to reach the project; null for a match. */
@@ -83,17 +85,24 @@ const BEST = `(
     order by ${ORDER} limit 1
   ) as best`
 
+/** With the table: a later migration may give another one such a column. */
+const ASKED = REQUEST_COLUMNS.split(', ')
+  .map((column) => `asked.${column}`)
+  .join(', ')
+
 const MATCHED = `
-    select ${REQUEST_COLUMNS}, connection_id, instance_id as on_instance, version, null::boolean as reaches, null::boolean as has_rivals,
-      (select ${INSTANCES_VERSION}) as instances_version, ${DIRECTORY_VERSION('asked.organization', 'asked.instance_id')} as directory_version
-    from asked where connection_id is not null`
+    select ${ASKED}, asked.connection_id, asked.instance_id as on_instance, true as is_match,
+      null::boolean as reaches, null::boolean as has_rivals, asked.version, (select ${INSTANCES_VERSION}) as instances_version,
+      ${DIRECTORY_VERSION('asked.organization', 'asked.instance_id')} as directory_version
+    from asked where asked.connection_id is not null`
 
 const FOUND = `
-    select ${REQUEST_COLUMNS}, best.id, best.instance_id, asked.version, best.reaches,
+    select ${ASKED}, best.id, best.instance_id, false, best.reaches,
       best.has_rivals or not best.reaches and ${IS_ANY_REFUSED(COVERING, WOULD_WIN)},
-      (select ${INSTANCES_VERSION}), ${DIRECTORY_VERSION('asked.organization', 'best.instance_id')}
+      asked.version, (select ${INSTANCES_VERSION}), ${DIRECTORY_VERSION('asked.organization', 'best.instance_id')}
     from asked
     join access_keys on access_keys.id = asked.access_key_id and ${HAS_ID} and ${KEY_IS_VALID}
+      and not access_keys.read_only
     cross join lateral ${BEST}
     where asked.connection_id is null`
 
@@ -109,17 +118,20 @@ const leaseChosen = (name: string, chosen: string): PreparedStatement =>
     )
   ), chosen as materialized (${chosen}
   ), request as (
-    select *, case when has_rivals is null then instances_version + directory_version = version
+    select *, case when is_match then instances_version + directory_version = version
       else instances_version = version and (reaches or not has_rivals) end as holds
     from chosen
   )`,
     connectionIds: 'array(select connection_id from chosen)',
     condition: 'request.holds',
-    columns: ['on_instance', 'reaches', 'has_rivals', 'instances_version', 'directory_version'],
+    more: {
+      columns: ['on_instance', 'reaches', 'has_rivals', 'instances_version', 'directory_version'],
+      ifLocked: 'not request.is_match',
+    },
   })
 
 const LEASE_BY_MATCH = leaseChosen('lease-by-match', MATCHED)
-/** Both in one: so many lookups share each statement. To begin a large one takes PostgreSQL longer, hence the other. */
+/** Both in one: so many lookups share each statement. PostgreSQL takes longer to begin a large statement, hence the other. */
 const LEASE_BY_URL = leaseChosen('lease-by-url', `${MATCHED} union all ${FOUND}`)
 
 export const leaseByUrl = (

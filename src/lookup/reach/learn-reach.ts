@@ -162,7 +162,8 @@ export const createReachLearner = (deps: Deps): ReachLearner => {
         .slice(0, MOST_ASKED)
       if (rows.length > 0) return settle({ principal, rows, isKnownProject: isKnownProject(ranked) })
       const [first] = ranked
-      if (first) pause(orderName(first), SHORT_PAUSE_SECONDS)
+      // Where there is no choice, nothing is open that another connection could not open.
+      if (first && !first.reaches && ranked.length > 1) pause(orderName(first), SHORT_PAUSE_SECONDS)
       return false
     },
     async ask(principal, ranked, connectionId) {
