@@ -125,8 +125,7 @@ export const leaseStatement = ({
   )
   select ${more ? 'request.lease_id, request.connection_id' : 'found.lease_id, found.id as connection_id'}, found.organization, instances.base_url, found.token_kind,
     found.token_version, coalesce(array_to_string(found.scopes, ' '), '') as scopes,
-    ${MILLISECONDS('found.token_expires_at')} as token_expires_at,
-    ${more ? ['found.lease_id is null as is_locked', ...more.columns.map((column) => `request.${column}`), ''].join(', ') : ''}
+    ${MILLISECONDS('found.token_expires_at')} as token_expires_at, ${more ? `found.lease_id is null as is_locked, request.${more.columns.join(', request.')},` : ''}
     case when found.leased then found.access_token end as access_token,
     case when found.leased is not true then jsonb_build_object(
       'status', found.status, 'status_reason', found.status_reason, 'status_detail', found.status_detail,
@@ -136,8 +135,7 @@ export const leaseStatement = ({
       'retry_after', ${MILLISECONDS('found.retry_after')}, 'refreshable', found.refreshable,
       'leased', ${IS_LEASED('found')}, 'database_went_back', not ${IS_NEW_ENOUGH}
     ) end as refused
-  ${more ? 'from request left join found on found.lease_id = request.lease_id left' : 'from found'}
-  join instances on instances.id = found.instance_id
+  ${more ? 'from request left join found on found.lease_id = request.lease_id left' : 'from found'} join instances on instances.id = found.instance_id
   ${more ? `where found.lease_id is not null or ${more.ifLocked}` : ''}`,
 })
 
