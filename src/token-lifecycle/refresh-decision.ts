@@ -1,13 +1,12 @@
 import type { ConnectionRow } from '../db/tables.ts'
 import type { Part } from '../weather/incidents.ts'
+import { REFUSAL_GRACE_SECONDS } from '../weather/refusal-budget.ts'
 import { type FailureHistory, mayStillAct } from './doubt.ts'
 
 /** Pure rules of the refresh: no I/O, the time is passed in. */
 
 /** How long a claim lasts. Its writer prolongs it while GitLab is asked; the claim of a writer that died ends soon. */
 export const CLAIM_SECONDS = 30
-/** GitLab can refuse a good refresh token for minutes (database replica lag): as long we go on trying. */
-export const REFUSAL_GRACE_SECONDS = 300
 const FIRST_BACKOFF_SECONDS = 5
 const LONGEST_BACKOFF_SECONDS = 60
 const LONGEST_NAMED_SECONDS = 3600

@@ -21,6 +21,8 @@ const RESERVE_OF_REPEATED = 40
 const RESERVE_OF_OFTEN = 50
 /** By then more than a minute has passed: few wrong refusals last as long. */
 const OFTEN = 5
+/** GitLab can refuse a good refresh token for minutes (database replica lag): as long we go on trying. */
+export const REFUSAL_GRACE_SECONDS = 300
 /** A refused refresh is tried again after 5 s, and after 10 s more (token-lifecycle/refresh-decision.ts). */
 const TRIED_AGAIN_SECONDS = 15
 /** However much was refused, this many refreshes may be under way: a healthy connection is not stopped. */
@@ -34,8 +36,11 @@ export type Refused = Pick<ConnectionRow, 'refused_since' | 'failure_count'>
  */
 export const reserveOf = (refused: Refused | undefined, now: number): number => {
   if (!refused?.refused_since || refused.failure_count < 2) return RESERVE
-  if (now - refused.refused_since.getTime() < TRIED_AGAIN_SECONDS * 1000) return RESERVE
-  return refused.failure_count < OFTEN ? RESERVE_OF_REPEATED : RESERVE_OF_OFTEN
+  const seconds = (now - refused.refused_since.getTime()) / 1000
+  if (seconds < TRIED_AGAIN_SECONDS) return RESERVE
+  // The next refusal of what was refused for so long is the last one.
+  const isLast = seconds >= REFUSAL_GRACE_SECONDS
+  return refused.failure_count < OFTEN || isLast ? RESERVE_OF_REPEATED : RESERVE_OF_OFTEN
 }
 
 export type RefusalBudget = {

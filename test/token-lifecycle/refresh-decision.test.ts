@@ -7,10 +7,10 @@ import {
   decideRefresh,
   type FailureCode,
   type OnConflict,
-  REFUSAL_GRACE_SECONDS,
   type RefreshFailure,
   type RefreshState,
 } from '../../src/token-lifecycle/refresh-decision.ts'
+import { REFUSAL_GRACE_SECONDS } from '../../src/weather/refusal-budget.ts'
 
 const NOW = new Date('2026-11-02T10:30:00Z')
 const at = (seconds: number): Date => new Date(NOW.getTime() + seconds * 1000)

@@ -204,6 +204,7 @@ t.test('who was refused more often leaves more of the budget to the others, what
     ['refused four times', 4, 75, 40],
     ['refused five times', 5, 135, 50],
     ['refused for minutes', 9, 290, 50],
+    ['refused for so long that the next refusal is the last', 9, 300, 40],
   ]
   for (const [name, failure_count, seconds, reserve] of cases) {
     const refused_since = seconds === undefined ? null : new Date(at - seconds * 1000)
