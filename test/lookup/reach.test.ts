@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { saveProofs } from '../../src/lookup/reach/queries.ts'
+import { LISTED_SECONDS, saveProofs } from '../../src/lookup/reach/queries.ts'
 import { type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { until } from '../support/lifecycle.ts'
@@ -67,6 +67,20 @@ t.test('whose projects are kept in step is not asked about', async (t) => {
   t.match(await explain(SECRET), {
     candidates: [{ connection_id: reaching, reason: `best match: is known to reach ${SECRET}` }, {}],
   })
+})
+
+t.test('what GitLab listed counts no longer when it is not read again', async (t) => {
+  const { broker, simulator, clock, reaching, later, find, asked } = await setRivals(t)
+  await broker.post(`/v1/connections/${reaching}/sync`)
+  await broker.jobs.syncProjects()
+  leave(simulator, 'globex', 'tom')
+  simulator.world.people.findGroup('globex')?.members.set(simulator.world.people.user('maria').id, 30)
+  clock.advance(LISTED_SECONDS - 60)
+  t.equal((await find(SECRET)).body.connection_id, reaching)
+  t.equal(asked(), 0)
+  clock.advance(120)
+  t.equal((await find(SECRET)).body.connection_id, later)
+  t.ok(asked() > 0)
 })
 
 t.test('while GitLab is down the order is that of what is known, and GitLab is left alone', async (t) => {

@@ -10,6 +10,8 @@ export type RateBudgets = { ids: string[]; left: number[] }
 /** How long GitLab's word counts. No: a person may give access any minute. Yes: a lease that is rejected tells otherwise. */
 export const REFUSED_SECONDS = 3_600
 export const REACHES_SECONDS = 86_400
+/** Whole lists are read once a day. A list that was read no more for this long (another token, the reading switched off) tells nothing. */
+export const LISTED_SECONDS = 2 * 86_400
 
 const PROOF = (project: string, condition: string, seconds: number) => `from reach_proofs
     where reach_proofs.connection_id = connections.id and reach_proofs.match_path = ${project}
@@ -21,6 +23,8 @@ export const REFUSED_AT = (project: string) =>
 export const REACHES = (project: string) =>
   `(exists (select ${PROOF(project, 'reach_proofs.reaches', REACHES_SECONDS)}) or exists (
     select from connection_project_paths as listed
+    join connection_syncs as sync on sync.connection_id = listed.connection_id
+      and coalesce(sync.full_synced_to, sync.started_at) > $1::timestamptz - interval '${LISTED_SECONDS} seconds'
     where listed.connection_id = connections.id and listed.match_path = ${project}
   ))`
 
