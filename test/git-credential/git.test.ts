@@ -4,7 +4,7 @@ import t from 'tap'
 import { connectByOAuth, type Stage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { createScanner, type Helper, type Scanner, startStranger } from '../support/git-scanner.ts'
-import { connectAs, KINDS, leaksNothing, setGitStage } from '../support/git-stage.ts'
+import { connectAs, KINDS, leaksNothing, scannerOf, setGitStage } from '../support/git-stage.ts'
 import { freePort } from '../support/postgres.ts'
 
 const OUT = 7_300
@@ -14,20 +14,12 @@ for (const [path, helper] of [
 ] as const) {
   t.test(`Git asks the broker by itself, with a GitLab at ${path || 'the root of its host'}`, async (t) => {
     const stage = await setGitStage(t, { path })
-    const { broker, simulator } = stage
     const stranger = await startStranger(t)
     for (const kind of KINDS)
       await t.test(`with the token of ${kind}, by ${helper}`, async (t) => {
         const organization = `${kind.replaceAll(' ', '-')}-${helper}`
         await connectAs(stage, kind, organization)
-        const key = await broker.createKey('scanner', [organization])
-        const scanner = await createScanner(t, {
-          broker: broker.url,
-          key,
-          gitlab: simulator.url,
-          helper,
-          organization,
-        })
+        const { key, scanner } = await scannerOf(t, stage, helper, organization)
         const { status, output } = await scanner.run(
           `git clone -q "$GITLAB/acme/web-shop.git" && cat web-shop/.git/config; result=$?; git ls-remote ${stranger.url}; exit $result`,
         )
@@ -47,9 +39,7 @@ for (const [path, helper] of [
 for (const helper of ['curl', 'program'] as Helper[])
   t.test(`a refusal ends Git at once and says why, by ${helper}`, async (t) => {
     const stage = await setGitStage(t)
-    const { broker, simulator } = stage
-    const key = await broker.createKey('scanner', ['acme'])
-    const scanner = await createScanner(t, { broker: broker.url, key, gitlab: simulator.url, helper })
+    const { scanner } = await scannerOf(t, stage, helper)
     const clone = 'git clone -q "$GITLAB/acme/web-shop.git"'
     const none = await scanner.run(clone)
     t.not(none.status, 0)
@@ -67,10 +57,8 @@ for (const helper of ['curl', 'program'] as Helper[])
 
 t.test('without useHttpPath, one connection for the whole instance is enough', async (t) => {
   const stage = await setGitStage(t, { path: '/gitlab' })
-  const { broker, simulator } = stage
   await connectToken(stage)
-  const key = await broker.createKey('scanner', ['acme'])
-  const scanner = await createScanner(t, { broker: broker.url, key, gitlab: simulator.url, helper: 'curl' })
+  const { scanner } = await scannerOf(t, stage, 'curl')
   const clone = 'export GIT_CONFIG_VALUE_1=false; git clone -q "$GITLAB/acme/web-shop.git" ; rm -rf web-shop'
   t.equal((await scanner.run(clone)).output, '')
   await connectToken(stage, { username: 'tom', group: 'acme' })
@@ -87,10 +75,9 @@ t.test('a fetch hours later gets a token that works then', async (t) => {
     [300, [285, 20, 301]],
   ] as const) {
     const stage = await setGitStage(t, { accessTokenLifetimeSeconds: lifetime })
-    const { broker, simulator, clock } = stage
+    const { broker, clock } = stage
     await connectByOAuth(stage)
-    const key = await broker.createKey('scanner', ['acme'])
-    const scanner = await createScanner(t, { broker: broker.url, key, gitlab: simulator.url, helper: 'curl' })
+    const { scanner } = await scannerOf(t, stage, 'curl')
     const clone = await scanner.run('git clone -q "$GITLAB/acme/web-shop.git"')
     t.equal(clone.output, '')
     for (const wait of waits) {
@@ -129,11 +116,9 @@ const addSubmodules = async (stage: Stage, scanner: Scanner, stranger: string): 
 
 t.test('submodules, partial and shallow clones take nothing more', async (t) => {
   const stage = await setGitStage(t)
-  const { broker, simulator } = stage
   const stranger = await startStranger(t)
   await connectToken(stage)
-  const key = await broker.createKey('scanner', ['acme'])
-  const scanner = await createScanner(t, { broker: broker.url, key, gitlab: simulator.url, helper: 'curl' })
+  const { key, scanner } = await scannerOf(t, stage, 'curl')
   await addSubmodules(
     stage,
     await createScanner(t, { broker: '', key: '', gitlab: '', helper: 'curl' }),
@@ -189,10 +174,8 @@ t.test(
       t.teardown(() => clearInterval(watch))
     }
     const clone = 'git clone -q --recurse-submodules "$GITLAB/acme/web-shop.git"'
-    const scannerFor = async (organization: string, helper: Helper) => {
-      const key = await broker.createKey('scanner', [organization])
-      return createScanner(t, { broker: broker.url, key, gitlab: simulator.url, helper, organization })
-    }
+    const scannerFor = async (organization: string, helper: Helper) =>
+      (await scannerOf(t, stage, helper, organization)).scanner
     await addSubmodules(stage, await scannerFor('none', 'curl'), stranger.url)
 
     // An OAuth token that ends at GitLab earlier than GitLab said.

@@ -6,8 +6,8 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { connectByOAuth, type Stage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
-import { createScanner, type Helper, type Scanner, startStranger } from '../support/git-scanner.ts'
-import { connectAs, KINDS, leaksNothing, setGitStage } from '../support/git-stage.ts'
+import { createScanner, type Scanner, startStranger } from '../support/git-scanner.ts'
+import { connectAs, KINDS, leaksNothing, scannerOf, setGitStage } from '../support/git-stage.ts'
 
 const CONTENT = 'a large file of acme/web-shop'
 const LFS_TYPE = 'application/vnd.git-lfs+json'
@@ -37,18 +37,6 @@ const addLargeFile = async (t: Test, stage: Stage, path = 'large.bin'): Promise<
     git add . && git -c user.name=a -c user.email=a@example.com commit -qm 'A large file' && git push -q origin HEAD:main`)
   if (status !== 0) throw new Error(output)
   return oid
-}
-
-const scannerOf = async (t: Test, { broker, simulator }: Stage, helper: Helper, organization = 'acme') => {
-  const key = await broker.createKey('scanner', [organization])
-  const scanner = await createScanner(t, {
-    broker: broker.url,
-    key,
-    gitlab: simulator.url,
-    helper,
-    organization,
-  })
-  return { key, scanner }
 }
 
 /** As Git LFS asks Git for a credential: for a repository, or for an endpoint that the repository names. */

@@ -4,7 +4,7 @@ import { SEEDED_APP } from '../../simulator/seed.ts'
 import { connectByOAuth, type Stage, setStage } from './broker.ts'
 import { createFakeClock } from './clock.ts'
 import { connectToken } from './connect.ts'
-import type { Scanner } from './git-scanner.ts'
+import { createScanner, type Helper, type Scanner } from './git-scanner.ts'
 
 /** Git compares password_expiry_utc with the clock of the machine. */
 export const setGitStage = (t: Test, simulator: object = {}): Promise<Stage> =>
@@ -41,6 +41,18 @@ export const connectAs = async (stage: Stage, kind: Kind, organization: string):
   } as const
   const { answer } = await connectToken(stage, { organization, ...(token[kind] as object) })
   if (answer.status !== 201) throw new Error(answer.text)
+}
+
+/** The machine of a scanner that has a key for one organization. */
+export const scannerOf = async (
+  t: Test,
+  { broker, simulator }: Stage,
+  helper: Helper,
+  organization = 'acme',
+): Promise<{ key: string; scanner: Scanner }> => {
+  const key = await broker.createKey('scanner', [organization])
+  const setting = { broker: broker.url, key, gitlab: simulator.url, helper, organization }
+  return { key, scanner: await createScanner(t, setting) }
 }
 
 const tokensOf = ({ simulator }: Stage): string[] => {
