@@ -75,7 +75,12 @@ const prepare = async ({ config, logger, clock, database, state, keyRing, wired 
   await wired.takeUpSpool()
   await wired.history.check()
   // Last: a key that was made and not shown, because a later step failed, would be lost for good.
-  return ensureFirstAdminKey(db, { configuredKey: config.bootstrapAdminKey, mayGenerate: embedded, clock })
+  return ensureFirstAdminKey(db, {
+    configuredKey: config.bootstrapAdminKey,
+    mayGenerate: embedded,
+    clock,
+    logger,
+  })
 }
 
 /** Whether a later try may succeed without anybody changing the configuration. */

@@ -58,6 +58,12 @@ t.test('with a PostgreSQL', async (t) => {
   const env = { DATA_DIR: t.testdir({}), DATABASE_URL: url, PORT: String(port), HOST: '127.0.0.1' }
   const BOOTSTRAP_ADMIN_KEY = 'FAKE-admin-key-0123456789-0123456789'
 
+  await t.test('while nobody has an access key, it says how to make the first', async (t) => {
+    const broker = startMain(t, { ...env, MASTER_KEY: KEYS[0]! })
+    await broker.said(/"level":"warn".*nobody has an access key.*BOOTSTRAP_ADMIN_KEY/)
+    await broker.stop()
+  })
+
   await t.test('it starts with a master key, ends on SIGTERM, and prints no key', async (t) => {
     const broker = startMain(t, { ...env, MASTER_KEY: KEYS[0]!, BOOTSTRAP_ADMIN_KEY })
     await broker.listening()
@@ -69,6 +75,7 @@ t.test('with a PostgreSQL', async (t) => {
     t.equal(code, 0)
     t.notMatch(output, BOOTSTRAP_ADMIN_KEY)
     t.notMatch(output, ADMIN_KEY_IN_TEXT)
+    t.notMatch(output, /nobody has an access key/)
   })
 
   await t.test('a wrong master key stops the start with a message that says what to do', async (t) => {

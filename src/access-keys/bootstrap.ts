@@ -1,9 +1,10 @@
+import type { Logger } from 'pino'
 import { v7 as uuidv7 } from 'uuid'
 import { EVERY_ORGANIZATION } from '../callers/principal.ts'
 import type { Clock } from '../clock/clock.ts'
 import type { Database } from '../db/database.ts'
 import { generateAccessKey, hashAccessKey } from './key-format.ts'
-import { insertFirstAccessKey } from './queries.ts'
+import { hasAccessKey, insertFirstAccessKey } from './queries.ts'
 
 /**
  * Gives a fresh database its first admin key: the configured one, or one made here.
@@ -15,9 +16,14 @@ export const ensureFirstAdminKey = async (
     configuredKey,
     mayGenerate,
     clock,
-  }: { configuredKey: string | undefined; mayGenerate: boolean; clock: Clock },
+    logger,
+  }: { configuredKey: string | undefined; mayGenerate: boolean; clock: Clock; logger: Logger },
 ): Promise<string | undefined> => {
-  if (configuredKey === undefined && !mayGenerate) return undefined
+  if (configuredKey === undefined && !mayGenerate) {
+    if (!(await hasAccessKey(db)))
+      logger.warn('nobody has an access key: set BOOTSTRAP_ADMIN_KEY and start again')
+    return undefined
+  }
   const key = configuredKey ?? generateAccessKey('admin')
   const inserted = await insertFirstAccessKey(db, {
     id: uuidv7(),

@@ -44,6 +44,10 @@ export const deleteAccessKey = async (db: Database, id: string): Promise<boolean
   return result.numDeletedRows > 0n
 }
 
+const findAny = (db: Database) => keys(db).limit(1).executeTakeFirst()
+
+export const hasAccessKey = async (db: Database): Promise<boolean> => (await findAny(db)) !== undefined
+
 /** Inserts only when there is no access key at all; the table lock lets one of several starting replicas win. */
 export const insertFirstAccessKey = (
   db: Database,
@@ -51,8 +55,7 @@ export const insertFirstAccessKey = (
 ): Promise<boolean> =>
   db.transaction().execute(async (transaction) => {
     await sql`lock table access_keys in share row exclusive mode`.execute(transaction)
-    const first = await keys(transaction).limit(1).executeTakeFirst()
-    if (first) return false
+    if (await findAny(transaction)) return false
     await transaction.insertInto('access_keys').values(row).execute()
     return true
   })

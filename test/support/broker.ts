@@ -81,7 +81,7 @@ export const startTestBroker = async (t: Test, options: BrokerOptions = {}): Pro
   const logger = createLogger('trace', { write: (line: string) => void logLines.push(line) })
   const masterKeys = options.masterKeys ?? [MASTER_KEY]
   const keyRing = await openKeyRing(db, masterKeys, clock)
-  await ensureFirstAdminKey(db, { configuredKey: ADMIN_KEY, mayGenerate: false, clock })
+  await ensureFirstAdminKey(db, { configuredKey: ADMIN_KEY, mayGenerate: false, clock, logger })
   const { app, jobs, takeUpSpool, history } = await createApp({
     db,
     runPrepared,
