@@ -41,6 +41,7 @@ const DEAD = new Set(['token_unknown', 'token_expired', 'token_revoked'])
 type Failure = { kind: 'failed'; code: string; detail: string; retryAfterSeconds?: number | undefined }
 type End = Exclude<Stop, { kind: 'lease_over' | 'refused' }> | Failure | NotPermitted | { kind: 'turn_over' }
 type NotPermitted = { kind: 'not_permitted'; tokenVersion: number; detail: string }
+export type SyncEnd = End['kind']
 
 const failureOf = (error: unknown): Failure => {
   if (!(error instanceof Problem)) throw error
@@ -57,7 +58,7 @@ const UNEXPECTED: Failure = {
 }
 
 /** Reads what the connection reaches, to the end or until something stops it, and writes down how that went. */
-export const runSync = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<End['kind']> => {
+export const runSync = async (deps: SyncDeps, begun: Begun, signal: AbortSignal): Promise<SyncEnd> => {
   const end = await read(deps, begun, signal).catch(async (error: unknown) => {
     if (!isDatabaseUnavailable(error)) await writeDown(deps, begun, UNEXPECTED)
     throw error

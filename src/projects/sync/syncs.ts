@@ -2,7 +2,7 @@ import { type Patience, startPatience } from '../../clock/patience.ts'
 import { isDatabaseUnavailable } from '../../db/availability.ts'
 import { beginSync } from './begin-sync.ts'
 import { type DueSync, findDueSyncs, putOffHopeless } from './queries.ts'
-import { runSync, type SyncDeps } from './run-sync.ts'
+import { runSync, type SyncDeps, type SyncEnd } from './run-sync.ts'
 
 /** The reading of projects in this process. */
 export type Syncs = {
@@ -24,6 +24,8 @@ const FOR_PEOPLE: Room = { all: 8, ofInstance: 6 }
 const MOST_AT_A_LOOK = 200
 /** Shorter than the time between two runs. */
 const LONGEST_RUN_MS = 50_000
+/** So often it is looked for what is due at other instances, while one has no room. */
+const BETWEEN_LOOKS_MS = 1_000
 
 /** What is being read in this process, by connection. */
 const createRunning = () => {
@@ -40,6 +42,55 @@ const createRunning = () => {
       return [...ids].filter((id) => countOf(id) >= BACKGROUND.ofInstance)
     },
     allEnded: () => [...running.values()].map(({ ended }) => ended),
+  }
+}
+
+type Reader = Pick<ReturnType<typeof createRunning>, 'running' | 'fullInstances' | 'allEnded'> & {
+  signal: AbortSignal
+  mayBegin(sync: DueSync, room: Room): boolean
+  findDue(except: Iterable<string>, notOfInstances: string[]): Promise<DueSync[]>
+  begin(sync: DueSync, onEnd: (end: SyncEnd) => void): Promise<unknown>
+  isAway(instanceId: string): boolean
+}
+
+/**
+ * One after the other as there is room, each once before any that made way goes on. When GitLab is away, the other
+ * connections of the instance wait for the next run: each would cost statements, and learn nothing.
+ */
+const readDue = async (reader: Reader, patience: Patience): Promise<void> => {
+  const { running, fullInstances, allEnded, signal, mayBegin, findDue, begin, isAway } = reader
+  const tried = new Set<string>()
+  const away = new Set<string>()
+  let turnsOver: string[] = []
+  let due: DueSync[] = []
+  let lookedAt = 0
+  const isLeft = (sync: DueSync): boolean => !tried.has(sync.id) && !away.has(sync.instance_id)
+  const mayBeNext = (sync: DueSync): boolean => isLeft(sync) && mayBegin(sync, BACKGROUND)
+  while (!patience.isOver() && !signal.aborted) {
+    const hasLane = running.size < BACKGROUND.all
+    let next = due.find(mayBeNext)
+    if (!next && hasLane && (!due.some(isLeft) || performance.now() - lookedAt >= BETWEEN_LOOKS_MS)) {
+      lookedAt = performance.now()
+      const found = await findDue(tried, [...fullInstances(), ...away])
+      due = [...due.filter(isLeft), ...found]
+      next = due.find(mayBeNext)
+    }
+    if (next) {
+      const { id, instance_id } = next
+      tried.add(id)
+      const onEnd = (end: SyncEnd) => {
+        if (end === 'turn_over') turnsOver.push(id)
+        if (end === 'failed' && isAway(instance_id)) away.add(instance_id)
+      }
+      begin(next, onEnd).catch(() => undefined)
+    } else if (turnsOver.length > 0 && hasLane) {
+      for (const id of turnsOver) tried.delete(id)
+      turnsOver = []
+      // What was not read yet comes first.
+      due = []
+    } else if (running.size > 0) {
+      await patience.waitFor(Promise.race(allEnded()))
+    } else return
   }
 }
 
@@ -65,14 +116,14 @@ export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'> & { isOn: boolean 
     return next !== undefined
   }
 
-  /** @returns when it has begun. @param onTurnOver it has made way for others, and goes on later */
-  const begin = ({ id, instance_id }: DueSync, onTurnOver = (): unknown => undefined): Promise<unknown> => {
+  /** @returns when it has begun */
+  const begin = (
+    { id, instance_id }: DueSync,
+    onEnd: (end: SyncEnd) => void = () => undefined,
+  ): Promise<unknown> => {
     const begun = beginSync(deps, id)
     const ended = begun
-      .then(async (sync) => {
-        const end = sync && (await runSync({ ...deps, isAwaited }, sync, signal))
-        if (end === 'turn_over') onTurnOver()
-      })
+      .then(async (sync) => sync && onEnd(await runSync({ ...deps, isAwaited }, sync, signal)))
       .catch((error: unknown) => {
         const level = isDatabaseUnavailable(error) ? 'debug' : 'warn'
         logger[level]({ err: error, connection_id: id }, 'reading projects ended early')
@@ -82,36 +133,15 @@ export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'> & { isOn: boolean 
     return begun
   }
 
-  /** One after the other as there is room, each once before any that made way goes on. */
-  const beginDue = async (patience: Patience): Promise<void> => {
-    const tried = new Set<string>()
-    let turnsOver: string[] = []
-    let due: DueSync[] = []
-    while (!patience.isOver() && !signal.aborted) {
-      let next = due.find((sync) => !tried.has(sync.id) && mayBegin(sync, BACKGROUND))
-      if (!next && running.size < BACKGROUND.all) {
-        due = await findDue(tried, fullInstances())
-        next = due.find((sync) => mayBegin(sync, BACKGROUND))
-      }
-      if (next) {
-        const { id } = next
-        tried.add(id)
-        begin(next, () => turnsOver.push(id)).catch(() => undefined)
-      } else if (turnsOver.length > 0 && running.size < BACKGROUND.all) {
-        for (const id of turnsOver) tried.delete(id)
-        turnsOver = []
-      } else if (running.size > 0) {
-        await patience.waitFor(Promise.race(allEnded()))
-      } else return
-    }
-  }
+  const isAway = (instanceId: string): boolean => deps.instanceClients.weatherOf(instanceId).turnsAllAway()
+  const reader = { running, fullInstances, allEnded, signal, mayBegin, findDue, begin, isAway }
 
   return {
     isOn,
     async runDue() {
       if (!isOn) return
       await putOffHopeless(db, new Date(clock()))
-      await beginDue(startPatience(LONGEST_RUN_MS))
+      await readDue(reader, startPatience(LONGEST_RUN_MS))
     },
     async start(connection) {
       if (mayBegin(connection, FOR_PEOPLE)) await begin(connection)
