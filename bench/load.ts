@@ -17,6 +17,8 @@ export type Target = {
   next(): Request
   /** More are not made for each second: those with a large body are answered slowly, and take memory. */
   mostPerSecond?: number
+  /** What is asked once before anything is measured: a broker that has run for a while has it in its memory. */
+  first?: Request[]
   /** Before each measurement, and not counted. */
   prepare?(): Promise<void>
   /** The process of the server, and that of its PostgreSQL; undefined = none. */
@@ -123,6 +125,20 @@ const driveAutocannon = async (
     p99: latency.percentile(99) / MICROSECONDS,
     errors: result.non2xx + result.errors,
   }
+}
+
+const ASKED_AT_ONCE = 32
+
+/** Asks each of some requests once. */
+export const askEach = async (origin: string, requests: Request[]): Promise<void> => {
+  const queue = requests.values()
+  const ask = async () => {
+    for (const { path, key } of queue) {
+      const answer = await fetch(origin + path, { headers: { authorization: `Bearer ${key}` } })
+      await answer.text()
+    }
+  }
+  await Promise.all(Array.from({ length: ASKED_AT_ONCE }, ask))
 }
 
 /** Drives a server for some whole seconds. Anything but 2xx counts as an error. */

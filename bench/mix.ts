@@ -5,7 +5,14 @@ import { createRandom, createZipf } from './random.ts'
 /** The realistic mix (m): lookups by URL as a platform of many tenants sends them, the same for the same seed. */
 
 export type UrlKind = 'https' | 'ssh' | 'under_path' | 'refresh'
-export type Lookup = { path: string; key: string; keyKind: KeyKind; urlKind: UrlKind; organization: number }
+export type Lookup = {
+  path: string
+  key: string
+  keyKind: KeyKind
+  urlKind: UrlKind
+  organization: number
+  host: string
+}
 
 /** Shares of all lookups. */
 export const SHARES = { refresh: 0.01, ssh: 0.06, under_path: 0.06 } as const
@@ -18,6 +25,8 @@ const KEY_SHARES: [KeyKind, number][] = [
   ['prefixes', 0.075],
 ]
 const REPOSITORIES_PER_CONNECTION = 300_000 / 100_800
+const repositoriesOf = ({ connections }: Fleet): number =>
+  Math.round(connections * REPOSITORIES_PER_CONNECTION)
 
 /** A connection whose token is out, at a GitLab that answers: its lookup has to refresh. */
 export type EndedConnection = { url: string; organization: string }
@@ -49,7 +58,7 @@ const stratumOf = (fleet: Fleet, isIn: (connection: number) => boolean) =>
 
 export const createMix = (fleet: Fleet, ended: EndedConnection[], seed: number): (() => Lookup) => {
   const random = createRandom(seed)
-  const drawRank = createZipf(Math.round(fleet.connections * REPOSITORIES_PER_CONNECTION), random)
+  const drawRank = createZipf(repositoriesOf(fleet), random)
   const isUnderPath = (connection: number) => fleet.placeOf(connection).instance === 'under_path'
   const underPath = stratumOf(fleet, isUnderPath)
   const elsewhere = stratumOf(fleet, (connection) => !isUnderPath(connection))
@@ -67,6 +76,7 @@ export const createMix = (fleet: Fleet, ended: EndedConnection[], seed: number):
       keyKind: 'every',
       urlKind: 'refresh',
       organization: Number(organization.slice(organization.lastIndexOf('-') + 1)),
+      host: hostOf(url),
     }
   }
 
@@ -87,9 +97,22 @@ export const createMix = (fleet: Fleet, ended: EndedConnection[], seed: number):
     const { organization } = fleet.placeOf(connection)
     const key = keyOf(fleet, keyKind, organization)
     const named = key === EVERY_KEY || keyKind === 'several' ? organizationName(organization) : undefined
-    const url = urlOf(repositoryOf(fleet, connection, rank), urlKind, rank)
-    return { path: lookupPath(url, named), key, keyKind, urlKind, organization }
+    const repository = repositoryOf(fleet, connection, rank)
+    const path = lookupPath(urlOf(repository, urlKind, rank), named)
+    return { path, key, keyKind, urlKind, organization, host: hostOf(repository.baseUrl) }
   }
+}
+
+/** The first lookup of the mix with each access key, and the first at each organization on each host. */
+export const firstLookupsOf = (fleet: Fleet, seed: number): Lookup[] => {
+  const draw = createMix(fleet, [], seed)
+  const seen = new Set<string>()
+  return Array.from({ length: repositoriesOf(fleet) }, draw).filter(({ key, organization, host }) => {
+    const names = [key, `${organization} ${host}`]
+    const isFirst = names.some((name) => !seen.has(name))
+    for (const name of names) seen.add(name)
+    return isFirst
+  })
 }
 
 /** A URL below the place of each connection in turn, asked for with the key for all: (d). */

@@ -32,12 +32,16 @@ const THROUGHPUT_RATIOS: [Subject, Subject][] = [
   ['bb', 'b'],
   ['c', 'b'],
   ['c', 'bb'],
+  ['bl', 'bb'],
+  ['c', 'bl'],
   ['d', 'c'],
   ['m', 'c'],
 ]
 const LATENCY_RATIOS: [Subject, Subject][] = [
   ['c', 'bb'],
   ['m', 'bb'],
+  ['bl', 'bb'],
+  ['c', 'bl'],
 ]
 const COMPARED_WITH_B = 32
 
@@ -77,13 +81,13 @@ export const ratiosOf = (results: Results): Record<string, Spread> => {
         throughput!.perSecond,
         synced!.without[Number(connections)]![subject]!.perSecond,
       )
-  const [smallest] = growth ?? []
-  for (const row of growth?.slice(1) ?? [])
-    for (const subject of GROWTH_SUBJECTS)
-      ratios[`${subject} ${sizeName(row.connections)}/${sizeName(smallest!.connections)}`] = ratioOf(
-        row[subject].perSecond,
-        smallest![subject].perSecond,
-      )
+  for (const [place, row] of (growth ?? []).entries())
+    for (const smaller of growth!.slice(0, place))
+      for (const subject of GROWTH_SUBJECTS)
+        ratios[`${subject} ${sizeName(row.connections)}/${sizeName(smaller.connections)}`] = ratioOf(
+          row[subject].perSecond,
+          smaller[subject].perSecond,
+        )
   for (const row of replicas?.slice(1) ?? [])
     ratios[`replicas ${row.replicas}/1`] = ratioOf(row.perSecond, replicas![0]!.perSecond)
   ratios['refresh/s'] = spread(refreshes.perSecond.map(Math.round))

@@ -27,7 +27,7 @@ const SEALED_AT_ONCE = 200
 export type Simulator = Awaited<ReturnType<typeof startSimulator>>
 export type SeededFleet = { fleet: Fleet; ids: string[] }
 
-const openVault = async (db: Database): Promise<Vault> =>
+export const openVault = async (db: Database): Promise<Vault> =>
   createVault(await openKeyRing(db, [new Uint8Array(Buffer.from(MASTER_KEY, 'base64'))], systemClock))
 
 const mapInTurn = async <Item, Result>(

@@ -1,12 +1,12 @@
 import type { BenchDatabase } from './database.ts'
 import { EVERY_KEY } from './keys.ts'
-import { measure, type Request, type Target } from './load.ts'
-import { createMix, type Lookup, lookupOfConnection } from './mix.ts'
+import { askEach, measure, type Request, type Target } from './load.ts'
+import { createMix, firstLookupsOf, type Lookup, lookupOfConnection } from './mix.ts'
 import { createScramble } from './random.ts'
 import type { Ended, SeededFleet } from './seed.ts'
 import type { ServerProcess } from './server-process.ts'
 
-export type Subject = 'a' | 'b' | 'bb' | 'c' | 'd' | 'm'
+export type Subject = 'a' | 'b' | 'bb' | 'bl' | 'c' | 'd' | 'm'
 /** Round by round; latencies in milliseconds, processor time in microseconds of each lookup. */
 export type Throughput = {
   perSecond: number[]
@@ -22,6 +22,7 @@ export const NAMES: Record<Subject, string> = {
   a: 'bare Fastify, static JSON',
   b: 'bare Fastify, one prepared select each',
   bb: 'bare Fastify, the same select, coalesced and pipelined as ours',
+  bl: 'the same, the lease written, the token opened, a line logged',
   c: 'GET /v1/connections/{id}/credential',
   d: 'GET /v1/credentials?url=, https, one key for all',
   m: 'the realistic mix',
@@ -45,6 +46,8 @@ const walk = (count: number, toRequest: (connection: number) => Request): (() =>
 }
 
 const SEED = 15
+/** More than a broker answers here. */
+const MOST_LOOKUPS_PER_SECOND = 25_000
 
 export const on = (server: ServerProcess, { database }: Scene, next: () => Request): Target => ({
   origin: server.origin,
@@ -54,7 +57,15 @@ export const on = (server: ServerProcess, { database }: Scene, next: () => Reque
   prepare: async () => server.truncateLog(),
 })
 
-export const yardsticksOf = (server: ServerProcess, scene: Scene): Record<'a' | 'b' | 'bb', Target> => {
+const onBroker = (broker: ServerProcess, scene: Scene, next: () => Request): Target => ({
+  ...on(broker, scene, next),
+  mostPerSecond: MOST_LOOKUPS_PER_SECOND,
+})
+
+export const yardsticksOf = (
+  server: ServerProcess,
+  scene: Scene,
+): Record<'a' | 'b' | 'bb' | 'bl', Target> => {
   const { ids } = scene.seeded
   const select = (route: string) =>
     walk(ids.length, (connection) => ({ path: `/${route}/${ids[connection]}`, key: '' }))
@@ -62,6 +73,7 @@ export const yardsticksOf = (server: ServerProcess, scene: Scene): Record<'a' | 
     a: on(server, scene, () => ({ path: '/static', key: '' })),
     b: on(server, scene, select('select')),
     bb: on(server, scene, select('select-shared')),
+    bl: on(server, scene, select('lease')),
   }
 }
 
@@ -76,7 +88,8 @@ export const mixOf = (broker: ServerProcess, scene: Scene, wanted?: (lookup: Loo
     }
   }
   return {
-    ...on(broker, scene, next),
+    ...onBroker(broker, scene, next),
+    first: firstLookupsOf(seeded.fleet, SEED).filter((lookup) => wanted?.(lookup) ?? true),
     async prepare() {
       broker.truncateLog()
       await ended?.endAgain()
@@ -87,7 +100,7 @@ export const mixOf = (broker: ServerProcess, scene: Scene, wanted?: (lookup: Loo
 export const targetsOf = (broker: ServerProcess, scene: Scene): Record<'c' | 'd' | 'm', Target> => {
   const { fleet, ids } = scene.seeded
   return {
-    c: on(
+    c: onBroker(
       broker,
       scene,
       walk(ids.length, (connection) => ({
@@ -95,7 +108,7 @@ export const targetsOf = (broker: ServerProcess, scene: Scene): Record<'c' | 'd'
         key: EVERY_KEY,
       })),
     ),
-    d: on(
+    d: onBroker(
       broker,
       scene,
       walk(ids.length, (connection) => ({ path: lookupOfConnection(fleet, connection), key: EVERY_KEY })),
@@ -136,12 +149,13 @@ export const mergeTables = (tables: ThroughputTable[]): ThroughputTable => {
 }
 
 const WARM_UP_SECONDS = 2
-/** Until the compiler is done with the broker, and the organizations that are asked for again are in its memory. */
-const WARM_UP_SECONDS_OF_MIX = 12
+/** Until the compiler is done with the broker. */
+const WARM_UP_SECONDS_OF_MIX = 8
 const WARM_UP_CONNECTIONS = 32
 
 export const warmUp = async (targets: Partial<Record<string, Target>>): Promise<void> => {
   for (const [subject, target] of Object.entries(targets)) {
+    if (target?.first) await askEach(target.origin, target.first)
     const seconds = subject === 'm' ? WARM_UP_SECONDS_OF_MIX : WARM_UP_SECONDS
     await measure(target!, WARM_UP_CONNECTIONS, seconds)
   }
