@@ -34,8 +34,8 @@ export type Weather = {
   note(result: CallResult, account: string | undefined): void
   /** What is left of the rate limit of an account, in quarters; all of it where GitLab said nothing. */
   leftOf(account: string): number
-  /** Whether every call would be turned away now: the circuit is open, or GitLab has banned or paused the address. */
-  turnsAllAway(): boolean
+  /** Whether GitLab has banned or paused the address: calls of every account are turned away. */
+  isPaused(): boolean
   setOpen(open: boolean): void
   /** As another process was told. */
   bannedUntil(until: Date): void
@@ -157,7 +157,7 @@ export const createWeather = ({ clock, onRefusal, onBan }: WeatherOptions): Weat
     },
     leftOf: (account) =>
       (accounts.get(account)?.until.getTime() ?? 0) > clock() ? 0 : rates.leftOf(account),
-    turnsAllAway: () => open || Math.max(banEnd, paused?.until.getTime() ?? 0) > clock(),
+    isPaused: () => Math.max(banEnd, paused?.until.getTime() ?? 0) > clock(),
     setOpen(isOpen) {
       open = isOpen
     },

@@ -1,5 +1,6 @@
 import { type Patience, startPatience } from '../../clock/patience.ts'
 import { isDatabaseUnavailable } from '../../db/availability.ts'
+import type { Weather } from '../../gitlab/weather.ts'
 import { beginSync } from './begin-sync.ts'
 import { type DueSync, findDueSyncs, putOffHopeless } from './queries.ts'
 import { runSync, type SyncDeps, type SyncEnd } from './run-sync.ts'
@@ -8,7 +9,10 @@ import { runSync, type SyncDeps, type SyncEnd } from './run-sync.ts'
 export type Syncs = {
   /** false: whoever runs the broker does not want it. */
   isOn: boolean
-  /** Reads the connections that are due, a few at once. Returns when they are read, or after a while. */
+  /**
+   * Reads the connections that are due, a few at once. Returns when they are read, or after a while; those of a GitLab that
+   * is away wait for the next call.
+   */
   runDue(): Promise<void>
   /** Begins at once where there is room; otherwise a later runDue does. Returns when the reading has begun. */
   start(connection: { id: string; instance_id: string }): Promise<void>
@@ -24,8 +28,8 @@ const FOR_PEOPLE: Room = { all: 8, ofInstance: 6 }
 const MOST_AT_A_LOOK = 200
 /** Shorter than the time between two runs. */
 const LONGEST_RUN_MS = 50_000
-/** So often it is looked for what is due at other instances, while one has no room. */
-const BETWEEN_LOOKS_MS = 1_000
+/** A GitLab is away after so many failed readings in a row: each costs statements, and says the same. */
+const MOST_FAILURES = 10
 
 /** What is being read in this process, by connection. */
 const createRunning = () => {
@@ -45,49 +49,59 @@ const createRunning = () => {
   }
 }
 
+/** Which instances are away, by the readings of a run; or have paused every call, by any call of this process. */
+const createAbsences = (weatherOf: (instanceId: string) => Weather) => {
+  const failures = new Map<string, number>()
+  const isAway = (id: string): boolean => (failures.get(id) ?? 0) >= MOST_FAILURES || weatherOf(id).isPaused()
+  return {
+    isAway,
+    instances: (): string[] => [...failures.keys()].filter(isAway),
+    see(due: DueSync[]): void {
+      for (const { instance_id: id } of due) failures.set(id, failures.get(id) ?? 0)
+    },
+    note({ instance_id: id }: DueSync, end: SyncEnd): void {
+      failures.set(id, end === 'failed' ? (failures.get(id) ?? 0) + 1 : 0)
+    },
+    /** A run begins. */
+    tryAgain(): void {
+      for (const id of failures.keys()) failures.set(id, 0)
+    },
+  }
+}
+
+type Absences = ReturnType<typeof createAbsences>
 type Reader = Pick<ReturnType<typeof createRunning>, 'running' | 'fullInstances' | 'allEnded'> & {
+  absences: Pick<Absences, 'isAway' | 'tryAgain'>
   signal: AbortSignal
   mayBegin(sync: DueSync, room: Room): boolean
   findDue(except: Iterable<string>, notOfInstances: string[]): Promise<DueSync[]>
-  begin(sync: DueSync, onEnd: (end: SyncEnd) => void): Promise<unknown>
-  isAway(instanceId: string): boolean
+  begin(sync: DueSync, onTurnOver: () => void): Promise<unknown>
 }
 
-/**
- * One after the other as there is room, each once before any that made way goes on. When GitLab is away, the other
- * connections of the instance wait for the next run: each would cost statements, and learn nothing.
- */
-const readDue = async (reader: Reader, patience: Patience): Promise<void> => {
-  const { running, fullInstances, allEnded, signal, mayBegin, findDue, begin, isAway } = reader
+/** Connections are read as there is room, each once before any that made way goes on. */
+const readDue = async (
+  { running, fullInstances, allEnded, absences, signal, mayBegin, findDue, begin }: Reader,
+  patience: Patience,
+): Promise<void> => {
   const tried = new Set<string>()
-  const away = new Set<string>()
   let turnsOver: string[] = []
   let due: DueSync[] = []
-  let lookedAt = 0
-  const isLeft = (sync: DueSync): boolean => !tried.has(sync.id) && !away.has(sync.instance_id)
-  const mayBeNext = (sync: DueSync): boolean => isLeft(sync) && mayBegin(sync, BACKGROUND)
+  const mayBeNext = (sync: DueSync): boolean =>
+    !tried.has(sync.id) && !absences.isAway(sync.instance_id) && mayBegin(sync, BACKGROUND)
+  absences.tryAgain()
   while (!patience.isOver() && !signal.aborted) {
-    const hasLane = running.size < BACKGROUND.all
     let next = due.find(mayBeNext)
-    if (!next && hasLane && (!due.some(isLeft) || performance.now() - lookedAt >= BETWEEN_LOOKS_MS)) {
-      lookedAt = performance.now()
-      const found = await findDue(tried, [...fullInstances(), ...away])
-      due = [...due.filter(isLeft), ...found]
+    if (!next && running.size < BACKGROUND.all) {
+      due = await findDue(tried, fullInstances())
       next = due.find(mayBeNext)
     }
     if (next) {
-      const { id, instance_id } = next
+      const { id } = next
       tried.add(id)
-      const onEnd = (end: SyncEnd) => {
-        if (end === 'turn_over') turnsOver.push(id)
-        if (end === 'failed' && isAway(instance_id)) away.add(instance_id)
-      }
-      begin(next, onEnd).catch(() => undefined)
-    } else if (turnsOver.length > 0 && hasLane) {
+      begin(next, () => turnsOver.push(id)).catch(() => undefined)
+    } else if (turnsOver.length > 0 && running.size < BACKGROUND.all) {
       for (const id of turnsOver) tried.delete(id)
       turnsOver = []
-      // What was not read yet comes first.
-      due = []
     } else if (running.size > 0) {
       await patience.waitFor(Promise.race(allEnded()))
     } else return
@@ -97,16 +111,20 @@ const readDue = async (reader: Reader, patience: Patience): Promise<void> => {
 export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'> & { isOn: boolean }): Syncs => {
   const { db, clock, logger, isOn } = deps
   const { running, countOf, hasRoom, fullInstances, allEnded } = createRunning()
+  const absences = createAbsences(deps.instanceClients.weatherOf)
   const stopping = new AbortController()
   const { signal } = stopping
 
   const mayBegin = (sync: DueSync, room: Room): boolean => isOn && !signal.aborted && hasRoom(sync, room)
-  const findDue = (except: Iterable<string>, notOfInstances: string[]): Promise<DueSync[]> =>
-    findDueSyncs(db, new Date(clock()), {
+  const findDue = async (except: Iterable<string>, notOfInstances: string[]): Promise<DueSync[]> => {
+    const due = await findDueSyncs(db, new Date(clock()), {
       limit: MOST_AT_A_LOOK,
       except: [...except, ...running.keys()],
-      notOfInstances,
+      notOfInstances: [...notOfInstances, ...absences.instances()],
     })
+    absences.see(due)
+    return due
+  }
 
   /** Whether another that is due could be read in the place of this one. */
   const isAwaited = async (instanceId: string): Promise<boolean> => {
@@ -116,14 +134,17 @@ export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'> & { isOn: boolean 
     return next !== undefined
   }
 
-  /** @returns when it has begun */
-  const begin = (
-    { id, instance_id }: DueSync,
-    onEnd: (end: SyncEnd) => void = () => undefined,
-  ): Promise<unknown> => {
+  /** @returns when it has begun. @param onTurnOver it has made way for others, and goes on later */
+  const begin = (due: DueSync, onTurnOver = (): unknown => undefined): Promise<unknown> => {
+    const { id, instance_id } = due
     const begun = beginSync(deps, id)
     const ended = begun
-      .then(async (sync) => sync && onEnd(await runSync({ ...deps, isAwaited }, sync, signal)))
+      .then(async (sync) => {
+        if (!sync) return
+        const end = await runSync({ ...deps, isAwaited }, sync, signal)
+        absences.note(due, end)
+        if (end === 'turn_over') onTurnOver()
+      })
       .catch((error: unknown) => {
         const level = isDatabaseUnavailable(error) ? 'debug' : 'warn'
         logger[level]({ err: error, connection_id: id }, 'reading projects ended early')
@@ -133,8 +154,7 @@ export const createSyncs = (deps: Omit<SyncDeps, 'isAwaited'> & { isOn: boolean 
     return begun
   }
 
-  const isAway = (instanceId: string): boolean => deps.instanceClients.weatherOf(instanceId).turnsAllAway()
-  const reader = { running, fullInstances, allEnded, signal, mayBegin, findDue, begin, isAway }
+  const reader = { running, fullInstances, allEnded, absences, signal, mayBegin, findDue, begin }
 
   return {
     isOn,
