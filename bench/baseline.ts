@@ -1,5 +1,5 @@
 // The yardsticks: (a) bare Fastify with a static answer, (b) bare Fastify with one prepared select by primary key, (bb)
-// the same select, coalesced and pipelined by the broker's own code, (bl) the same with what no broker can leave out: the
+// the same select, coalesced and pipelined by the broker's own code, (bl) the same, and what each lookup ends with: the
 // lease is written, the token opened, a line logged.
 import Fastify from 'fastify'
 import pg from 'pg'
@@ -10,7 +10,7 @@ import type { LeaseRow } from '../src/leases/lease.ts'
 import { newLeaseId } from '../src/leases/lease-id.ts'
 import { shareStatements } from '../src/leases/shared-statements.ts'
 import { createLogger } from '../src/log.ts'
-import { openVault } from './seed.ts'
+import { openVault } from './vault.ts'
 
 const databaseUrl = process.env.DATABASE_URL
 const poolSize = Number(process.env.DATABASE_POOL_SIZE ?? 10)

@@ -3,9 +3,10 @@
 import { sql } from 'kysely'
 import { createBenchDatabase } from './database.ts'
 import { measure } from './load.ts'
-import { MASTER_KEY, seedFleet } from './seed.ts'
+import { seedFleet } from './seed.ts'
 import { startBroker } from './server-process.ts'
 import { targetsOf } from './throughput.ts'
+import { MASTER_KEY } from './vault.ts'
 
 const [perSecondText = '1000', daysText = '90'] = process.argv.slice(2)
 const perSecond = Number(perSecondText)

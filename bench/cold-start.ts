@@ -2,9 +2,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createBenchDatabase } from './database.ts'
-import { MASTER_KEY } from './seed.ts'
 import { startBroker } from './server-process.ts'
 import { type Spread, spread } from './stats.ts'
+import { MASTER_KEY } from './vault.ts'
 
 export type ColdStart = Record<'postgresql' | 'embedded, first start' | 'embedded, later start', Spread>
 

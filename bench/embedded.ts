@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { migrateToLatest } from '../src/db/migrate.ts'
 import { openDatabase } from '../src/db/open.ts'
-import { MASTER_KEY, seedFleet } from './seed.ts'
+import { seedFleet } from './seed.ts'
 import { startBroker } from './server-process.ts'
 import { measureThroughput, type ThroughputTable, targetsOf, warmUp } from './throughput.ts'
+import { MASTER_KEY } from './vault.ts'
 
 const FLEET = 1_000
 

@@ -1,5 +1,5 @@
 import { createBenchDatabase } from './database.ts'
-import { MASTER_KEY, seedFleet, seedLeases } from './seed.ts'
+import { seedFleet, seedLeases } from './seed.ts'
 import { type ServerProcess, startBroker } from './server-process.ts'
 import {
   measureThroughput,
@@ -9,6 +9,7 @@ import {
   targetsOf,
   warmUp,
 } from './throughput.ts'
+import { MASTER_KEY } from './vault.ts'
 
 export type GrowthSubject = 'c' | 'd' | 'm'
 export const GROWTH_SUBJECTS: GrowthSubject[] = ['c', 'd', 'm']

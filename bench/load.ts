@@ -18,7 +18,7 @@ export type Target = {
   /** More are not made for each second: those with a large body are answered slowly, and take memory. */
   mostPerSecond?: number
   /** What is asked once before anything is measured: a broker that has run for a while has it in its memory. */
-  first?: Request[]
+  first?(): Request[]
   /** Before each measurement, and not counted. */
   prepare?(): Promise<void>
   /** The process of the server, and that of its PostgreSQL; undefined = none. */
@@ -136,6 +136,7 @@ export const askEach = async (origin: string, requests: Request[]): Promise<void
     for (const { path, key } of queue) {
       const answer = await fetch(origin + path, { headers: { authorization: `Bearer ${key}` } })
       await answer.text()
+      if (!answer.ok) throw new Error(`The warm-up got ${answer.status}`)
     }
   }
   await Promise.all(Array.from({ length: ASKED_AT_ONCE }, ask))

@@ -1,5 +1,5 @@
-// npm run bench [-- --quick]: every figure of one run, in bench/RESULTS.md and bench/results.json. --quick takes less than two
-// minutes, prints the ratios at 32 and 128 connections, and writes nothing.
+// npm run bench [-- --quick]: every figure of one run, in bench/RESULTS.md and bench/results.json. --quick takes some two
+// minutes, leaves (a) out, prints the ratios at 32 and 128 connections, and writes nothing.
 import { writeFile } from 'node:fs/promises'
 import { measureBatches } from './batches.ts'
 import { measureColdStart } from './cold-start.ts'
@@ -11,7 +11,7 @@ import { measureLimits } from './limits.ts'
 import { measureRefreshes } from './refreshes.ts'
 import { measureReplicas } from './replicas.ts'
 import { type Results, ratiosOf, toMarkdown } from './report.ts'
-import { MASTER_KEY, seedEnded, seedFleet, seedLeases, seedSimulator } from './seed.ts'
+import { seedEnded, seedFleet, seedLeases, seedSimulator } from './seed.ts'
 import { startBroker, startServer } from './server-process.ts'
 import { runStorm } from './storm.ts'
 import { measureSynced } from './synced.ts'
@@ -23,6 +23,7 @@ import {
   warmUp,
   yardsticksOf,
 } from './throughput.ts'
+import { MASTER_KEY } from './vault.ts'
 
 const quick = process.argv.includes('--quick')
 const plan = quick

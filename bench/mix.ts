@@ -25,8 +25,6 @@ const KEY_SHARES: [KeyKind, number][] = [
   ['prefixes', 0.075],
 ]
 const REPOSITORIES_PER_CONNECTION = 300_000 / 100_800
-const repositoriesOf = ({ connections }: Fleet): number =>
-  Math.round(connections * REPOSITORIES_PER_CONNECTION)
 
 /** A connection whose token is out, at a GitLab that answers: its lookup has to refresh. */
 export type EndedConnection = { url: string; organization: string }
@@ -58,7 +56,7 @@ const stratumOf = (fleet: Fleet, isIn: (connection: number) => boolean) =>
 
 export const createMix = (fleet: Fleet, ended: EndedConnection[], seed: number): (() => Lookup) => {
   const random = createRandom(seed)
-  const drawRank = createZipf(repositoriesOf(fleet), random)
+  const drawRank = createZipf(Math.round(fleet.connections * REPOSITORIES_PER_CONNECTION), random)
   const isUnderPath = (connection: number) => fleet.placeOf(connection).instance === 'under_path'
   const underPath = stratumOf(fleet, isUnderPath)
   const elsewhere = stratumOf(fleet, (connection) => !isUnderPath(connection))
@@ -103,16 +101,21 @@ export const createMix = (fleet: Fleet, ended: EndedConnection[], seed: number):
   }
 }
 
-/** The first lookup of the mix with each access key, and the first at each organization on each host. */
+/** So many draws have all but a few keys and organizations of the fleet of (m) in them. */
+const FIRST_DRAWS = 300_000
+
+/** Of the first draws of the mix, the first with each access key and the first at each organization on each host. */
 export const firstLookupsOf = (fleet: Fleet, seed: number): Lookup[] => {
   const draw = createMix(fleet, [], seed)
   const seen = new Set<string>()
-  return Array.from({ length: repositoriesOf(fleet) }, draw).filter(({ key, organization, host }) => {
-    const names = [key, `${organization} ${host}`]
-    const isFirst = names.some((name) => !seen.has(name))
+  const firsts: Lookup[] = []
+  for (let drawn = 0; drawn < FIRST_DRAWS; drawn += 1) {
+    const lookup = draw()
+    const names = [lookup.key, `${lookup.organization} ${lookup.host}`]
+    if (names.some((name) => !seen.has(name))) firsts.push(lookup)
     for (const name of names) seen.add(name)
-    return isFirst
-  })
+  }
+  return firsts
 }
 
 /** A URL below the place of each connection in turn, asked for with the key for all: (d). */

@@ -1,8 +1,9 @@
 import { createBenchDatabase } from './database.ts'
 import { measure } from './load.ts'
-import { MASTER_KEY, seedFleet } from './seed.ts'
+import { seedFleet } from './seed.ts'
 import { type ServerProcess, startBroker } from './server-process.ts'
 import { targetsOf, warmUp } from './throughput.ts'
+import { MASTER_KEY } from './vault.ts'
 
 /** Lookups per second of all together, round by round. */
 export type ReplicaRow = { replicas: number; perSecond: number[] }

@@ -249,7 +249,7 @@ export const toMarkdown = (results: Results): string => {
     ),
     '## Lookups on PostgreSQL',
     lookups(postgresql),
-    `Most resident memory: broker ${showAll(peakMb.broker)} MB, bare Fastify ${showAll(peakMb.baseline)} MB.`,
+    `Most resident memory: broker ${showAll(peakMb.broker)} MB, the yardsticks ${showAll(peakMb.baseline)} MB.`,
     '## Refreshes',
     refreshLines(refreshes),
     ...laterParts(results),

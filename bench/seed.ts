@@ -10,14 +10,12 @@ import { systemClock } from '../src/clock/clock.ts'
 import type { Database } from '../src/db/database.ts'
 import { createLeaseDigests } from '../src/leases/record/digest.ts'
 import { noteLeaseSlots } from '../src/leases/record/slots.ts'
-import { openKeyRing } from '../src/vault/key-ring.ts'
 import { createNamedKeys } from '../src/vault/named-keys.ts'
-import { createVault, type Vault } from '../src/vault/vault.ts'
 import { createFleet, type Fleet, INSTANCES, organizationName } from './fleet.ts'
 import { keysOf } from './keys.ts'
 import type { EndedConnection } from './mix.ts'
+import { openVault } from './vault.ts'
 
-export const MASTER_KEY = Buffer.alloc(32, 9).toString('base64')
 const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
 const ROWS_PER_INSERT = 20_000
 const KEYS_PER_INSERT = 2_000
@@ -26,9 +24,6 @@ const SEALED_AT_ONCE = 200
 
 export type Simulator = Awaited<ReturnType<typeof startSimulator>>
 export type SeededFleet = { fleet: Fleet; ids: string[] }
-
-export const openVault = async (db: Database): Promise<Vault> =>
-  createVault(await openKeyRing(db, [new Uint8Array(Buffer.from(MASTER_KEY, 'base64'))], systemClock))
 
 const mapInTurn = async <Item, Result>(
   items: Item[],

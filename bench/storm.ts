@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createBenchDatabase } from './database.ts'
 import { EVERY_KEY } from './keys.ts'
-import { MASTER_KEY, seedEnded, seedFleet, seedSimulator } from './seed.ts'
+import { seedEnded, seedFleet, seedSimulator } from './seed.ts'
 import { startBroker } from './server-process.ts'
 import { percentile } from './stats.ts'
+import { MASTER_KEY } from './vault.ts'
 
 export type Storm = {
   connections: number
