@@ -92,28 +92,38 @@ const measureLookups = async (): Promise<Results> => {
   }
 }
 
-const results = await measureLookups()
-if (!quick) {
-  say('Cold start ...')
-  results.coldStart = await measureColdStart(plan.coldStarts)
-  say('Lookups on the embedded default ...')
-  results.embedded = await measureEmbedded({ connections: [1, 32, 128], rounds: 5, seconds: 2 })
-  say('Replicas ...')
-  results.replicas = await measureReplicas([1, 2, 3], { rounds: 7, seconds: 2 })
-  say('Storm ...')
-  results.storm = await runStorm({ connections: 10_000, scanners: 64, gitlabPerSecond: 500 })
-  say('Growth (a million connections take minutes to make) ...')
-  results.growth = await measureGrowth([1_000, 100_000, 1_000_000], { rounds: 7, seconds: 2 })
-}
-
-const ratios = Object.fromEntries(
-  Object.entries(ratiosOf(results)).map(([name, { median }]) => [name, median]),
-)
-say(toMarkdown(results))
-if (!quick) {
+/** After each part: what was measured is not lost when a later part fails. */
+const save = async (results: Results): Promise<void> => {
+  const ratios = Object.fromEntries(
+    Object.entries(ratiosOf(results)).map(([name, { median }]) => [name, median]),
+  )
   await writeFile(new URL('RESULTS.md', import.meta.url), `# What was measured\n\n${toMarkdown(results)}`)
   await writeFile(
     new URL('results.json', import.meta.url),
     `${JSON.stringify({ ratios, results }, null, 2)}\n`,
   )
 }
+
+const results = await measureLookups()
+const measurePart = async (title: string, measure: () => Promise<Partial<Results>>): Promise<void> => {
+  await save(results)
+  say(`${title} ...`)
+  Object.assign(results, await measure())
+}
+if (!quick) {
+  await measurePart('Cold start', async () => ({ coldStart: await measureColdStart(plan.coldStarts) }))
+  await measurePart('Lookups on the embedded default', async () => ({
+    embedded: await measureEmbedded({ connections: [1, 32, 128], rounds: 5, seconds: 2 }),
+  }))
+  await measurePart('Replicas', async () => ({
+    replicas: await measureReplicas([1, 2, 3], { rounds: 7, seconds: 2 }),
+  }))
+  await measurePart('Storm', async () => ({
+    storm: await runStorm({ connections: 10_000, scanners: 64, gitlabPerSecond: 500 }),
+  }))
+  await measurePart('Growth (a million connections take minutes to make)', async () => ({
+    growth: await measureGrowth([1_000, 100_000, 1_000_000], { rounds: 7, seconds: 2 }),
+  }))
+  await save(results)
+}
+say(toMarkdown(results))

@@ -74,6 +74,8 @@ export const createGuard = ({
     breaker: new ConsecutiveBreaker(FAILURES_TO_OPEN),
     halfOpenAfter: new ExponentialBackoff({ initialDelay: circuitOpenMs, maxDelay: circuitOpenMs * 10 }),
   })
+  // That of an earlier client is no longer asked: the instance was changed since.
+  weather.setOpen(false)
   breaker.onStateChange((state) => weather.setOpen(state === CircuitState.Open))
 
   return async (call, { account, turnAway } = {}) => {

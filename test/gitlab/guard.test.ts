@@ -2,6 +2,7 @@ import { mock } from 'node:test'
 import t from 'tap'
 import { CALLS_AT_ONCE, createGuard } from '../../src/gitlab/guard.ts'
 import type { TransportFailure } from '../../src/gitlab/transport-failure.ts'
+import { createWeather } from '../../src/gitlab/weather.ts'
 import { createFakeClock } from '../support/clock.ts'
 
 /** The breaker goes by the real clock, and varies this at random. */
@@ -63,6 +64,17 @@ t.test('after ten failures in a row nothing is sent any more, until a trial call
   gitlab.says(OK)
   await until(ask, (answer) => answer === OK)
   t.same(new Set(await Promise.all(Array.from({ length: 20 }, ask))), new Set([OK]), 'closed')
+})
+
+t.test('an instance that was changed begins with a closed circuit, and says so', async (t) => {
+  const clock = createFakeClock()
+  const weather = createWeather({ clock })
+  const before = createGuard({ clock, weather })
+  for (let call = 0; call < 10; call += 1) await before(async () => UNREACHABLE)
+  t.equal(weather.look().circuit, 'open')
+  const after = createGuard({ clock, weather })
+  t.equal(weather.look().circuit, 'closed')
+  t.equal(await after(async () => OK), OK)
 })
 
 t.test('a refusal is an answer, and opens no circuit', async (t) => {
