@@ -88,7 +88,7 @@ const setConnectStage = async (
     ...stage,
     async open(options = {}) {
       const context = await (await browser()).newContext({ reducedMotion: 'reduce', ...options })
-      context.setDefaultTimeout(10_000)
+      context.setDefaultTimeout(30_000)
       const watched = watch(await context.newPage(), url)
       watchedPages.push(watched)
       t.teardown(() => context.close())
