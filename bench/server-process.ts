@@ -18,7 +18,8 @@ export type ServerProcess = {
   stop(): Promise<void>
 }
 
-/** As `npm start` and the container run the broker. */
+/** Environment and options with which the container runs the broker. */
+const ENVIRONMENT = { MALLOC_ARENA_MAX: process.env.MALLOC_ARENA_MAX ?? '1' }
 const NODE_OPTIONS = [
   '--no-allocation-site-pretenuring',
   '--max-semi-space-size=16',
@@ -37,7 +38,14 @@ export const startServer = async (
   const log = openSync(join(folder, 'log'), 'a', 0o600)
   const started = performance.now()
   const child: ChildProcess = spawn(process.execPath, [...NODE_OPTIONS, script], {
-    env: { PATH: process.env.PATH, PORT: String(port), HOST: '127.0.0.1', DATA_DIR: folder, ...env },
+    env: {
+      ...ENVIRONMENT,
+      PATH: process.env.PATH,
+      PORT: String(port),
+      HOST: '127.0.0.1',
+      DATA_DIR: folder,
+      ...env,
+    },
     stdio: ['ignore', log, 'inherit'],
   })
   const exited = new Promise((resolve) => child.once('exit', resolve))
