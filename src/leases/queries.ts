@@ -51,11 +51,7 @@ export type LeaseStatement = {
   /** A condition beside those of `judge` (serving-decision.ts). */
   condition?: string
   /** What is answered beside, of `request`. */
-  more?: {
-    columns: string[]
-    /** For which requests a row tells that the connection is locked, or just gone: `is_locked`. */
-    ifLocked: string
-  }
+  columns?: string[]
 }
 
 /** $2 and $3: what the database has to have of this node. */
@@ -69,15 +65,15 @@ const IS_NEW_ENOUGH = IS_AS_NEW('$2', '$3')
  *   counts the leases after it has the lock.
  * - A request has no row in the answer when its access key is deleted, expired or read-only, when there is no such
  *   connection, or when the connection is outside the key's organizations and restrictions.
- * - A request for a connection that is locked has no row either, or one without a token (`ifLocked`). A statement that
- *   waited for the lock would hold up all lookups that share it, and would judge by a time and keys from before the wait.
+ * - A request for a connection that is locked has no row either. A statement that waited for the lock would hold up all
+ *   lookups that share it, and would judge by a time and keys from before the wait.
  */
 export const leaseStatement = ({
   name,
   request,
   connectionIds,
   condition = 'true',
-  more,
+  columns = [],
 }: LeaseStatement): PreparedStatement => ({
   name,
   text: `
@@ -89,7 +85,7 @@ export const leaseStatement = ({
     where id = any (${connectionIds})
     for share skip locked
   ), found as (
-    select request.lease_id, request.purpose, request.subject, request.access_key_id, connection.*,
+    select request.lease_id, request.purpose, request.subject, request.access_key_id, ${columns.map((column) => `request.${column}, `).join('')}connection.*,
       least($1::timestamptz + make_interval(secs => request.lease_seconds), connection.token_expires_at) as lease_until,
       ${condition}
         and ${IS_NEW_ENOUGH}
@@ -123,9 +119,9 @@ export const leaseStatement = ({
     select lease_id, id, organization, token_version, access_key_id, subject, purpose, $1::timestamptz, lease_until
     from found where leased
   )
-  select ${more ? 'request.lease_id, request.connection_id' : 'found.lease_id, found.id as connection_id'}, found.organization, instances.base_url, found.token_kind,
+  select found.lease_id, found.id as connection_id, ${columns.map((column) => `found.${column}, `).join('')}found.organization, instances.base_url, found.token_kind,
     found.token_version, coalesce(array_to_string(found.scopes, ' '), '') as scopes,
-    ${MILLISECONDS('found.token_expires_at')} as token_expires_at, ${more ? `found.lease_id is null as is_locked, request.${more.columns.join(', request.')},` : ''}
+    ${MILLISECONDS('found.token_expires_at')} as token_expires_at,
     case when found.leased then found.access_token end as access_token,
     case when found.leased is not true then jsonb_build_object(
       'status', found.status, 'status_reason', found.status_reason, 'status_detail', found.status_detail,
@@ -135,8 +131,7 @@ export const leaseStatement = ({
       'retry_after', ${MILLISECONDS('found.retry_after')}, 'refreshable', found.refreshable,
       'leased', ${IS_LEASED('found')}, 'database_went_back', not ${IS_NEW_ENOUGH}
     ) end as refused
-  ${more ? 'from request left join found on found.lease_id = request.lease_id left' : 'from found'} join instances on instances.id = found.instance_id
-  ${more ? `where found.lease_id is not null or ${more.ifLocked}` : ''}`,
+  from found join instances on instances.id = found.instance_id`,
 })
 
 type RawLeaseRow = Record<string, unknown> & {

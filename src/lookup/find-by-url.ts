@@ -3,13 +3,15 @@ import { mayAskFor, organizationsOf, type Principal, requireOneOrganization } fr
 import type { RunPrepared } from '../db/database.ts'
 import { Problem } from '../errors/problem.ts'
 import type { ResourceUrl } from '../gitlab/repository-url.ts'
-import { isLeased } from '../leases/lease.ts'
+import { isLeased, type LeaseRow } from '../leases/lease.ts'
 import { type LeaseDeps, type LeasedToken, leaseTokenOf, toLeaseRequest } from '../leases/lease-token.ts'
 import { DEFAULT_MIN_TTL_SECONDS, firstConditions, type LeaseOptions } from '../leases/serving-decision.ts'
+import type { FindBest } from './best/find-best.ts'
+import type { Best } from './best/queries.ts'
 import type { Directories, Match } from './directories.ts'
 import { behindRegistry, type Hint, hintFor, registryHintFor } from './hint.ts'
-import type { LeaseByUrl } from './leasing/lease-by-url.ts'
-import type { UrlLeaseRow } from './leasing/queries.ts'
+import type { LeaseByMatch } from './leasing/lease-by-match.ts'
+import type { MatchLeaseRow } from './leasing/queries.ts'
 import { type Located, type Locator, readUrl, withinPrefixes } from './locate.ts'
 import { type CandidateQuery, type CoveringPath, findCandidates } from './queries.ts'
 import type { ReachLearner } from './reach/learn-reach.ts'
@@ -22,13 +24,16 @@ export type FindByUrlDeps = LeaseDeps & {
   runPrepared: RunPrepared
   locator: Locator
   directories: Directories
-  leaseByUrl: LeaseByUrl
+  leaseByMatch: LeaseByMatch
+  findBest: FindBest
   reach: ReachLearner
 }
 export type RankDeps = Pick<FindByUrlDeps, 'runPrepared' | 'clock' | 'locator' | 'reach'>
 
 /** A few candidates each; a caller waits no longer. */
 const MOST_QUESTIONS = 3
+/** Where places change all the time, the connection that was found last is leased as it is. */
+const MOST_SEARCHES = 3
 
 /**
  * Leases a token for a URL: of the connection that the directory names, if it is the only one of the longest path and
@@ -44,30 +49,62 @@ export const leaseTokenByUrl = async (
 ): Promise<LeasedToken> => {
   const { resource, organization } = read(principal, byUrl)
   if (!mayAskFor(principal, resource)) throw noConnection([])
-  const request = () => toLeaseRequest(principal, options, firstConditions(options))
-  const serve = async (row: UrlLeaseRow, isSure: boolean): Promise<LeasedToken> =>
+  const request = toLeaseRequest(principal, options, firstConditions(options))
+  const lease = (match: Match) => deps.leaseByMatch({ ...request, match })
+  const serve = async (row: LeaseRow): Promise<LeasedToken> =>
     isLeased(row)
       ? { row, token: await deps.openedTokens.open(row) }
-      : leaseTokenOf(deps, row.connection_id, principal, options, undefined, isSure ? row : undefined)
+      : leaseTokenOf(deps, row.connection_id, principal, options, undefined, row)
 
-  const located = withinPrefixes(principal, await deps.locator.locate(resource))
+  let located = withinPrefixes(principal, await deps.locator.locate(resource))
   const match = await deps.directories.find(principal, organization, located)
-  const matched = match && (await deps.leaseByUrl({ match, ...request() }))
-  if (matched && holds(matched, match) && canServe(matched, new Date(deps.clock())))
-    return serve(matched, true)
+  const matched = match && (await lease(match))
+  if (matched && holds(matched, match) && canServe(matched, new Date(deps.clock()))) return serve(matched)
+  if (matched) deps.directories.compare(match, matched.directory_version)
 
   const minTtl = options.minTtl ?? DEFAULT_MIN_TTL_SECONDS
-  let query = { ...queryOf(principal, organization, located), minTtl }
-  let { version } = located
-  const find = () => deps.leaseByUrl({ search: { ...query, version }, ...request() })
-  let found = await find()
-  if (found?.instances_version !== version) {
-    const locatedNow = withinPrefixes(principal, await deps.locator.locateNow(resource))
-    query = { ...queryOf(principal, organization, locatedNow), minTtl }
-    version = locatedNow.version
-    found = await find()
+  for (let round = 1; ; round += 1) {
+    const searched = await search(deps, principal, { resource, organization, minTtl }, located)
+    located = searched.located
+    const { found } = searched
+    if (!found) {
+      if (match && !matched) deps.directories.compare(match, undefined)
+      throw await noneFor(deps, principal, resource, searched)
+    }
+    const best = toMatch(organization, found, located)
+    deps.directories.compare(best, found.directory_version)
+    const row = await lease(best)
+    if (row && holds(row, best) && canServe(row, new Date(deps.clock()))) return serve(row)
+    // A connection that moved, ended or went away meanwhile is no longer the best. One that is locked is worth waiting for.
+    const isLocked = !row && (await deps.leasesById.isLocked({ ...request, connectionId: best.connectionId }))
+    if (isLocked || round === MOST_SEARCHES) return leaseTokenOf(deps, best.connectionId, principal, options)
   }
-  deps.directories.compare(organization, match?.instanceId, found)
+}
+
+type Sought = { resource: ResourceUrl; organization: string; minTtl: number }
+type Searched = {
+  located: Located
+  query: CandidateQuery
+  found: Best | undefined
+  /** Every candidate, where nothing was learned since they were read. */
+  ranked: RankedCandidate[] | undefined
+}
+
+/** Lets the database find the connection, once GitLab was asked, where it has to be, who reaches the project. */
+const search = async (
+  deps: FindByUrlDeps,
+  principal: Principal,
+  { resource, organization, minTtl }: Sought,
+  known: Located,
+): Promise<Searched> => {
+  let located = known
+  let query = { ...queryOf(principal, organization, located), minTtl }
+  let found = await deps.findBest(query)
+  if (found?.instances_version !== located.version) {
+    located = withinPrefixes(principal, await deps.locator.locateNow(resource))
+    query = { ...queryOf(principal, organization, located), minTtl }
+    found = await deps.findBest(query)
+  }
   // Of rivals the one that reaches the project is right; and before nobody is, those refused before are tried again.
   let ranked: RankedCandidate[] | undefined
   for (let round = 0; round < MOST_QUESTIONS && (!found || mayBeWrong(found)); round += 1) {
@@ -75,29 +112,32 @@ export const leaseTokenByUrl = async (
     ranked = (await rank(deps, query)).ranked
     if (!(await deps.reach.learn(principal, ranked))) break
     ranked = undefined
-    found = await find()
+    found = await deps.findBest(query)
   }
-  if (found)
-    return serve(found, found.instances_version === version && !mayBeWrong(found) && !found.is_locked)
-  ranked ??= (await rank(deps, query)).ranked
-  if (ranked.length > 0) throw noConnection(ranked)
-  throw await noneFor(deps, principal, resource, query)
+  return { located, query, found, ranked }
 }
 
-/** Whether the directory was up to date. */
-const holds = ({ instances_version, directory_version }: UrlLeaseRow, { version }: Match): boolean =>
+const toMatch = (organization: string, best: Best, { version }: Located): Match => ({
+  connectionId: best.connection_id,
+  organization,
+  instanceId: best.on_instance,
+  version: version + best.directory_version,
+})
+
+/** Whether instances and directory are still those by which it was found. */
+const holds = ({ instances_version, directory_version }: MatchLeaseRow, { version }: Match): boolean =>
   instances_version + directory_version === version
 
-const mayBeWrong = ({ has_rivals, reaches }: UrlLeaseRow): boolean => has_rivals === true && reaches !== true
+const mayBeWrong = ({ has_rivals, reaches }: Best): boolean => has_rivals && !reaches
 
-const canServe = (row: UrlLeaseRow, now: Date): boolean =>
+const canServe = (row: LeaseRow, now: Date): boolean =>
   isLeased(row) || isServable({ ...row.refused, token_expires_at: row.token_expires_at }, now)
 
 /** Spares the search for rivals where GitLab is not to be asked about them. */
 const isPaused = (
   { reach }: FindByUrlDeps,
   { organization, covering }: CandidateQuery,
-  { on_instance: instanceId }: UrlLeaseRow,
+  { on_instance: instanceId }: Best,
 ) => {
   const project = covering.find((path) => path.instanceId === instanceId)?.project ?? ''
   return reach.isPaused({ organization, instanceId, project })
@@ -157,13 +197,15 @@ export const rankByUrl = async (
   return choice
 }
 
-/** What is told when nothing covers the URL. */
+/** What is told when nothing can be had for the URL. */
 const noneFor = async (
   deps: RankDeps,
   principal: Principal,
   resource: ResourceUrl,
-  query: CandidateQuery,
+  { query, ranked }: Pick<Searched, 'query' | 'ranked'>,
 ): Promise<Problem> => {
+  const candidates = ranked ?? (await rank(deps, query)).ranked
+  if (candidates.length > 0) return noConnection(candidates)
   // A connection that would cover the URL if its scheme or port were another; told only to who may use it.
   const findNear = async (other: ResourceUrl) => {
     const near = withinPrefixes(principal, await deps.locator.locateNear(other))

@@ -4,7 +4,7 @@ import { type NamedInstance, type ResourceUrl, sshNamesOf } from '../gitlab/repo
 import { arrayOf, IS_LEASED, KEY_IS_VALID, MAY_USE } from '../leases/queries.ts'
 import { OUTAGE_MINIMUM_SECONDS } from '../leases/serving-decision.ts'
 import { IS_REFRESHABLE } from '../token-lifecycle/queries.ts'
-import { RATE_LEFT, type RateBudgets, REACHES, REFUSED_AT, REFUSED_LINES } from './reach/queries.ts'
+import { RATE_LEFT, type RateBudgets, REACHES, REFUSALS, REFUSED_AT } from './reach/queries.ts'
 
 /** What says that a directory is out of date (migrations/0014_directories.ts). */
 export const DIRECTORY_VERSION = (organization: string, instance: string) => `coalesce((
@@ -50,26 +50,37 @@ export const findInstancesOfHost = async (
   return { version: rows[0]!.version, instances: rows.filter(({ id }) => id !== null) }
 }
 
+/** Stands for more ids than this in a line: it stays as short as one that is read at each lookup should be. */
+export const MANY = '*'
+const MOST_IDS = 100
+const IDS = `case when count(*) > ${MOST_IDS} then '${MANY}' else string_agg(connection_id::text, ',') end`
+
+/** An organization of very many places is not read in order to find that out; refusals are few, and are counted with the rest. */
 const FIND_DIRECTORY: PreparedStatement = {
   name: 'find-directory',
   text: `
-  select ${DIRECTORY_VERSION('$1::text', '$2::uuid')} as version, case when size.places <= $3::int then (
-    select coalesce(string_agg(E'\\n' || match_path || E'\\t' || ids, ''), '') || E'\\n'
-    from (
-      select match_path, string_agg(connection_id::text, ',') as ids from connection_places
+  select ${DIRECTORY_VERSION('$1::text', '$2::uuid')} as version, size.places, case when size.places <= $3::int then (
+    select case when count(*) <= $3::int then coalesce(string_agg(line, ''), '') end from (
+      select match_path || E'\\t' || ${IDS} || E'\\n' as line from connection_places
       where instance_id = $2::uuid and organization = $1::text and match_path !~ '[[:cntrl:]]'
       group by match_path
-    ) as place
-  ) || coalesce(${REFUSED_LINES} || E'\\n', '') end as text
+      union all
+      select E'\\x1f' || match_path || E'\\t' || ${IDS} || E'\\n' from ${REFUSALS}
+      group by match_path
+    ) as directory
+  ) end as text
   from (
-    select count(*) as places from (
+    select count(*)::int as places from (
       select from connection_places where instance_id = $2::uuid and organization = $1::text limit $3::int + 1
     ) as counted
   ) as size`,
 }
 
-/** @property text null = the organization has more than `most` places on the instance. See directories.ts. */
-export type DirectoryRow = { version: number; text: string | null }
+/**
+ * @property places one more than `most` when there are more.
+ * @property text null = more than `most` places, or lines. See directories.ts.
+ */
+export type DirectoryRow = { version: number; places: number; text: string | null }
 
 export const findDirectory = async (
   run: RunPrepared,

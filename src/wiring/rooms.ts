@@ -20,8 +20,9 @@ import { createOpenedTokens } from '../leases/opened-tokens.ts'
 import { createRejections } from '../leases/reject-lease.ts'
 import { createCredentialSender } from '../leases/sealed-delivery.ts'
 import { createLeasesById } from '../leases/shared-statements.ts'
+import { createFindBest } from '../lookup/best/find-best.ts'
 import { createDirectories } from '../lookup/directories.ts'
-import { createLeaseByUrl } from '../lookup/leasing/lease-by-url.ts'
+import { createLeaseByMatch } from '../lookup/leasing/lease-by-match.ts'
 import { createLocator } from '../lookup/locate.ts'
 import { createReachLearner } from '../lookup/reach/learn-reach.ts'
 import { learnRefusal } from '../lookup/reach/learn-refusal.ts'
@@ -159,7 +160,8 @@ const createFinding = (
     runPrepared,
     locator: createLocator({ runPrepared }),
     directories: createDirectories({ runPrepared }),
-    leaseByUrl: createLeaseByUrl({ runPrepared, clock, history }, budgets),
+    leaseByMatch: createLeaseByMatch({ runPrepared, clock, history }),
+    findBest: createFindBest({ runPrepared, clock, history }, budgets),
     reach: createReachLearner({ ...access, ...leasing, budget: forecast.budget, budgets, logger }),
   }
 }

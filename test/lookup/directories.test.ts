@@ -3,7 +3,6 @@ import t, { type Test } from 'tap'
 import { findPrincipal } from '../../src/access-keys/identify.ts'
 import type { RunPrepared } from '../../src/db/database.ts'
 import { createDirectories } from '../../src/lookup/directories.ts'
-import { createLocator, readUrl } from '../../src/lookup/locate.ts'
 import { type Stage, setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -14,7 +13,7 @@ const KNOWN = ['lease-by-match']
 const LEARNED = ['find-directory', ...KNOWN]
 /** The first URL of a host. */
 const FIRST = ['find-instances-of-host', ...LEARNED]
-const SEARCHED = ['lease-by-url']
+const SEARCHED = ['find-best', ...KNOWN]
 
 type Found = Awaited<ReturnType<Awaited<ReturnType<typeof setListeningStage>>['find']>>
 
@@ -148,31 +147,151 @@ t.test('until its token cannot be handed out', async (t) => {
   has(t, await find('acme/web-shop'), { id, statements: KNOWN })
 })
 
-t.test('an organization with very many connections is searched by index', async (t) => {
-  const { stage, find } = await setListeningStage(t)
-  const { id } = await connectToken(stage, { group: 'acme' })
-  const addGroups = (from: number, to: number) =>
-    sql`
+/** Connections like one that there is, each with a group of its own. */
+const addGroups = ({ broker }: Stage, id: string, groups: string[]) =>
+  sql`
     insert into connections (
       id, organization, instance_id, method, token_kind, group_path, gitlab_user_id, status, scopes, token_version,
       access_token, token_issued_at, created_at, updated_at
-    ) select gen_random_uuid(), organization, instance_id, method, token_kind, 'acme/' || number, gitlab_user_id,
+    ) select gen_random_uuid(), organization, instance_id, method, token_kind, group_path_of_new, gitlab_user_id,
       status, scopes, token_version, access_token, token_issued_at, created_at, updated_at
-    from connections, generate_series(${from}::int, ${to}::int) as number where id = ${id}`.execute(
-      stage.broker.db,
-    )
-  await addGroups(2, 500)
-  has(t, await find('acme/web-shop'), { id, statements: FIRST })
-  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
-  await addGroups(501, 501)
-  has(t, await find('acme/web-shop'), { id, statements: [...KNOWN, ...SEARCHED] })
-  has(t, await find('acme/web-shop'), { id, statements: ['find-directory', ...SEARCHED] })
-  has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
+    from connections, unnest(${groups}::text[]) as group_path_of_new where id = ${id}`.execute(broker.db)
 
-  await stage.broker.db.deleteFrom('connections').where('group_path', '=', 'acme/501').execute()
+const numbered = (from: number, to: number): string[] =>
+  Array.from({ length: to - from + 1 }, (_, index) => `acme/${from + index}`)
+
+t.test('what changes is searched for until that has cost as much as to read all of it', async (t) => {
+  const { stage, find } = await setListeningStage(t)
+  const { id } = await connectToken(stage, { group: 'acme' })
+  await addGroups(stage, id, numbered(2, 120))
+  has(t, await find('acme/web-shop'), { id, statements: FIRST }, 'what is not known is read')
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
+  for (const number of [121, 122]) {
+    await addGroups(stage, id, numbered(number, number))
+    has(t, await find('acme/web-shop'), { id, statements: [...KNOWN, ...SEARCHED] })
+    has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
+    has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
+    has(t, await find('acme/web-shop'), { id, statements: LEARNED })
+    has(t, await find('acme/web-shop'), { id, statements: KNOWN })
+  }
+})
+
+t.test('an organization with very many connections is searched by index', async (t) => {
+  const { stage, find } = await setListeningStage(t)
+  const { id } = await connectToken(stage, { group: 'acme' })
+  await addGroups(stage, id, numbered(2, 10_001))
+  has(t, await find('acme/web-shop'), {
+    id,
+    statements: ['find-instances-of-host', 'find-directory', ...SEARCHED],
+  })
   has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
+  await stage.broker.db.deleteFrom('connections').where('group_path', '=', 'acme/10001').execute()
+  // The first of them tells that it has changed.
+  for (let search = 0; search < 200; search += 1)
+    has(t, await find('acme/web-shop'), { id, statements: SEARCHED })
   has(t, await find('acme/web-shop'), { id, statements: LEARNED }, 'until it has fewer')
   has(t, await find('acme/web-shop'), { id, statements: KNOWN })
+})
+
+/** Connections with these groups, and directories that are read when they are asked for the first time. */
+const setDirectories = async (t: Test, groups: string[], options: { directoryBytes?: number } = {}) => {
+  const database = await createTestDatabase(t)
+  const stage = await setStage(t, { broker: { database } })
+  const { db } = database
+  const { id } = await connectToken(stage)
+  await addGroups(stage, id, groups)
+  const accessKey = await db.selectFrom('access_keys').select('id').executeTakeFirstOrThrow()
+  const principal = (await findPrincipal(db, accessKey.id))!
+  let asked = 0
+  const runPrepared: RunPrepared = (statement, values) => {
+    asked += 1
+    return database.runPrepared(statement, values)
+  }
+  const directories = createDirectories({ runPrepared, ...options })
+  const find = async (path: string, { organization = 'acme', project = '' } = {}) => {
+    asked = 0
+    const reading = { baseUrl: stage.simulator.url, path }
+    const place = { instanceId: stage.instanceId, reading, paths: [path], project }
+    const match = await directories.find(principal, organization, { version: 0, places: [place] })
+    return { connectionId: match?.connectionId, asked }
+  }
+  return { stage, db, id, find }
+}
+
+t.test('each place is found among all others, whatever their order', async (t) => {
+  // PostgreSQL orders the last two by their bytes: the other way round than JavaScript.
+  const groups = ['a', 'a-b', 'a.b', 'a/b', 'a/b-c', 'a0', 'aa', 'a_b', '-', 'z', 'é', '\uffee', '\u{10000}']
+  const { stage, db, id, find } = await setDirectories(t, groups)
+  const proven_at = new Date(stage.clock())
+  const refusal = { connection_id: id, match_path: 'other/project', reaches: false, proven_at }
+  await db.insertInto('reach_proofs').values(refusal).execute()
+  const connections = await db.selectFrom('connections').select(['id', 'group_path']).execute()
+  t.equal(connections.length, groups.length + 1)
+  for (const { id: connectionId, group_path } of connections)
+    t.equal((await find(group_path ?? '')).connectionId, connectionId, JSON.stringify(group_path))
+  for (const path of ['a!', 'A', 'a/', 'a/b-', 'b', '\uffff', '0'])
+    t.equal((await find(path)).connectionId, undefined, path)
+  t.equal((await find('', { project: 'other/project' })).connectionId, undefined, 'GitLab refused it there')
+  t.equal((await find('', { project: 'other/project2' })).connectionId, id)
+})
+
+t.test('where very many connections share a place or are refused, the others are known', async (t) => {
+  const { stage, db, id, find } = await setDirectories(t, [...numbered(1, 101), 'own'])
+  await sql`
+    insert into connection_places (connection_id, instance_id, organization, path, match_path)
+    select id, instance_id, organization, 'shared', 'shared' from connections where group_path like 'acme/%'`.execute(
+    db,
+  )
+  await sql`
+    insert into reach_proofs (connection_id, match_path, reaches, proven_at)
+    select id, 'own/secret', false, ${new Date(stage.clock())} from connections where group_path like 'acme/%'`.execute(
+    db,
+  )
+  t.same(await find('shared'), { connectionId: undefined, asked: 1 })
+  t.same(await find('shared'), { connectionId: undefined, asked: 0 })
+  t.same(await find('own', { project: 'own/secret' }), { connectionId: undefined, asked: 0 })
+  t.match(await find('own', { project: 'own/open' }), { connectionId: String, asked: 0 })
+  t.same(await find(''), { connectionId: id, asked: 0 })
+})
+
+for (const [refusals, isKnown] of [
+  [48, true],
+  [50, false],
+] as const)
+  t.test(
+    `an organization with ${201 * refusals} refusals is ${isKnown ? 'known' : 'searched'}`,
+    async (t) => {
+      const { stage, db, find } = await setDirectories(t, numbered(1, 201))
+      await sql`
+      insert into reach_proofs (connection_id, match_path, reaches, proven_at)
+      select id, id || '/' || number, false, ${new Date(stage.clock())}
+      from connections, generate_series(1, ${refusals}::int) as number where group_path like 'acme/%'`.execute(
+        db,
+      )
+      const connectionId = isKnown ? String : undefined
+      t.match(await find('acme/7'), { connectionId, asked: 1 })
+      t.match(await find('acme/7'), { connectionId, asked: 0 })
+    },
+  )
+
+t.test('what does not fit into the memory is searched for until that has cost as much', async (t) => {
+  const { find } = await setDirectories(t, numbered(1, 120), { directoryBytes: 7_000 })
+  t.match(await find('acme/7'), { connectionId: String, asked: 1 })
+  t.match(await find('acme/7'), { connectionId: String, asked: 0 })
+  for (const organization of ['b', 'c', 'd']) t.equal((await find('b', { organization })).asked, 1)
+  for (let search = 0; search < 3; search += 1)
+    t.same(await find('acme/7'), { connectionId: undefined, asked: 0 })
+  t.match(await find('acme/7'), { connectionId: String, asked: 1 })
+})
+
+t.test('what is remembered has a bound, and the organization asked for longest ago goes', async (t) => {
+  const { find } = await setDirectories(t, [], { directoryBytes: 2_500 })
+  const asked = async (organization: string) => (await find('acme', { organization })).asked
+  t.equal(await asked('acme'), 1)
+  t.equal(await asked('acme'), 0)
+  for (const organization of ['b', 'c', 'd', 'e', 'f', 'g']) t.equal(await asked(organization), 1)
+  t.equal(await asked('g'), 0)
+  t.equal(await asked('acme'), 1)
 })
 
 t.test('two connections of a path are told apart by the database, until one leaves', async (t) => {
@@ -284,27 +403,17 @@ t.test('what was counted before a restore from a backup is not taken for what is
   has(t, await find('acme/web-shop'), { id: closer.id, statements: [...KNOWN, ...SEARCHED] })
 })
 
-t.test('what is remembered has a bound, and the organization asked for longest ago goes', async (t) => {
-  const { runPrepared } = await createTestDatabase(t)
-  const asked: string[] = []
-  const listening: RunPrepared = (statement, values) => {
-    asked.push(statement.name)
-    return runPrepared(statement, values)
-  }
-  const stage = await setStage(t)
-  const { id } = await stage.broker.db.selectFrom('access_keys').select('id').executeTakeFirstOrThrow()
-  const principal = (await findPrincipal(stage.broker.db, id))!
-  const located = await createLocator({ runPrepared }).locate(readUrl('https://gitlab.com/acme/web-shop'))
-  const bytes = 2_500
-  const directories = createDirectories({ runPrepared: listening, directoryBytes: bytes })
-  const find = async (organization: string) => {
-    asked.length = 0
-    await directories.find(principal, organization, located)
-    return asked.length
-  }
-  t.equal(await find('acme'), 1)
-  t.equal(await find('acme'), 0)
-  for (const organization of ['b', 'c', 'd', 'e', 'f', 'g']) t.equal(await find(organization), 1)
-  t.equal(await find('g'), 0)
-  t.equal(await find('acme'), 1)
+t.test('a connection that can no longer be served leaves what is known of the others', async (t) => {
+  const { stage, find } = await setListeningStage(t)
+  const { id } = await connectToken(stage, { group: 'acme' })
+  const dead = await connectToken(stage, { username: 'tom', group: 'globex' })
+  await addGroups(stage, id, numbered(1, 120))
+  has(t, await find('acme/web-shop'), { id, statements: FIRST })
+  await stage.broker.db
+    .updateTable('connections')
+    .set({ status: 'revoked' })
+    .where('id', '=', dead.id)
+    .execute()
+  has(t, await find('globex/site'), { status: 404, code: 'no_connection_for_url' })
+  has(t, await find('acme/web-shop'), { id, statements: KNOWN })
 })

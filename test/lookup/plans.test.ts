@@ -3,7 +3,8 @@ import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import type { RunPrepared } from '../../src/db/database.ts'
 import { leaseById } from '../../src/leases/queries.ts'
-import { leaseByUrl } from '../../src/lookup/leasing/queries.ts'
+import { findBest } from '../../src/lookup/best/queries.ts'
+import { leaseByMatch } from '../../src/lookup/leasing/queries.ts'
 import { findCandidates, findDirectory } from '../../src/lookup/queries.ts'
 import { createTestDatabase } from '../support/database.ts'
 
@@ -81,14 +82,10 @@ for (const [shape, { instance, group }] of Object.entries(SHAPES))
       [
         'by match',
         /connections_pkey\b.*\n *Index Cond: .*id = /,
-        () => leaseByUrl(explain, [{ ...request, match }], known),
+        () => leaseByMatch(explain, [{ ...request, match }], now),
       ],
       ['the directory of an organization', BY_ORGANIZATION, () => findDirectory(explain, directory)],
-      [
-        'the best by URL',
-        BY_PATH,
-        () => leaseByUrl(explain, [{ ...request, search: { ...candidates, version: 1 } }], known),
-      ],
+      ['the best by URL', BY_PATH, () => findBest(explain, [candidates], known)],
       ['every candidate', BY_PATH, () => findCandidates(explain, candidates, known)],
     ]
     for (const [what, index, run] of statements) {

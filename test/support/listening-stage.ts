@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import type { RunPrepared } from '../../src/db/database.ts'
+import type { PreparedStatement, RunPrepared } from '../../src/db/database.ts'
 import { setStage } from './broker.ts'
 import { createTestDatabase } from './database.ts'
 
@@ -7,9 +7,16 @@ import { createTestDatabase } from './database.ts'
 export const setListeningStage = async (t: Test) => {
   const database = await createTestDatabase(t)
   let statements: string[] = []
-  const runPrepared: RunPrepared = (statement, values) => {
+  let interruption: { name: string; run: () => Promise<unknown> } | undefined
+  const runPrepared: RunPrepared = async <Row>(statement: PreparedStatement, values: unknown[]) => {
     statements.push(statement.name)
-    return database.runPrepared(statement, values)
+    const rows = await database.runPrepared<Row>(statement, values)
+    if (interruption?.name === statement.name) {
+      const { run } = interruption
+      interruption = undefined
+      await run()
+    }
+    return rows
   }
   const stage = await setStage(t, { broker: { database: { ...database, runPrepared } } })
   const find = async (path: string, more: Record<string, string> = {}, key?: string) => {
@@ -22,5 +29,9 @@ export const setListeningStage = async (t: Test) => {
     const { status, body } = await stage.broker.get(`/v1/credentials?${query}`, key ? { key } : {})
     return { status, code: body.code, id: body.connection_id, statements }
   }
-  return { stage, find, seen: () => statements }
+  /** What happens once between the next statement of this name and what follows it. */
+  const after = (name: string, run: () => Promise<unknown>) => {
+    interruption = { name, run }
+  }
+  return { stage, find, after, seen: () => statements }
 }

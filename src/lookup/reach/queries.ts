@@ -46,21 +46,17 @@ export const RATE_LEFT = ([ids, left]: [string, string]) =>
 /** Beyond this many the projects that refuse a connection are not listed: any project is looked up. */
 const MOST_REFUSALS_LISTED = 50
 
-/** Begins the line of a refusal. No URL has this character, and no place that a directory lists. */
-export const REFUSAL = '\u0001'
-/** Of a directory ($1 organization, $2 instance): lines of REFUSAL, project, tab, ids; without a project for those refused too often. */
-export const REFUSED_LINES = `(
-    select string_agg(E'\\n\\x01' || match_path || E'\\t' || ids, '') from (
-      select case when refusals > ${MOST_REFUSALS_LISTED} then '' else match_path end as match_path,
-        string_agg(distinct connection_id::text, ',') as ids
-      from (
-        select connection_id, match_path, count(*) over (partition by connection_id) as refusals
-        from connections join reach_proofs on connection_id = connections.id and not reaches
-        where instance_id = $2::uuid and organization = $1::text and match_path !~ '[[:cntrl:]]'
-      ) as refused
-      group by 1
-    ) as line
-  )`
+/** Begins the line of a refusal. No URL has this character, and no place that a directory lists. In order it follows the tab. */
+export const REFUSAL = '\u001f'
+/** Of a directory ($1 organization, $2 instance): who is refused, and where; without a project for those refused too often. */
+export const REFUSALS = `(
+        select distinct connection_id, case when refusals > ${MOST_REFUSALS_LISTED} then '' else match_path end as match_path
+        from (
+          select connection_id, match_path, count(*) over (partition by connection_id) as refusals
+          from connections join reach_proofs on connection_id = connections.id and not reaches
+          where instance_id = $2::uuid and organization = $1::text and match_path !~ '[[:cntrl:]]'
+        ) as proof
+      ) as refused`
 
 /** What GitLab has just said of a connection at a project; null = what it said before no longer holds. */
 export type Proof = {
