@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Problem } from '../../errors/problem.ts'
 
 const DEFAULT_WAIT_SECONDS = 30
@@ -18,6 +17,8 @@ export const readWait = (prefer: string | string[] | undefined): number | undefi
 export const waitMs = (seconds = DEFAULT_WAIT_SECONDS): number => Math.max(SHORTEST_WAIT_MS, seconds * 1000)
 
 export type Deadline = {
+  /** Aborts when the time is over, or the caller gone. */
+  signal: AbortSignal
   /**
    * The value, when it comes in time.
    * @param giveUp is told of a value that comes too late.
@@ -28,20 +29,28 @@ export type Deadline = {
   end(): void
 }
 
-export const startDeadline = (ms: number): Deadline => {
-  const ended = new AbortController()
-  const passed = sleep(ms, 'passed' as const, { signal: ended.signal })
-  // Nobody may be racing any more when the timer is ended.
-  passed.catch(() => undefined)
+/** @param caller aborts when nobody waits for the answer any more. */
+export const startDeadline = (ms: number, caller: AbortSignal): Deadline => {
+  const time = new AbortController()
+  const timer = setTimeout(() => time.abort(), ms)
+  const signal = AbortSignal.any([time.signal, caller])
+  const passed = new Promise<'passed'>((resolve) => {
+    if (signal.aborted) resolve('passed')
+    signal.addEventListener('abort', () => resolve('passed'), { once: true })
+  })
+  // One for all: a thousand errors, each with its stack, would hold up what others ask.
+  let tooLate: Problem | undefined
   return {
+    signal,
     async race(work, giveUp) {
       const first = await Promise.race([work.then((value) => ({ value })), passed])
       if (first !== 'passed') return first.value
       work.then(giveUp, () => undefined)
-      throw new Problem('deadline_passed', 'The token was not ready in time; what was begun goes on.', {
+      tooLate ??= new Problem('deadline_passed', 'The token was not ready in time; what was begun goes on.', {
         retryAfterSeconds: RETRY_SECONDS,
       })
+      throw tooLate
     },
-    end: () => ended.abort(),
+    end: () => clearTimeout(timer),
   }
 }

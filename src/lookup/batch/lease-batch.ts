@@ -6,11 +6,13 @@ import { type LeasedToken, leaseToken } from '../../leases/lease-token.ts'
 import { findLease, releaseLeases } from '../../leases/queries.ts'
 import { isLeaseCurrent, readLeased } from '../../leases/read-leased.ts'
 import type { Delivery } from '../../leases/serving-decision.ts'
+import { shareCalls } from '../../share.ts'
 import { findConnection } from '../../token-lifecycle/queries.ts'
 import type { OnConflict } from '../../token-lifecycle/refresh-decision.ts'
 import { type FindByUrlDeps, leaseTokenByUrl } from '../find-by-url.ts'
 import { startDeadline } from './deadline.ts'
 import { rememberBatch } from './idempotency.ts'
+import type { createTurns } from './turns.ts'
 
 export type BatchRequest = {
   url?: string
@@ -25,6 +27,8 @@ export type BatchOptions = {
   /** What is wrong with requests that cannot be read, by position. */
   faults: ReadonlyMap<number, Problem>
   waitMs: number
+  /** Aborts when the caller is gone. */
+  caller: AbortSignal
   idempotencyKey: string | undefined
   delivery: Delivery
 }
@@ -34,27 +38,28 @@ export type BatchResult = { leased: LeasedToken } | { error: unknown }
 type Deps = FindByUrlDeps & { db: Database }
 
 /**
- * Leases a token for each request, in the same order. Those that can be served as they are share statements; the others
- * wait for GitLab in turn, until the deadline of the caller.
- * @param deps GitLab is bounded: see bounded.ts
+ * Leases a token for each request, in the same order. They wait in turn for statements, which they share, and for GitLab,
+ * until the deadline of the caller.
  * @throws {Problem} idempotency_key_reused, batch_in_progress
  */
 export const leaseBatch = async (
-  deps: Deps,
+  { turns, ...deps }: Deps & { turns: ReturnType<typeof createTurns<Deps>> },
   principal: Principal,
   requests: BatchRequest[],
-  { waitMs, idempotencyKey, delivery, faults }: BatchOptions,
+  { waitMs, caller, idempotencyKey, delivery, faults }: BatchOptions,
 ): Promise<BatchResult[]> => {
   const remembered = await rememberBatch(deps, principal, idempotencyKey, requests)
-  const deadline = startDeadline(waitMs)
-  const giveBack = ({ row }: LeasedToken): void => void release(deps, principal, row.lease_id)
+  const deadline = startDeadline(waitMs, caller)
+  const inTurn = turns(deadline.signal)
+  const release = createRelease(deps, principal)
+  const giveBack = ({ row }: LeasedToken): void => void release(row.lease_id).catch(() => undefined)
   try {
     const results = await Promise.all(
       requests.map(async (request, position): Promise<BatchResult> => {
         const fault = faults.get(position)
         if (fault) return { error: fault }
         const known = remembered.leaseIds[position] || undefined
-        const work = leaseOne(deps, principal, request, { delivery, known })
+        const work = leaseOne(inTurn, principal, request, { delivery, known })
         return deadline.race(work, giveBack).then(
           (leased) => ({ leased }),
           (error: unknown) => ({ error }),
@@ -68,11 +73,13 @@ export const leaseBatch = async (
   }
 }
 
-/** A lease that comes too late is nobody's. */
-const release = async ({ db, clock }: Deps, principal: Principal, id: string): Promise<void> => {
-  const lease = { ids: [id], holder: holderOf(principal), organizations: undefined, now: new Date(clock()) }
-  await releaseLeases(db, lease).catch(() => undefined)
-}
+/** A lease that comes too late is nobody's. Many share a statement. */
+const createRelease = ({ db, clock }: Deps, principal: Principal): ((id: string) => Promise<string>) =>
+  shareCalls(async (ids: string[]) => {
+    const now = new Date(clock())
+    await releaseLeases(db, { ids, holder: holderOf(principal), organizations: undefined, now })
+    return ids
+  })
 
 const leaseOne = async (
   deps: Deps,

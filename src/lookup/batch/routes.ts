@@ -13,9 +13,9 @@ import { CREDENTIAL_PROBLEMS, CredentialRef, credentialQuery, toCredential } fro
 import { deliveryFor } from '../../leases/sealed-delivery.ts'
 import type { FindByUrlDeps } from '../find-by-url.ts'
 import { Url } from '../routes.ts'
-import { withBoundedGitLab } from './bounded.ts'
 import { readWait, waitMs } from './deadline.ts'
 import { type BatchRequest, type BatchResult, leaseBatch } from './lease-batch.ts'
+import { createTurns } from './turns.ts'
 
 const JOSE = 'application/jose'
 const MOST_REQUESTS = 1000
@@ -114,7 +114,7 @@ type Deps = FindByUrlDeps & { db: Database; authenticator: Authenticator }
 
 export const registerBatchRoutes = (app: App, deps: Deps): void => {
   const { authenticator, clock } = deps
-  const bounded = withBoundedGitLab(deps)
+  const batchDeps = { ...deps, turns: createTurns(deps) }
   const onRequest = authenticator.requireRole('scanner')
   app.addSchema(Answer)
 
@@ -135,12 +135,16 @@ export const registerBatchRoutes = (app: App, deps: Deps): void => {
       const principal = principalOf(request)
       const delivery = deliveryFor(request, principal)
       const wait = readWait(request.headers.prefer)
-      const results = await leaseBatch(bounded, principal, request.body.requests as BatchRequest[], {
+      const caller = new AbortController()
+      reply.raw.once('close', () => caller.abort())
+      const results = await leaseBatch(batchDeps, principal, request.body.requests as BatchRequest[], {
         waitMs: waitMs(wait),
+        caller: caller.signal,
         idempotencyKey: request.headers['idempotency-key'],
         delivery,
         faults,
       })
+      if (caller.signal.aborted) return reply.hijack()
       const now = new Date(clock())
       const answer = JSON.stringify({ results: results.map((result) => toItem(request, result, now)) })
       if (wait !== undefined) reply.header('preference-applied', `wait=${wait}`)

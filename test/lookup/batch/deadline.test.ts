@@ -21,7 +21,8 @@ t.test('reads Prefer: wait= (RFC 7240)', (t) => {
 })
 
 t.test('a value that comes too late is given up, an error that comes too late is nothing', async (t) => {
-  const deadline = startDeadline(10)
+  const caller = new AbortController()
+  const deadline = startDeadline(10, caller.signal)
   t.equal(await deadline.race(Promise.resolve(1), () => t.fail('it came in time')), 1)
   await t.rejects(
     deadline.race(Promise.reject(new Error('early')), () => t.fail('it came in time')),
@@ -38,6 +39,19 @@ t.test('a value that comes too late is given up, an error that comes too late is
   failure.reject(new Error('late'))
   value.resolve('late')
   t.equal(await late.promise, 'late')
-  const ended = startDeadline(60_000)
-  ended.end()
+  t.ok(deadline.signal.aborted)
+})
+
+t.test('the time of a caller who is gone is over', async (t) => {
+  const caller = new AbortController()
+  const deadline = startDeadline(60_000, caller.signal)
+  const late = Promise.withResolvers<number>()
+  const race = deadline.race(late.promise, () => undefined)
+  t.notOk(deadline.signal.aborted)
+  caller.abort()
+  await t.rejects(race, { code: 'deadline_passed' })
+  t.ok(deadline.signal.aborted)
+  const next = startDeadline(60_000, caller.signal)
+  t.ok(next.signal.aborted, 'before it began')
+  for (const { end } of [deadline, next]) end()
 })

@@ -1,0 +1,43 @@
+import { bulkhead, type IPolicy } from 'cockatiel'
+import type { FindByUrlDeps } from '../find-by-url.ts'
+
+/**
+ * Lookups of all batches that wait for a statement at once. A single lookup shares the next statement with these, and
+ * waits for no more, however many are asked for.
+ */
+const STATEMENTS_AT_ONCE = 100
+/** Refreshes, and questions to GitLab. */
+const GITLAB_AT_ONCE = 16
+
+const NO_LIMIT = Number.POSITIVE_INFINITY
+
+/**
+ * What all batches of this process do at once, in the order in which they came. What has not begun when the signal of its
+ * batch aborts does not begin any more.
+ */
+export const createTurns = <Deps extends FindByUrlDeps>(deps: Deps): ((signal: AbortSignal) => Deps) => {
+  const statements = bulkhead(STATEMENTS_AT_ONCE, NO_LIMIT)
+  const gitlab = bulkhead(GITLAB_AT_ONCE, NO_LIMIT)
+  const { leasesById, leaseByMatch, findBest, refresher, verifier } = deps
+  return (signal) => {
+    const inTurn =
+      <Value, Result>(turns: IPolicy, run: (value: Value) => Promise<Result>) =>
+      (value: Value): Promise<Result> =>
+        turns.execute(() => run(value), signal)
+    return {
+      ...deps,
+      leasesById: {
+        lease: inTurn(statements, leasesById.lease),
+        isLocked: inTurn(statements, leasesById.isLocked),
+      },
+      leaseByMatch: inTurn(statements, leaseByMatch),
+      findBest: inTurn(statements, findBest),
+      refresher: {
+        // The caller's patience begins with its turn.
+        refresh: (connectionId, request) =>
+          gitlab.execute(() => refresher.refresh(connectionId, request), signal),
+      },
+      verifier: { verify: inTurn(gitlab, (connectionId: string) => verifier.verify(connectionId)) },
+    }
+  }
+}
