@@ -52,21 +52,34 @@ export const leaseBatch = async (
   const deadline = startDeadline(waitMs, caller)
   const inTurn = turns(deadline.signal)
   const release = createRelease(deps, principal)
-  const giveBack = ({ row }: LeasedToken): void => void release(row.lease_id).catch(() => undefined)
+  const knownAt = (position: number) => remembered.leaseIds[position] || undefined
+  // A lease of an earlier answer stays with whoever has that answer.
+  const giveBack = ({ row }: LeasedToken, position: number): void => {
+    if (row.lease_id !== knownAt(position)) release(row.lease_id).catch(() => undefined)
+  }
   try {
     const results = await Promise.all(
       requests.map(async (request, position): Promise<BatchResult> => {
         const fault = faults.get(position)
         if (fault) return { error: fault }
-        const known = remembered.leaseIds[position] || undefined
-        const work = leaseOne(inTurn, principal, request, { delivery, known })
-        return deadline.race(work, giveBack).then(
-          (leased) => ({ leased }),
-          (error: unknown) => ({ error }),
-        )
+        const work = leaseOne(inTurn, principal, request, { delivery, known: knownAt(position) })
+        return deadline
+          .race(work, (late) => giveBack(late, position))
+          .then(
+            (leased) => ({ leased }),
+            (error: unknown) => ({ error }),
+          )
       }),
     )
-    await remembered.finish(results.map((result) => ('leased' in result ? result.leased.row.lease_id : '')))
+    await remembered.finish(
+      results.map((result, position) =>
+        'leased' in result ? result.leased.row.lease_id : (knownAt(position) ?? ''),
+      ),
+    )
+    // Without an Idempotency-Key nobody can ask for the answer again.
+    if (caller.aborted && idempotencyKey === undefined)
+      for (const [position, result] of results.entries())
+        if ('leased' in result) giveBack(result.leased, position)
     return results
   } finally {
     deadline.end()

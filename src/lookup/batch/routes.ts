@@ -137,6 +137,7 @@ export const registerBatchRoutes = (app: App, deps: Deps): void => {
       const wait = readWait(request.headers.prefer)
       const caller = new AbortController()
       reply.raw.once('close', () => caller.abort())
+      if (reply.raw.destroyed) caller.abort()
       const results = await leaseBatch(batchDeps, principal, request.body.requests as BatchRequest[], {
         waitMs: waitMs(wait),
         caller: caller.signal,

@@ -11,6 +11,9 @@ const GITLAB_AT_ONCE = 16
 
 const NO_LIMIT = Number.POSITIVE_INFINITY
 
+/** Nobody reads it: the deadline has answered before. One for all, since the stack of each would take its time. */
+const OVER = new Error('The batch is over')
+
 /**
  * What all batches of this process do at once, in the order in which they came. What has not begun when the signal of its
  * batch aborts does not begin any more.
@@ -18,14 +21,20 @@ const NO_LIMIT = Number.POSITIVE_INFINITY
 export const createTurns = <Deps extends FindByUrlDeps>(deps: Deps): ((signal: AbortSignal) => Deps) => {
   const statements = bulkhead(STATEMENTS_AT_ONCE, NO_LIMIT)
   const gitlab = bulkhead(GITLAB_AT_ONCE, NO_LIMIT)
-  const { leasesById, leaseByMatch, findBest, refresher, verifier } = deps
+  const { runPrepared, leasesById, leaseByMatch, findBest, refresher, verifier } = deps
   return (signal) => {
+    const unlessOver =
+      <Result>(run: () => Promise<Result>) =>
+      (): Promise<Result> =>
+        signal.aborted ? Promise.reject(OVER) : run()
     const inTurn =
       <Value, Result>(turns: IPolicy, run: (value: Value) => Promise<Result>) =>
       (value: Value): Promise<Result> =>
-        turns.execute(() => run(value), signal)
+        turns.execute(unlessOver(() => run(value)))
     return {
       ...deps,
+      runPrepared: (statement, values) =>
+        statements.execute(unlessOver(() => runPrepared(statement, values))),
       leasesById: {
         lease: inTurn(statements, leasesById.lease),
         isLocked: inTurn(statements, leasesById.isLocked),
@@ -35,7 +44,7 @@ export const createTurns = <Deps extends FindByUrlDeps>(deps: Deps): ((signal: A
       refresher: {
         // The caller's patience begins with its turn.
         refresh: (connectionId, request) =>
-          gitlab.execute(() => refresher.refresh(connectionId, request), signal),
+          gitlab.execute(unlessOver(() => refresher.refresh(connectionId, request))),
       },
       verifier: { verify: inTurn(gitlab, (connectionId: string) => verifier.verify(connectionId)) },
     }
