@@ -2,6 +2,7 @@ import { mkdtemp, readdir, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { createLineage } from '../../src/db/lineage.ts'
 import type { ConnectionRow } from '../../src/db/tables.ts'
 import { createLogger } from '../../src/log.ts'
 import { saveWentBack } from '../../src/token-lifecycle/history/queries.ts'
@@ -136,6 +137,45 @@ t.test('a node whose tokens were not taken when it noticed offers them again', a
     t.same(history.wentBackAt(), new Date(stage.clock()))
     await history.check()
     t.equal(offers, 2, 'and no more')
+    await db.deleteFrom('database_history').execute()
+  }
+})
+
+t.test('a process that waits after a failover knows what another node noticed', async (t) => {
+  const { stage } = await setScene(t)
+  const { db } = stage.broker
+  for (const process of ['begins', 'goes on'] as const) {
+    const folder = await mkdtemp(join(tmpdir(), 'gtb-history-'))
+    t.teardown(() => rm(folder, { recursive: true, force: true }))
+    const found = createLineage()
+    const start = () =>
+      createDatabaseHistory({
+        db,
+        clock: stage.clock,
+        logger: createLogger('silent'),
+        folder,
+        lineage: found,
+        offerRetained: async () => ({ given: 0, left: [] }),
+      })
+    found.found('1/00000001')
+    let history = start()
+    await history.check()
+    stage.clock.advance(1)
+    const noticedAt = new Date(stage.clock())
+    await saveWentBack(db, noticedAt)
+    found.found('1/00000002')
+    if (process === 'begins') history = start()
+    await history.check()
+    await until(async () => {
+      try {
+        history.requireSettled()
+        return true
+      } catch {
+        return false
+      }
+    })
+    t.same(history.wentBackAt(), noticedAt, `a process that ${process}`)
+    await history.close()
     await db.deleteFrom('database_history').execute()
   }
 })

@@ -78,6 +78,9 @@ const beatsOf = (alive: string[] | undefined, others: Heartbeat[]): Heartbeat[] 
   return (alive ?? [...beats.keys()]).map((nodeId) => ({ nodeId, beat: beats.get(nodeId) ?? 0 }))
 }
 
+const latest = (one: Date | undefined, other: Date | undefined): Date | undefined =>
+  one && other ? (one > other ? one : other) : (one ?? other)
+
 /** Compares the past of the database with what this node knows of it, and counts on. */
 const createComparison = (deps: Deps, suspicion: Suspicion, suspect: () => void) => {
   const { db, clock, folder, lineage } = deps
@@ -95,6 +98,8 @@ const createComparison = (deps: Deps, suspicion: Suspicion, suspect: () => void)
     if ((isBehind || hasMoved) && !suspicion.isOpen()) suspect()
     if (suspicion.isOpen()) {
       suspicion.sees(beatsOf(alive, past.others))
+      // Whatever others have noticed, all that is retained is offered here.
+      givingBack.knows(latest(past.wentBackAt, givingBack.wentBackAt()))
       return givingBack.forSuspicion(isBehind, now)
     }
     const isNews = past.wentBackAt?.getTime() !== givingBack.wentBackAt()?.getTime()
