@@ -92,15 +92,13 @@ test('axe-core finds no violation in any state of a sign-in, in light and dark',
   for (const [action, words] of [
     ['Replace token', 'Replace the token of'],
     ['Disconnect', 'Disconnect'],
+    ['Rotate', 'Rotate the token of'],
   ] as const) {
     await page.goto(`${broker.url}/connect`)
     await page.getByRole('link', { name: action }).first().click()
     await page.getByRole('heading', { name: words }).waitFor()
     await look(t, page, action)
   }
-  await page.goto(`${broker.url}/connect`)
-  await page.getByRole('link', { name: 'Rotate' }).click()
-  await look(t, page, 'Rotate')
 })
 
 test('the keyboard alone connects a token, shows it, and undoes it', async (t, stage) => {
