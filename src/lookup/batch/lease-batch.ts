@@ -12,7 +12,7 @@ import type { OnConflict } from '../../token-lifecycle/refresh-decision.ts'
 import { type FindByUrlDeps, leaseTokenByUrl } from '../find-by-url.ts'
 import { startDeadline } from './deadline.ts'
 import { rememberBatch } from './idempotency.ts'
-import type { createTurns } from './turns.ts'
+import type { Turns } from './turns.ts'
 
 export type BatchRequest = {
   url?: string
@@ -43,7 +43,7 @@ type Deps = FindByUrlDeps & { db: Database }
  * @throws {Problem} idempotency_key_reused, batch_in_progress
  */
 export const leaseBatch = async (
-  { turns, ...deps }: Deps & { turns: ReturnType<typeof createTurns<Deps>> },
+  { turns, ...deps }: Deps & { turns: Turns<Deps> },
   principal: Principal,
   requests: BatchRequest[],
   { waitMs, caller, idempotencyKey, delivery, faults }: BatchOptions,

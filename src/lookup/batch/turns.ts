@@ -14,11 +14,11 @@ const NO_LIMIT = Number.POSITIVE_INFINITY
 /** Nobody reads it: the deadline has answered before. One for all, since the stack of each would take its time. */
 const OVER = new Error('The batch is over')
 
-/**
- * What all batches of this process do at once, in the order in which they came. What has not begun when the signal of its
- * batch aborts does not begin any more.
- */
-export const createTurns = <Deps extends FindByUrlDeps>(deps: Deps): ((signal: AbortSignal) => Deps) => {
+/** @param signal of a batch: what has not begun when it aborts does not begin. */
+export type Turns<Deps> = (signal: AbortSignal) => Deps
+
+/** What all batches of this process do at once, in the order in which they came. */
+export const createTurns = <Deps extends FindByUrlDeps>(deps: Deps): Turns<Deps> => {
   const statements = bulkhead(STATEMENTS_AT_ONCE, NO_LIMIT)
   const gitlab = bulkhead(GITLAB_AT_ONCE, NO_LIMIT)
   const { runPrepared, leasesById, leaseByMatch, findBest, refresher, verifier } = deps
