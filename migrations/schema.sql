@@ -738,3 +738,47 @@ create table wrapped_leases (
   opened_at timestamp with time zone,
   constraint wrapped_leases_pkey PRIMARY KEY (lease_id)
 );
+
+CREATE OR REPLACE FUNCTION public.delete_audit_before(cutoff timestamp with time zone, most_seals integer)
+ RETURNS TABLE(last_seal bigint, events bigint)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path FROM CURRENT
+AS $function$
+  declare
+    old_seals bigint[];
+  begin
+    if cutoff > now() - interval '1 day' then
+      raise exception 'audit events are kept for a day at least' using errcode = 'invalid_parameter_value';
+    end if;
+    select array_agg(old.id) into old_seals from (
+      select seal.id from audit_seals seal
+      where seal.at < cutoff and seal.id < (select max(newest.id) from audit_seals newest)
+      order by seal.id limit most_seals
+    ) as old;
+    if old_seals is null then
+      return;
+    end if;
+    perform set_config('broker.audit_retention', 'on', true);
+    delete from audit_events where id in (
+      select unnest(seal.events) from audit_seals seal where seal.id = any (old_seals)
+    );
+    get diagnostics events = row_count;
+    delete from audit_seals where id = any (old_seals);
+    perform set_config('broker.audit_retention', 'off', true);
+    last_seal := old_seals[array_upper(old_seals, 1)];
+    return next;
+  end $function$;
+
+CREATE OR REPLACE FUNCTION public.last_lease_end(of_connection uuid, of_version integer, except_lease uuid, except_key uuid, now timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ SET search_path FROM CURRENT
+AS $function$
+  begin
+    return (
+      select max(expires_at) from leases
+      where connection_id = of_connection and token_version = of_version and released_at is null
+        and expires_at > now and id is distinct from except_lease and access_key_id <> except_key
+    );
+  end $function$;

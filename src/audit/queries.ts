@@ -105,33 +105,51 @@ export const recordAuditEventOfEach = async (
 }
 
 /**
- * The same for a change of many rows, each with an event of its own.
+ * The same for a change of many rows, each with an event of its own: the text of a statement, which answers `subject_id`
+ * of each row that was changed.
  * @param change returns `id` and `organization` of the rows.
- * @returns the ids of the rows that were changed.
+ * @param firstParameter number of the first of eventParameters.
  */
-export const recordAuditEventsOfEach = async (
-  db: Database,
-  change: OperationNodeSource,
-  events: (Omit<AuditEvent, 'organization'> & { subjectId: string })[],
-): Promise<string[]> => {
-  const rows = events.map(toRow)
-  const column = (name: keyof (typeof rows)[number]) => rows.map((row) => row[name])
-  const { rows: changed } = await sql<{ subject_id: string }>`
+export const recordingEach = ({
+  change,
+  firstParameter,
+}: {
+  change: string
+  firstParameter: number
+}): string => {
+  const arrays = EACH_HAS.map((type, index) => `$${firstParameter + index}::${type}[]`)
+  return `
     with changed as (${change})
     insert into audit_events (id, at, access_key_id, organization, action, subject_id, request_id, details, address,
       outcome, token_hash)
     select event.id, event.at, event.access_key_id, changed.organization, event.action, event.subject_id,
       event.request_id, event.details::jsonb, event.address, event.outcome, event.token_hash
-    from unnest(
-      ${column('id')}::uuid[], ${column('at')}::timestamptz[], ${column('access_key_id')}::uuid[],
-      ${column('action')}::text[], ${column('subject_id')}::text[], ${column('request_id')}::text[],
-      ${column('details')}::text[], ${column('address')}::text[], ${column('outcome')}::text[],
-      ${column('token_hash')}::text[]
-    ) as event (id, at, access_key_id, action, subject_id, request_id, details, address, outcome, token_hash)
+    from unnest(${arrays.join(', ')})
+      as event (id, at, access_key_id, action, subject_id, request_id, details, address, outcome, token_hash)
     join changed on changed.id = event.subject_id::uuid
-    returning subject_id
-  `.execute(db)
-  return changed.map(({ subject_id }) => subject_id)
+    returning subject_id`
+}
+
+/** The types of eventParameters. */
+const EACH_HAS = ['uuid', 'timestamptz', 'uuid', 'text', 'text', 'text', 'text', 'text', 'text', 'text']
+
+export const eventParameters = (
+  events: (Omit<AuditEvent, 'organization'> & { subjectId: string })[],
+): unknown[] => {
+  const rows = events.map(toRow)
+  const column = (name: keyof (typeof rows)[number]) => rows.map((row) => row[name])
+  return [
+    column('id'),
+    column('at'),
+    column('access_key_id'),
+    column('action'),
+    column('subject_id'),
+    column('request_id'),
+    column('details'),
+    column('address'),
+    column('outcome'),
+    column('token_hash'),
+  ]
 }
 
 export type AuditEventRow = {

@@ -59,6 +59,22 @@ const listIndexes = async (db: Database): Promise<Index[]> => {
   return rows
 }
 
+/** `search_path from current` reads differently in each database. */
+const portable = (definition: string): string =>
+  definition.replace(/SET search_path TO .*/, 'SET search_path FROM CURRENT').trimEnd()
+
+/** Our own functions that no trigger calls. */
+const listFunctions = async (db: Database): Promise<string[]> => {
+  const { rows } = await sql<{ definition: string }>`
+    select pg_get_functiondef(oid) as definition
+    from pg_proc
+    where pronamespace = 'public'::regnamespace and prorettype <> 'trigger'::regtype
+      and not exists (select from pg_depend where objid = pg_proc.oid and deptype = 'e')
+    order by proname
+  `.execute(db)
+  return rows.map(({ definition }) => `${portable(definition)};\n`)
+}
+
 /** Our own triggers, each with the function that it calls. */
 const listTriggers = async (db: Database): Promise<Trigger[]> => {
   const { rows } = await sql<Trigger>`
@@ -68,11 +84,7 @@ const listTriggers = async (db: Database): Promise<Trigger[]> => {
     where not tgisinternal and ${ours}
     order by relname, tgname
   `.execute(db)
-  // `search_path from current` reads differently in each database.
-  return rows.map((row) => ({
-    ...row,
-    called: row.called.replace(/SET search_path TO .*/, 'SET search_path FROM CURRENT'),
-  }))
+  return rows.map((row) => ({ ...row, called: portable(row.called) }))
 }
 
 /** The schema from the catalog of PostgreSQL, table by table. The same schema gives the same text. */
@@ -91,11 +103,9 @@ export const dumpSchema = async (db: Database): Promise<string> => {
     ]
     const after = [
       ...(indexes.get(table) ?? []).map(({ definition }) => `${definition};\n`),
-      ...(triggers.get(table) ?? []).map(
-        ({ definition, called }) => `${called.trimEnd()};\n${definition};\n`,
-      ),
+      ...(triggers.get(table) ?? []).map(({ definition, called }) => `${called};\n${definition};\n`),
     ]
     return `create table ${table} (\n${lines.join(',\n')}\n);\n${after.join('')}`
   })
-  return [HEADER, ...tables].join('\n')
+  return [HEADER, ...tables, ...(await listFunctions(db))].join('\n')
 }

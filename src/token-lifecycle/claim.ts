@@ -12,7 +12,7 @@ import {
   lockClaimable,
   lockFreeClaimable,
   type NewClaim,
-} from './batches/queries.ts'
+} from './claims/queries.ts'
 import { afterAbandonedAttempt, endOfDoubt, mayStillAct } from './doubt.ts'
 import { NO_ATTEMPT, releaseClaim } from './queries.ts'
 import { CLAIM_SECONDS, isClaimed } from './refresh-decision.ts'

@@ -1,7 +1,7 @@
-import { type RawBuilder, type Selectable, sql, type Updateable, type UpdateObject } from 'kysely'
+import type { Selectable, Updateable, UpdateObject } from 'kysely'
 import { type AuditEvent, recordAuditEventOfEach } from '../audit/queries.ts'
 import type { Database } from '../db/database.ts'
-import type { AttemptKind, ConnectionRow, ConnectionStatus, Tables } from '../db/tables.ts'
+import type { AttemptKind, ConnectionRow, Tables } from '../db/tables.ts'
 import { WAITING_CODES } from '../gitlab/owner-refusal.ts'
 import { type AfterFailure, EARLY_PAUSE_SHARE, LONGEST_EARLY_PAUSE_SECONDS } from './refresh-decision.ts'
 
@@ -96,14 +96,20 @@ const endingEvent = ({ status, status_reason, updated_at }: Changes): Event | un
         details: { status, reason: status_reason ?? null },
       }
 
-const IS_WAITING = sql<boolean>`(status = 'needs_reauthorization' and status_reason = any (${[...WAITING_CODES]}::text[]))`
+const WAITS_FOR_OWNER = `(status = 'needs_reauthorization' and status_reason in (${WAITING_CODES.map((code) => `'${code}'`).join(', ')}))`
 
-/** While GitLab refuses the owner, a new token changes nothing about that: only a check with the token does. */
-export const ACTIVE_UNLESS_WAITING = {
-  status: sql<ConnectionStatus>`case when ${IS_WAITING} then status else 'active' end`,
-  status_reason: sql<string | null>`case when ${IS_WAITING} then status_reason end`,
-  status_detail: sql<string | null>`case when ${IS_WAITING} then status_detail end`,
-}
+/**
+ * The columns that tell of failures and attempts, as a token that was just issued leaves them. While GitLab refuses the
+ * owner, a new token changes nothing about that: only a check with the token does.
+ */
+export const AS_WITH_NEW_TOKEN = Object.entries({
+  ...NO_FAILURE,
+  status: `case when ${WAITS_FOR_OWNER} then status else 'active' end`,
+  status_reason: `case when ${WAITS_FOR_OWNER} then status_reason end`,
+  status_detail: `case when ${WAITS_FOR_OWNER} then status_detail end`,
+})
+  .map(([column, value]) => `${column} = ${value}`)
+  .join(', ')
 
 /** Puts a token that a person gave in the place of the stored one; failures and attempts of that one are over. */
 export const saveReplacedToken = async (
@@ -121,11 +127,11 @@ export const prolongClaim = (db: Database, id: string, attemptId: string, deadli
   changedOne(db, update(db, id, { attempt_deadline: deadline }).where('attempt_id', '=', attemptId))
 
 /** The grant that a token descends from. An older version of the broker leaves the column empty. */
-const GRANT = sql<string>`coalesce(connections.grant_id, connections.id)`
+const GRANT = 'coalesce(connections.grant_id, connections.id)'
 
 /** Whether the row holds an older token: of an older grant, or of the same grant with a lower version. */
-export const IS_BEHIND = (grantId: RawBuilder<unknown>, version: RawBuilder<unknown>) =>
-  sql<boolean>`(${GRANT} < ${grantId} or (${GRANT} = ${grantId} and connections.token_version < ${version}))`
+export const IS_BEHIND = (issued: string): string =>
+  `(${GRANT} < ${issued}.grant_id or (${GRANT} = ${issued}.grant_id and connections.token_version < ${issued}.token_version))`
 
 export type IssuedToken = Pick<
   ConnectionRow,

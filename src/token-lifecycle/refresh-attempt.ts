@@ -12,9 +12,10 @@ import { findOAuthApp } from '../oauth-apps/queries.ts'
 import type { TokenAnswer, TokenSet } from '../oauth-apps/token-answer.ts'
 import type { Forecast } from '../weather/forecast.ts'
 import { withinBudget } from '../weather/within-budget.ts'
-import type { ClaimableRow } from './batches/queries.ts'
-import { createGate, type MarkSent, type SendingHistory } from './batches/sendings.ts'
 import type { Claim } from './claim.ts'
+import type { SentClaim } from './claims/clear-claims.ts'
+import type { ClaimableRow } from './claims/queries.ts'
+import { createGate, type MarkSent, type SendingHistory } from './claims/sendings.ts'
 import { afterDoubtCleared, decideSettlement, detectsReuse } from './doubt.ts'
 import type { DatabaseHistory } from './history/watch-history.ts'
 import { withKeptClaim } from './kept-claim.ts'
@@ -54,7 +55,7 @@ type Prepared = { oauthClient: OAuthClient; refreshToken: string }
  */
 export const attemptRefresh = async (
   deps: Deps,
-  claim: Claim,
+  claim: Claim | SentClaim,
   reason: RefreshReason,
 ): Promise<RefreshOutcome> => {
   const { db, clock, logger, tokenSaver, markSent } = deps
@@ -71,9 +72,10 @@ export const attemptRefresh = async (
     const settled = await withKeptClaim(deps, claim, () => settleDoubt(deps, claim, ready))
     if (settled) return settled
     prepared = ready
-    sentAt = new Date(clock())
+    sentAt = 'sentAt' in claim ? claim.sentAt : new Date(clock())
     // Another writer has the claim by now.
-    if (!(await markSent({ connectionId: row.id, attemptId, sentAt }))) return { kind: 'read_again' }
+    if (!('sentAt' in claim) && !(await markSent({ connectionId: row.id, attemptId, sentAt })))
+      return { kind: 'read_again' }
   } catch (error) {
     // Nothing was sent: give the claim back, so that no other writer waits for its end.
     await releaseClaim(db, row.id, attemptId).catch(() => undefined)

@@ -1,9 +1,11 @@
 import type { Patience } from '../clock/patience.ts'
 import { startPatience } from '../clock/patience.ts'
+import type { RunPrepared } from '../db/database.ts'
 import { isWaitingCode } from '../gitlab/owner-refusal.ts'
 import type { Attempts } from './attempts.ts'
-import { createMarkSent } from './batches/sendings.ts'
 import { type ClaimState, createSharedClaims } from './claim.ts'
+import { createClearClaims } from './claims/clear-claims.ts'
+import { createMarkSent } from './claims/sendings.ts'
 import { attemptRefresh, type RefreshAttemptDeps } from './refresh-attempt.ts'
 import {
   decideRefresh,
@@ -23,13 +25,16 @@ export type Refresher = {
   refresh(connectionId: string, request: RefreshRequest, patience?: Patience): Promise<RefreshOutcome>
 }
 
-type Deps = RefreshAttemptDeps & { attempts: Attempts }
+type Deps = RefreshAttemptDeps & { attempts: Attempts; runPrepared: RunPrepared }
 
 export const createRefresher = (deps: Deps): Refresher => {
+  const claimClear = createClearClaims(deps)
   const claim = createSharedClaims<Stopped>(deps)
   const markSent = createMarkSent(deps)
 
   const refreshOnce = async (connectionId: string, request: RefreshRequest): Promise<RefreshOutcome> => {
+    const clear = await claimClear(connectionId, request)
+    if (clear) return attemptRefresh({ ...deps, markSent }, clear, request.reason)
     const patience = startPatience()
     for (;;) {
       const { ownLease } = request

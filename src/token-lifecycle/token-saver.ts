@@ -2,12 +2,12 @@ import { ExponentialBackoff, handleAll, retry } from 'cockatiel'
 import { LRUCache } from 'lru-cache'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock/clock.ts'
-import type { Database } from '../db/database.ts'
+import type { Database, RunPrepared } from '../db/database.ts'
 import type { ConnectionRow } from '../db/tables.ts'
 import type { Vault } from '../vault/vault.ts'
-import { createSharedSaves } from './batches/saves.ts'
 import { createOffers, type OfferRetained } from './history/offer-retained.ts'
 import { findConnection, type IssuedToken, type TokenToSave } from './queries.ts'
+import { createSharedSaves } from './saves/shared-saves.ts'
 import type { IssuedTokenSet, Spool } from './spool.ts'
 
 /**
@@ -47,6 +47,7 @@ const HESITATION_MS = 500
 
 export type TokenSaverDeps = {
   db: Database
+  runPrepared: RunPrepared
   vault: Vault
   clock: Clock
   spool: Spool
@@ -56,9 +57,10 @@ export type TokenSaverDeps = {
 }
 
 /** One try to save a token, and what is left to do with its file. */
-const createSaving = ({ db, vault, clock, spool, logger, retentionSeconds }: TokenSaverDeps) => {
+const createSaving = (deps: TokenSaverDeps) => {
+  const { db, vault, clock, spool, logger, retentionSeconds } = deps
   const retaining = new Set<Promise<void>>()
-  const saveIssued = createSharedSaves(db)
+  const saveIssued = createSharedSaves(deps)
   /** The version that was saved last, by connection. */
   const lastSaved = new LRUCache<string, number>({ max: REMEMBERED_VERSIONS })
 

@@ -105,13 +105,14 @@ const createTokenKeeping = (
   access: GitLabAccess,
   oauthClients: OAuthClients,
   forecast: Forecast,
-  { logger, config, gitlab, probed }: AppDeps,
+  { runPrepared, logger, config, gitlab, probed }: AppDeps,
 ) => {
   const { db, vault, clock } = access
   const spoolFolder = join(config.dataDir, 'spool')
   const spool = createSpool(spoolFolder, vault, logger)
   const tokenSaver = createTokenSaver({
     db,
+    runPrepared,
     vault,
     clock,
     spool,
@@ -129,6 +130,7 @@ const createTokenKeeping = (
   })
   const refresher = createRefresher({
     ...access,
+    runPrepared,
     forecast,
     logger,
     oauthClients,

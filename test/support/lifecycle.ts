@@ -84,6 +84,7 @@ export const createReplica = async (
   gitlab: { timeoutMs?: number; circuitOpenMs?: number } = {},
 ): Promise<Refresher> => {
   const { db } = broker
+  const { runPrepared } = broker.database
   const logger = createLogger('silent')
   const vault = createVault(await openKeyRing(db, [MASTER_KEY], clock))
   const instanceClients = createInstanceClients({ ...gitlab, clock })
@@ -91,6 +92,7 @@ export const createReplica = async (
   const dataDir = await mkdtemp(join(tmpdir(), 'gtb-replica-'))
   const tokenSaver = createTokenSaver({
     db,
+    runPrepared,
     vault,
     clock,
     spool: createSpool(dataDir, vault, logger),
@@ -114,6 +116,7 @@ export const createReplica = async (
   return createRefresher({
     forecast: createForecast({ db, clock, logger }),
     db,
+    runPrepared,
     vault,
     clock,
     logger,

@@ -1,8 +1,7 @@
 import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
-import { markAttemptsSent, saveIssuedTokens } from '../../src/token-lifecycle/batches/queries.ts'
-import { createSharedSaves } from '../../src/token-lifecycle/batches/saves.ts'
 import { type Claim, claimForPerson, claimIf, createSharedClaims } from '../../src/token-lifecycle/claim.ts'
+import { markAttemptsSent } from '../../src/token-lifecycle/claims/queries.ts'
 import { afterAbandonedAttempt } from '../../src/token-lifecycle/doubt.ts'
 import {
   endAttempt,
@@ -12,6 +11,8 @@ import {
   saveFailure,
 } from '../../src/token-lifecycle/queries.ts'
 import { afterFailure, CLAIM_SECONDS } from '../../src/token-lifecycle/refresh-decision.ts'
+import { saveIssuedTokens } from '../../src/token-lifecycle/saves/queries.ts'
+import { createSharedSaves } from '../../src/token-lifecycle/saves/shared-saves.ts'
 import { setStage } from '../support/broker.ts'
 import { connectToken } from '../support/connect.ts'
 import { connect, lookUp, NO_TROUBLE, rowOf, untilItWaits } from '../support/lifecycle.ts'
@@ -171,7 +172,7 @@ t.test('a claim', async (t) => {
   )
 
   t.test('a token that the database does not take keeps no other from being saved', async (t) => {
-    const save = createSharedSaves(db)
+    const save = createSharedSaves({ db, runPrepared: broker.database.runPrepared })
     const tokens = await Promise.all(
       Array.from({ length: 4 }, async () => {
         const id = await connect(stage)

@@ -223,7 +223,12 @@ t.test('what an earlier process left behind', async (t) => {
   const open = async (t: Test) => {
     const folder = join(await createDataDir(t), 'spool')
     const spool = createSpool(folder, vault, logger)
-    const tokenSaver = createTokenSaver({ ...saving, spool, db: broker.db })
+    const tokenSaver = createTokenSaver({
+      ...saving,
+      spool,
+      db: broker.db,
+      runPrepared: broker.database.runPrepared,
+    })
     return { folder, spool, tokenSaver }
   }
 
@@ -294,7 +299,7 @@ t.test('what an earlier process left behind', async (t) => {
       dataDir: '',
       poolSize: 1,
     })
-    const tokenSaver = createTokenSaver({ ...saving, spool, db: gone.db })
+    const tokenSaver = createTokenSaver({ ...saving, spool, db: gone.db, runPrepared: gone.runPrepared })
     await spool.write(await issuedTo(id, 2))
     t.equal(await tokenSaver.takeUpSpool(), 1, 'the start does not fail')
     t.equal((await readdir(folder)).length, 1)

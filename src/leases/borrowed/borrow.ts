@@ -2,7 +2,7 @@ import { EVERY_ORGANIZATION, type Principal, SERVICE_ID } from '../../callers/pr
 import { addSeconds } from '../../clock/clock.ts'
 import type { Database } from '../../db/database.ts'
 import { Problem } from '../../errors/problem.ts'
-import { findLeaseEnds } from '../../token-lifecycle/batches/queries.ts'
+import { findLeaseEnds } from '../../token-lifecycle/claims/queries.ts'
 import { isRefreshable } from '../../token-lifecycle/refresh-decision.ts'
 import { holderOf } from '../lease.ts'
 import { type LeaseDeps, type LeasedToken, leaseTokenOf } from '../lease-token.ts'

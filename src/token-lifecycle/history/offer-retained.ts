@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Database } from '../../db/database.ts'
 import { isDatabaseUnavailable } from '../../db/database.ts'
 import type { ConnectionRow } from '../../db/tables.ts'
-import { findBehind } from '../batches/queries.ts'
+import { findBehind } from '../saves/queries.ts'
 import type { IssuedTokenSet, RetainedTokens } from '../spool.ts'
 
 /** What became of an offer. */

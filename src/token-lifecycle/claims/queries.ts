@@ -1,14 +1,13 @@
 import { sql } from 'kysely'
-import { recordAuditEventsOfEach } from '../../audit/queries.ts'
 import { SERVICE_ID } from '../../callers/principal.ts'
 import { addSeconds } from '../../clock/clock.ts'
-import type { Database } from '../../db/database.ts'
+import type { Database, PreparedStatement, RunPrepared } from '../../db/database.ts'
 import type { ConnectionRow } from '../../db/tables.ts'
-import { type Heartbeat, isAsNew } from '../history/queries.ts'
-import { ACTIVE_UNLESS_WAITING, type Attempt, IS_BEHIND, NO_FAILURE, type TokenToSave } from '../queries.ts'
+import { type Heartbeat, IS_AS_NEW, isAsNew } from '../history/queries.ts'
+import { type Attempt, IS_REFRESHABLE, NO_ATTEMPT } from '../queries.ts'
 import { CLAIM_SECONDS } from '../refresh-decision.ts'
 
-/** The statements of a refresh, each for many connections at once. */
+/** The statements by which one writer gets a connection, each for many connections at once. */
 
 /** A connection with the versions of its app and instance, by which a client of theirs is known. */
 export type ClaimableRow = ConnectionRow & { instance_version: number; oauth_app_version: number | null }
@@ -30,6 +29,105 @@ export const lockClaimable = (transaction: Database, id: string): Promise<Claima
 export const lockFreeClaimable = (transaction: Database, ids: string[]): Promise<ClaimableRow[]> =>
   claimable(transaction).where('connections.id', 'in', ids).orderBy('connections.id').skipLocked().execute()
 
+export type ClearClaim = {
+  connectionId: string
+  attemptId: string
+  /** The token version that is to be replaced. */
+  knownVersion: number
+  /** Leases of others do not stand in the way. */
+  preempts: boolean
+  /** A lease that does not stand in the way. */
+  ownLease: string | undefined
+}
+
+/**
+ * Where nothing was in doubt, failed or is being tried, the claim and the note that the refresh is about to be sent are
+ * one statement. decideRefresh and decideSettlement say the same of such a row; a property test compares them.
+ *
+ * - The leases are counted by a function that sees those given until then: no lease is given after the lock.
+ * - A row that somebody has locked is left out, and has no row in the answer.
+ */
+const CLAIM_CLEAR: PreparedStatement = {
+  name: 'claim-clear',
+  text: `
+  with past as materialized (select ${IS_AS_NEW('$2', '$3')} as is_as_new), request as materialized (
+    select * from unnest($4::uuid[], $5::uuid[], $6::int[], $7::boolean[], $8::uuid[])
+      as request (connection_id, claim_id, known_version, preempts, own_lease)
+  ), locked as materialized (
+    select * from connections where id = any ($4::uuid[]) order by id for update skip locked
+  ), clear as materialized (
+    select distinct on (locked.id) request.claim_id, locked.*
+    from request
+    join locked on locked.id = request.connection_id and locked.token_version <= request.known_version
+    where (select is_as_new from past) and locked.status = 'active' and ${IS_REFRESHABLE('locked')}
+      and locked.attempt_id is null and locked.unanswered_since is null
+      and locked.failing_since is null and locked.retry_after is null
+      and ($9::timestamptz is null or locked.token_issued_at >= $9::timestamptz)
+      and (request.preempts or last_lease_end(
+        locked.id, locked.token_version, request.own_lease, '${SERVICE_ID}', $1::timestamptz) is null)
+  ), claimed as (
+    update connections
+    set attempt_id = clear.claim_id, attempt_kind = 'refresh', attempt_sent_at = $1::timestamptz,
+      attempt_deadline = $1::timestamptz + make_interval(secs => ${CLAIM_SECONDS})
+    from clear where connections.id = clear.id
+  )
+  select past.is_as_new, clear.*, instances.version as instance_version, oauth_apps.version as oauth_app_version
+  from past
+  left join clear on true
+  left join instances on instances.id = clear.instance_id
+  left join oauth_apps on oauth_apps.id = clear.oauth_app_id`,
+}
+
+type ClaimedRow = { is_as_new: boolean; claim_id: string | null } & ClaimableRow
+
+/**
+ * @param known what the database has to have of this node; undefined = nothing is known yet.
+ * @param wentBackAt tokens that were issued before are in doubt.
+ * @returns for each the row as it was before, undefined where something speaks against it; undefined for all when the
+ *   database went back.
+ */
+export const claimClear = async (
+  run: RunPrepared,
+  claims: ClearClaim[],
+  { now, known, wentBackAt }: { now: Date; known: Heartbeat | undefined; wentBackAt: Date | undefined },
+): Promise<(ClaimableRow | undefined)[] | undefined> => {
+  const rows = await run<ClaimedRow>(CLAIM_CLEAR, [
+    now,
+    known?.nodeId ?? null,
+    known?.beat ?? null,
+    claims.map(({ connectionId }) => connectionId),
+    claims.map(({ attemptId }) => attemptId),
+    claims.map(({ knownVersion }) => knownVersion),
+    claims.map(({ preempts }) => preempts),
+    claims.map(({ ownLease }) => ownLease ?? null),
+    wentBackAt ?? null,
+  ])
+  if (rows[0]?.is_as_new !== true) return undefined
+  const claimed = new Map(rows.map(({ is_as_new, claim_id, ...row }) => [claim_id, row]))
+  return claims.map(({ attemptId }) => claimed.get(attemptId))
+}
+
+/** Gives back what may have been claimed by a statement whose answer was lost. */
+export const releaseClaims = async (
+  db: Database,
+  claims: Pick<ClearClaim, 'connectionId' | 'attemptId'>[],
+): Promise<void> => {
+  await db
+    .updateTable('connections')
+    .set(NO_ATTEMPT)
+    .where(
+      'id',
+      'in',
+      claims.map(({ connectionId }) => connectionId),
+    )
+    .where(
+      'attempt_id',
+      'in',
+      claims.map(({ attemptId }) => attemptId),
+    )
+    .execute()
+}
+
 export type LeaseQuestion = { connectionId: string; tokenVersion: number; except: string | undefined }
 
 /** For each question the end of the last lease on a token version; null when nobody holds one but the service. */
@@ -39,19 +137,13 @@ export const findLeaseEnds = async (
   now: Date,
 ): Promise<(Date | null)[]> => {
   const { rows } = await sql<{ until: Date | null }>`
-    select last_lease.until
+    select last_lease_end(connection_id, token_version, except_id, ${SERVICE_ID}::uuid, ${now}::timestamptz) as until
     from unnest(
       ${questions.map(({ connectionId }) => connectionId)}::uuid[],
       ${questions.map(({ tokenVersion }) => tokenVersion)}::int[],
       ${questions.map(({ except }) => except ?? null)}::uuid[]
     ) with ordinality as question (connection_id, token_version, except_id, number)
-    cross join lateral (
-      select max(expires_at) as until from leases
-      where leases.connection_id = question.connection_id and leases.token_version = question.token_version
-        and leases.released_at is null and leases.expires_at > ${now}::timestamptz
-        and leases.id is distinct from question.except_id and leases.access_key_id <> ${SERVICE_ID}::uuid
-    ) as last_lease
-    order by question.number`.execute(db)
+    order by number`.execute(db)
   return rows.map(({ until }) => until)
 }
 
@@ -113,77 +205,4 @@ export const markAttemptsSent = async (
   if (!is_as_new) return undefined
   const marked = new Set(attempt_ids)
   return sendings.map(({ attemptId }) => marked.has(attemptId))
-}
-
-export type Behind = { id: string; isLocked: boolean }
-
-/** Which rows hold an older token than these, and whether somebody has the row locked. Waits for nobody. */
-export const findBehind = async (
-  db: Database,
-  tokens: { connectionId: string; grantId: string; tokenVersion: number }[],
-): Promise<Behind[]> => {
-  const { rows } = await sql<Behind>`
-    with behind as (
-      select connections.id
-      from unnest(
-        ${tokens.map(({ connectionId }) => connectionId)}::uuid[], ${tokens.map(({ grantId }) => grantId)}::uuid[],
-        ${tokens.map(({ tokenVersion }) => tokenVersion)}::int[]
-      ) as issued (connection_id, grant_id, token_version)
-      join connections on connections.id = issued.connection_id
-      where ${IS_BEHIND(sql`issued.grant_id`, sql`issued.token_version`)}
-    ), free as (
-      select id from connections where id in (select id from behind) for no key update skip locked
-    )
-    select behind.id, free.id is null as "isLocked" from behind left join free on free.id = behind.id`.execute(
-    db,
-  )
-  return rows
-}
-
-/** The columns that tell of failures and attempts, as a token that was just issued leaves them. */
-const AS_NEW = sql.join(
-  Object.entries({ ...NO_FAILURE, ...ACTIVE_UNLESS_WAITING }).map(
-    ([column, value]) => sql`${sql.ref(column)} = ${value}`,
-  ),
-)
-
-/** What is recorded of a token that was saved. */
-const refreshedEvent = ({ connectionId, token, tokenHash }: TokenToSave) => ({
-  action: 'connection.refreshed' as const,
-  at: token.token_issued_at,
-  subjectId: connectionId,
-  tokenHash,
-  details: {
-    token_version: token.token_version,
-    expires_at: token.token_expires_at?.toISOString() ?? null,
-  },
-})
-
-/**
- * Saves each token whose row holds an older one: of an older grant, or of the same grant with a lower version. No claim
- * is needed. GitLab issues only one successor of a token, so whoever has it must be able to save it, however far the
- * database went back.
- * @param tokens of different connections.
- * @returns for each false when the connection has this token or a newer one, or is gone.
- */
-export const saveIssuedTokens = async (db: Database, tokens: TokenToSave[]): Promise<boolean[]> => {
-  const column = <Value>(read: (token: TokenToSave) => Value) => tokens.map(read)
-  const change = sql`
-    update connections
-    set ${AS_NEW}, grant_id = issued.grant_id, token_version = issued.token_version,
-      access_token = issued.access_token, refresh_token = issued.refresh_token,
-      token_issued_at = issued.issued_at, token_expires_at = issued.expires_at,
-      scopes = string_to_array(issued.scopes, ' '), last_verified_at = issued.issued_at, updated_at = issued.issued_at
-    from unnest(
-      ${column(({ connectionId }) => connectionId)}::uuid[], ${column(({ grantId }) => grantId)}::uuid[],
-      ${column(({ token }) => token.token_version)}::int[], ${column(({ token }) => token.access_token)}::text[],
-      ${column(({ token }) => token.refresh_token)}::text[],
-      ${column(({ token }) => token.token_issued_at)}::timestamptz[],
-      ${column(({ token }) => token.token_expires_at)}::timestamptz[],
-      ${column(({ token }) => token.scopes.join(' '))}::text[]
-    ) as issued (connection_id, grant_id, token_version, access_token, refresh_token, issued_at, expires_at, scopes)
-    where connections.id = issued.connection_id and ${IS_BEHIND(sql`issued.grant_id`, sql`issued.token_version`)}
-    returning connections.id, connections.organization`
-  const saved = new Set(await recordAuditEventsOfEach(db, change, tokens.map(refreshedEvent)))
-  return column(({ connectionId }) => saved.has(connectionId))
 }

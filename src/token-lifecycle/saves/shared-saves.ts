@@ -1,8 +1,8 @@
-import { type Database, isDatabaseUnavailable } from '../../db/database.ts'
+import { type Database, isDatabaseUnavailable, type RunPrepared } from '../../db/database.ts'
 import { isLockTimeout } from '../../db/sqlstate.ts'
 import { shareCalls } from '../../share.ts'
 import type { TokenToSave } from '../queries.ts'
-import { saveIssuedTokens } from './queries.ts'
+import { saveIssuedTokens, saveWhereFree } from './queries.ts'
 
 type Saved = { saved: boolean } | { error: unknown }
 
@@ -17,19 +17,28 @@ const settled = async (saving: Promise<boolean[]>): Promise<Saved> =>
  * row that somebody has locked, keep no other from being saved.
  * @returns whether the connection had an older token.
  */
-export const createSharedSaves = (db: Database): ((token: TokenToSave) => Promise<boolean>) => {
-  const oneByOne = (tokens: TokenToSave[]) =>
-    Promise.all(tokens.map((token) => settled(saveIssuedTokens(db, [token]))))
+export const createSharedSaves = ({
+  db,
+  runPrepared,
+}: {
+  db: Database
+  runPrepared: RunPrepared
+}): ((token: TokenToSave) => Promise<boolean>) => {
+  const saveOne = (token: TokenToSave) => settled(saveIssuedTokens(db, [token]))
 
   const save = shareCalls(async (tokens: TokenToSave[]): Promise<Saved[]> => {
     const isOnce = new Set(tokens.map(({ connectionId }) => connectionId)).size === tokens.length
-    if (!isOnce) return oneByOne(tokens)
+    if (!isOnce) return Promise.all(tokens.map(saveOne))
     try {
-      return (await saveIssuedTokens(db, tokens)).map((saved) => ({ saved }))
+      const saved = await saveWhereFree(runPrepared, tokens)
+      // What was not saved has a newer token, is gone, or is locked: the statement that waits tells.
+      return await Promise.all(
+        tokens.map((token, index) => (saved[index] ? { saved: true } : saveOne(token))),
+      )
     } catch (error) {
       const isAway = isDatabaseUnavailable(error) && !isLockTimeout(error)
       if (tokens.length === 1 || isAway) throw error
-      return oneByOne(tokens)
+      return Promise.all(tokens.map(saveOne))
     }
   })
 
