@@ -214,21 +214,23 @@ export const createTokenSaver = (deps: TokenSaverDeps): TokenSaver => {
   }
 }
 
-const toSave = async (vault: Vault, issued: IssuedTokenSet): Promise<TokenToSave> => ({
-  connectionId: issued.connectionId,
-  grantId: issued.grantId,
-  token: await seal(vault, issued),
-  tokenHash: await vault.tokenHash(issued.accessToken),
-})
+const toSave = async (vault: Vault, issued: IssuedTokenSet): Promise<TokenToSave> => {
+  const { connectionId, grantId, accessToken } = issued
+  const [token, tokenHash] = await Promise.all([seal(vault, issued), vault.tokenHash(accessToken)])
+  return { connectionId, grantId, token, tokenHash }
+}
 
 const seal = async (vault: Vault, issued: IssuedTokenSet): Promise<IssuedToken> => {
   const binding = { ownerId: issued.connectionId, version: issued.tokenVersion }
   const { accessToken, refreshToken } = issued
+  const [access_token, refresh_token] = await Promise.all([
+    vault.seal(accessToken, { ...binding, use: 'access' }),
+    refreshToken === null ? null : vault.seal(refreshToken, { ...binding, use: 'refresh' }),
+  ])
   return {
     token_version: issued.tokenVersion,
-    access_token: await vault.seal(accessToken, { ...binding, use: 'access' }),
-    refresh_token:
-      refreshToken === null ? null : await vault.seal(refreshToken, { ...binding, use: 'refresh' }),
+    access_token,
+    refresh_token,
     token_issued_at: issued.issuedAt,
     token_expires_at: issued.expiresAt,
     scopes: issued.scopes,
