@@ -770,7 +770,7 @@ AS $function$
     return next;
   end $function$;
 
-CREATE OR REPLACE FUNCTION public.last_lease_end(of_connection uuid, of_version integer, except_lease uuid, except_key uuid, now timestamp with time zone)
+CREATE OR REPLACE FUNCTION public.last_lease_end(of_connection uuid, of_version integer, except_lease uuid, except_key uuid, at_time timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
  SET search_path FROM CURRENT
@@ -779,6 +779,6 @@ AS $function$
     return (
       select max(expires_at) from leases
       where connection_id = of_connection and token_version = of_version and released_at is null
-        and expires_at > now and id is distinct from except_lease and access_key_id <> except_key
+        and expires_at > at_time and id is distinct from except_lease and access_key_id <> except_key
     );
   end $function$;

@@ -87,6 +87,9 @@ begin
   if to_regprocedure('public.delete_audit_before(timestamptz, integer)') is not null then
     grant execute on function public.delete_audit_before(timestamptz, integer) to ${serve};
   end if;
+  if to_regprocedure('public.last_lease_end(uuid, integer, uuid, uuid, timestamptz)') is not null then
+    grant execute on function public.last_lease_end(uuid, integer, uuid, uuid, timestamptz) to ${serve};
+  end if;
   if to_regnamespace('pgboss') is not null then
     grant usage on schema pgboss to ${serve};
     grant select, insert, update, delete on all tables in schema pgboss to ${serve};

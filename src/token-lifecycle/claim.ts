@@ -18,7 +18,12 @@ import { NO_ATTEMPT, releaseClaim } from './queries.ts'
 import { CLAIM_SECONDS, isClaimed } from './refresh-decision.ts'
 
 /** The right of one writer, in all processes, to change the token of a connection until the deadline. */
-export type Claim = { row: ClaimableRow; attemptId: string }
+export type Claim = {
+  row: ClaimableRow
+  attemptId: string
+  /** When it was written, with the claim, that the refresh is about to be sent; undefined = it was not. */
+  sentAt?: Date | undefined
+}
 
 export type ClaimState = { row: ConnectionRow; leasedUntil: Date | null; now: Date }
 

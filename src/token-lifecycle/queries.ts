@@ -127,7 +127,7 @@ export const prolongClaim = (db: Database, id: string, attemptId: string, deadli
   changedOne(db, update(db, id, { attempt_deadline: deadline }).where('attempt_id', '=', attemptId))
 
 /** The grant that a token descends from. An older version of the broker leaves the column empty. */
-const GRANT = 'coalesce(connections.grant_id, connections.id)'
+export const GRANT = 'coalesce(connections.grant_id, connections.id)'
 
 /** Whether the row holds an older token: of an older grant, or of the same grant with a lower version. */
 export const IS_BEHIND = (issued: string): string =>

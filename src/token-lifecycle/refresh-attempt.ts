@@ -13,7 +13,6 @@ import type { TokenAnswer, TokenSet } from '../oauth-apps/token-answer.ts'
 import type { Forecast } from '../weather/forecast.ts'
 import { withinBudget } from '../weather/within-budget.ts'
 import type { Claim } from './claim.ts'
-import type { SentClaim } from './claims/clear-claims.ts'
 import type { ClaimableRow } from './claims/queries.ts'
 import { createGate, type MarkSent, type SendingHistory } from './claims/sendings.ts'
 import { afterDoubtCleared, decideSettlement, detectsReuse } from './doubt.ts'
@@ -50,15 +49,15 @@ type Prepared = { oauthClient: OAuthClient; refreshToken: string }
  * 1. A successor that this process still has on its disk is saved, and nothing is sent (the database went back).
  * 2. When an earlier request has no answer, the doubt is settled first where sending again could do harm.
  * 3. While many are refused, one is tried for all (weather/incidents.ts): the others wait.
- * 4. What is about to be sent is written down, then sent.
+ * 4. What is about to be sent is written down, then sent. Most claims have that in them.
  * 5. A token is saved before anything else happens. A failure is written down with what it tells.
  */
 export const attemptRefresh = async (
   deps: Deps,
-  claim: Claim | SentClaim,
+  claim: Claim,
   reason: RefreshReason,
 ): Promise<RefreshOutcome> => {
-  const { db, clock, logger, tokenSaver, markSent } = deps
+  const { db, logger, tokenSaver } = deps
   const { row, attemptId } = claim
   const log = logger.child({ connection_id: row.id, attempt_id: attemptId, token_version: row.token_version })
   let prepared: Prepared
@@ -72,10 +71,10 @@ export const attemptRefresh = async (
     const settled = await withKeptClaim(deps, claim, () => settleDoubt(deps, claim, ready))
     if (settled) return settled
     prepared = ready
-    sentAt = 'sentAt' in claim ? claim.sentAt : new Date(clock())
+    const marked = await markBeforeSending(deps, claim)
     // Another writer has the claim by now.
-    if (!('sentAt' in claim) && !(await markSent({ connectionId: row.id, attemptId, sentAt })))
-      return { kind: 'read_again' }
+    if (!marked) return { kind: 'read_again' }
+    sentAt = marked
   } catch (error) {
     // Nothing was sent: give the claim back, so that no other writer waits for its end.
     await releaseClaim(db, row.id, attemptId).catch(() => undefined)
@@ -101,6 +100,22 @@ export const attemptRefresh = async (
   const outcome = await writeFailure(deps, claim, failure, sentAt)
   log.warn({ reason, code: failure.code, answer: answer.kind, outcome: outcome.kind }, 'refresh failed')
   return outcome
+}
+
+/** What was marked longer ago is marked anew: its writer was held up, and another may have the claim by now. */
+const MARK_HOLDS_MS = 2_000
+
+/** @returns when the refresh is sent, as the row says; undefined = another writer has the claim by now. */
+const markBeforeSending = async (
+  { db, clock, markSent }: Pick<Deps, 'db' | 'clock' | 'markSent'>,
+  { row, attemptId, sentAt }: Claim,
+): Promise<Date | undefined> => {
+  const now = new Date(clock())
+  if (sentAt && now.getTime() - sentAt.getTime() < MARK_HOLDS_MS) return sentAt
+  if (await markSent({ connectionId: row.id, attemptId, sentAt: now })) return now
+  // Nothing was sent: what was marked with the claim is to leave no doubt.
+  if (sentAt) await releaseClaim(db, row.id, attemptId)
+  return undefined
 }
 
 const NOT_NOW_SECONDS = 2

@@ -1,13 +1,27 @@
-import { sql } from 'kysely'
+import { sql, type Updateable } from 'kysely'
 import pg from 'pg'
 import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
-import type { RunPrepared } from '../../src/db/database.ts'
+import type { Database, PreparedStatement, RunPrepared } from '../../src/db/database.ts'
+import type { Tables } from '../../src/db/tables.ts'
 import { createClearClaims } from '../../src/token-lifecycle/claims/clear-claims.ts'
+import { mayHaveGoneBack } from '../../src/token-lifecycle/history/suspicion.ts'
 import { CLAIM_SECONDS } from '../../src/token-lifecycle/refresh-decision.ts'
-import { setStage } from '../support/broker.ts'
+import { saveWhereFree } from '../../src/token-lifecycle/saves/queries.ts'
+import { createSharedSaves } from '../../src/token-lifecycle/saves/shared-saves.ts'
+import { type Stage, setStage } from '../support/broker.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { connect, HALF_LIFE, lookUp, NO_TROUBLE, OUT, REFRESH, rowOf, until } from '../support/lifecycle.ts'
+import {
+  connect,
+  createReplica,
+  HALF_LIFE,
+  lookUp,
+  NO_TROUBLE,
+  OUT,
+  REFRESH,
+  rowOf,
+  until,
+} from '../support/lifecycle.ts'
 import { setListeningStage } from '../support/listening-stage.ts'
 
 const HISTORY = {
@@ -72,6 +86,20 @@ t.test('a claim where nothing speaks against it', async (t) => {
     }
     const lost = createClearClaims({ db, runPrepared: losing, clock, history: HISTORY })
     await t.rejects(lost(id, WANTED), /the connection broke/)
+    await until(async () => (await rowOf(stage, id)).attempt_id === null)
+    t.match(await rowOf(stage, id), NO_TROUBLE)
+  })
+
+  t.test('is not asked for while the database may have gone back', async (t) => {
+    const id = await connect(stage)
+    const history = {
+      ...HISTORY,
+      requireSettled: () => {
+        throw mayHaveGoneBack()
+      },
+    }
+    const waiting = createClearClaims({ db, runPrepared, clock, history })
+    await t.rejects(waiting(id, WANTED), { code: 'database_unavailable' })
     t.match(await rowOf(stage, id), NO_TROUBLE)
   })
 
@@ -92,41 +120,123 @@ t.test('a claim where nothing speaks against it', async (t) => {
   })
 })
 
-t.test('a lease that was given while a statement ran is seen by it', async (t) => {
-  const { db, url } = await createTestDatabase(t)
-  const [connection, key] = [uuidv7(), uuidv7()]
-  const clients = [new pg.Client(url), new pg.Client(url)]
-  t.teardown(() => Promise.all(clients.map((client) => client.end())))
-  await Promise.all(clients.map((client) => client.connect()))
-  const [holder, claimer] = clients
-  await holder!.query('select pg_advisory_lock(1)')
-  const ends = claimer!.query(
-    `with waited as materialized (select pg_advisory_lock(1))
-     select last_lease_end($1, 1, null, $2, '2026-11-02T10:30:00Z') as "end", (select count(*)::int from leases) as seen
-     from waited`,
-    [connection, uuidv7()],
-  )
-  await until(async () => {
-    const { rows } = await sql`select from pg_locks where locktype = 'advisory' and not granted`.execute(db)
-    return rows.length > 0
-  })
-  const until10 = new Date('2026-11-02T10:40:00Z')
-  await db
-    .insertInto('leases')
-    .values({
-      id: uuidv7(),
-      connection_id: connection,
-      organization: 'acme',
-      token_version: 1,
-      access_key_id: key,
-      purpose: null,
-      granted_at: new Date('2026-11-02T10:30:00Z'),
-      expires_at: until10,
+/** What happens to a connection while a statement that has begun is held up before it locks the row. */
+const WHILE_IT_WAITS: [what: string, isClaimed: boolean, (stage: Stage, id: string) => Promise<unknown>][] = [
+  ['nothing happens', true, async () => undefined],
+  ['a scanner gets a lease', false, (stage, id) => lookUp(stage, id)],
+  ['another writer claims it', false, ({ broker }, id) => change(broker.db, id, { attempt_id: uuidv7() })],
+  ['the token is replaced', false, ({ broker }, id) => change(broker.db, id, { token_version: 2 })],
+  ['an owner is revoked', false, ({ broker }, id) => change(broker.db, id, { status: 'revoked' })],
+  ['keys are rotated', true, ({ broker }, id) => change(broker.db, id, { access_token: 'sealed anew' })],
+]
+
+const change = (db: Database, id: string, changes: Updateable<Tables['connections']>) =>
+  db.updateTable('connections').set(changes).where('id', '=', id).execute()
+
+t.test('a claim goes by the row and the leases as they are once the row is locked', async (t) => {
+  const database = await createTestDatabase(t)
+  const { db, url } = database
+  const stage = await setStage(t, { broker: { database } })
+  const { clock } = stage
+  const [holder, claimer] = [new pg.Client(url), new pg.Client(url)]
+  t.teardown(() => Promise.all([holder.end(), claimer.end()]))
+  await Promise.all([holder.connect(), claimer.connect()])
+  await claimer.query('set plan_cache_mode = force_generic_plan')
+  await sql`create function is_let_through() returns boolean language plpgsql volatile as $$
+    begin perform pg_advisory_xact_lock(1); return true; end $$`.execute(db)
+  const heldUp: RunPrepared = async <Row>({ name, text }: PreparedStatement, values: unknown[]) => {
+    const held = text.replace('id = any ($4::uuid[])', 'id = any ($4::uuid[]) and is_let_through()')
+    t.not(held, text)
+    return (await claimer.query({ name, text: held, values })).rows as Row[]
+  }
+  const claim = createClearClaims({ db, runPrepared: heldUp, clock, history: HISTORY })
+  for (const [what, isClaimed, happen] of WHILE_IT_WAITS) {
+    const id = await connect(stage)
+    await holder.query('select pg_advisory_lock(1)')
+    const claiming = claim(id, WANTED)
+    await until(async () => {
+      const { rows } = await sql`select from pg_locks where locktype = 'advisory' and not granted`.execute(db)
+      return rows.length > 0
     })
-    .execute()
-  await holder!.query('select pg_advisory_unlock(1)')
-  t.same((await ends).rows, [{ end: until10, seen: 0 }], 'the statement itself does not see it')
+    await happen(stage, id)
+    const now = await rowOf(stage, id)
+    await holder.query('select pg_advisory_unlock(1)')
+    const claimed = await claiming
+    t.equal(claimed !== undefined, isClaimed, what)
+    if (claimed) t.match(claimed.row, now, 'the row as it is, not as it was')
+    t.equal((await rowOf(stage, id)).attempt_id, claimed?.attemptId ?? now.attempt_id)
+  }
 })
+
+t.test('a writer that is held up after the claim sends nothing that another has sent', async (t) => {
+  const { stage, after } = await setListeningStage(t)
+  const { clock, simulator } = stage
+  const id = await connect(stage)
+  const { refresh } = await createReplica(t, stage)
+  clock.advance(OUT)
+  simulator.requests.clear()
+  after('claim-clear', async () => {
+    clock.advance(CLAIM_SECONDS)
+    t.same(await refresh(id, { ...WANTED, reason: 'in_doubt' }), { kind: 'newer_version' })
+  })
+  t.match(await lookUp(stage, id), { status: 200, body: { token_version: 2 } })
+  t.equal(simulator.requests.count(REFRESH), 1)
+  t.match(await rowOf(stage, id), NO_TROUBLE)
+})
+
+t.test('a writer that is held up after the claim, and alone, marks anew what it sends', async (t) => {
+  const { stage, after } = await setListeningStage(t)
+  const { clock, simulator } = stage
+  const id = await connect(stage)
+  clock.advance(OUT)
+  after('claim-clear', async () => clock.advance(20))
+  simulator.faults.add({ match: REFRESH, effect: { kind: 'cut-after' } })
+  t.match(await lookUp(stage, id), { status: 503 })
+  t.same((await rowOf(stage, id)).unanswered_since, new Date(clock()), 'GitLab may act from now on')
+
+  const late = await connect(stage)
+  const { refresh } = await createReplica(t, stage)
+  after('claim-clear', async () => clock.advance(CLAIM_SECONDS))
+  simulator.requests.clear()
+  t.same(await refresh(late, WANTED), { kind: 'read_again' }, 'the claim is past its deadline')
+  t.match(await rowOf(stage, late), NO_TROUBLE, 'and leaves no doubt')
+  t.equal(simulator.requests.count(REFRESH), 0)
+})
+
+t.test(
+  'a save passes over locked rows, and over those whose saving writes more, and waits for nobody',
+  async (t) => {
+    const stage = await setStage(t)
+    const { broker, clock } = stage
+    const { db } = broker
+    const { runPrepared } = broker.database
+    const ids = [await connect(stage), await connect(stage), await connect(stage), await connect(stage)]
+    const [locked, , scoped, regranted] = ids
+    const tokens = await Promise.all(
+      ids.map(async (id) => {
+        const { token_version, access_token, refresh_token, scopes, grant_id } = await rowOf(stage, id)
+        const times = { token_issued_at: new Date(clock()), token_expires_at: null }
+        const token = { ...times, token_version: token_version + 1, access_token, refresh_token }
+        return {
+          connectionId: id,
+          grantId: id === regranted ? uuidv7() : grant_id!,
+          token: { ...token, scopes: id === scoped ? ['read_user'] : scopes },
+          tokenHash: undefined,
+        }
+      }),
+    )
+    await db.transaction().execute(async (transaction) => {
+      await transaction.selectFrom('connections').select('id').where('id', '=', locked!).forShare().execute()
+      t.same(await saveWhereFree(runPrepared, tokens), [false, true, false, false])
+    })
+    const save = createSharedSaves({ db, runPrepared })
+    t.same(
+      await Promise.all(tokens.map(save)),
+      [true, false, true, true],
+      'the statement that waits saves the rest',
+    )
+  },
+)
 
 t.test('a refresh is three statements: claimed and marked, saved, leased', async (t) => {
   const { stage, seen } = await setListeningStage(t)

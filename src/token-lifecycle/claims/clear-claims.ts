@@ -16,9 +16,6 @@ type Deps = {
   history: SendingHistory & Pick<DatabaseHistory, 'wentBackAt'>
 }
 
-/** A claim of which is written already that the refresh is about to be sent. */
-export type SentClaim = Claim & { sentAt: Date }
-
 /**
  * Claims a refresh that nothing speaks against, and writes down that it is about to be sent: most refreshes need no more.
  * Many share a statement.
@@ -30,13 +27,13 @@ export const createClearClaims = ({
   runPrepared,
   clock,
   history,
-}: Deps): ((connectionId: string, request: RefreshRequest) => Promise<SentClaim | undefined>) => {
-  const claim = shareCalls(async (claims: ClearClaim[]): Promise<(SentClaim | undefined)[]> => {
+}: Deps): ((connectionId: string, request: RefreshRequest) => Promise<Claim | undefined>) => {
+  const claim = shareCalls(async (claims: ClearClaim[]): Promise<(Claim | undefined)[]> => {
     const now = new Date(clock())
     const asked = { now, known: history.known(), wentBackAt: history.wentBackAt() }
-    const rows = await claimClear(runPrepared, claims, asked).catch(async (error: unknown) => {
-      // The statement may have been carried out, and nothing was sent.
-      await releaseClaims(db, claims).catch(() => undefined)
+    const rows = await claimClear(runPrepared, claims, asked).catch((error: unknown) => {
+      // The statement may have been carried out, and nothing was sent. Nobody waits for a database that is away.
+      releaseClaims(db, claims).catch(() => undefined)
       throw error
     })
     if (!rows) {

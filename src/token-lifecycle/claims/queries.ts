@@ -40,12 +40,58 @@ export type ClearClaim = {
   ownLease: string | undefined
 }
 
+/** By name: a column that a later migration adds would change what the kept plan answers. */
+const COLUMNS = Object.keys({
+  id: true,
+  organization: true,
+  instance_id: true,
+  method: true,
+  token_kind: true,
+  name: true,
+  group_path: true,
+  gitlab_user_id: true,
+  gitlab_username: true,
+  gitlab_name: true,
+  oauth_app_id: true,
+  auto_rotate: true,
+  status: true,
+  status_reason: true,
+  status_detail: true,
+  scopes: true,
+  token_version: true,
+  grant_id: true,
+  access_token: true,
+  refresh_token: true,
+  token_issued_at: true,
+  token_expires_at: true,
+  attempt_id: true,
+  attempt_kind: true,
+  attempt_deadline: true,
+  attempt_sent_at: true,
+  retry_after: true,
+  unanswered_since: true,
+  refused_since: true,
+  failing_since: true,
+  failure_count: true,
+  failure_code: true,
+  failure_detail: true,
+  last_verified_at: true,
+  rotate_after: true,
+  rotation_failures: true,
+  rotation_failure_code: true,
+  rotation_failure_detail: true,
+  created_at: true,
+  updated_at: true,
+  labels: true,
+} satisfies Record<keyof ConnectionRow, true>)
+
 /**
  * Where nothing was in doubt, failed or is being tried, the claim and the note that the refresh is about to be sent are
  * one statement. decideRefresh and decideSettlement say the same of such a row; a property test compares them.
  *
- * - The leases are counted by a function that sees those given until then: no lease is given after the lock.
- * - A row that somebody has locked is left out, and has no row in the answer.
+ * - The leases are counted by a function, row by row after the lock: it sees those that were given since the statement
+ *   began. No lease is given after the lock.
+ * - A row that somebody has locked is passed over, and has no row in the answer.
  */
 const CLAIM_CLEAR: PreparedStatement = {
   name: 'claim-clear',
@@ -54,16 +100,17 @@ const CLAIM_CLEAR: PreparedStatement = {
     select * from unnest($4::uuid[], $5::uuid[], $6::int[], $7::boolean[], $8::uuid[])
       as request (connection_id, claim_id, known_version, preempts, own_lease)
   ), locked as materialized (
-    select * from connections where id = any ($4::uuid[]) order by id for update skip locked
+    select * from connections
+    where id = any ($4::uuid[]) and (select is_as_new from past) and status = 'active' and ${IS_REFRESHABLE('connections')}
+      and attempt_id is null and unanswered_since is null and failing_since is null and retry_after is null
+      and ($9::timestamptz is null or token_issued_at >= $9::timestamptz)
+    order by id
+    for update skip locked
   ), clear as materialized (
     select distinct on (locked.id) request.claim_id, locked.*
     from request
     join locked on locked.id = request.connection_id and locked.token_version <= request.known_version
-    where (select is_as_new from past) and locked.status = 'active' and ${IS_REFRESHABLE('locked')}
-      and locked.attempt_id is null and locked.unanswered_since is null
-      and locked.failing_since is null and locked.retry_after is null
-      and ($9::timestamptz is null or locked.token_issued_at >= $9::timestamptz)
-      and (request.preempts or last_lease_end(
+    where (request.preempts or last_lease_end(
         locked.id, locked.token_version, request.own_lease, '${SERVICE_ID}', $1::timestamptz) is null)
   ), claimed as (
     update connections
@@ -71,7 +118,8 @@ const CLAIM_CLEAR: PreparedStatement = {
       attempt_deadline = $1::timestamptz + make_interval(secs => ${CLAIM_SECONDS})
     from clear where connections.id = clear.id
   )
-  select past.is_as_new, clear.*, instances.version as instance_version, oauth_apps.version as oauth_app_version
+  select past.is_as_new, clear.claim_id, ${COLUMNS.map((column) => `clear.${column}`).join(', ')},
+    instances.version as instance_version, oauth_apps.version as oauth_app_version
   from past
   left join clear on true
   left join instances on instances.id = clear.instance_id

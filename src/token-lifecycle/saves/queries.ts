@@ -1,7 +1,7 @@
 import { CompiledQuery, sql } from 'kysely'
 import { eventParameters, recordingEach } from '../../audit/queries.ts'
 import type { Database, PreparedStatement, RunPrepared } from '../../db/database.ts'
-import { AS_WITH_NEW_TOKEN, IS_BEHIND, type TokenToSave } from '../queries.ts'
+import { AS_WITH_NEW_TOKEN, GRANT, IS_BEHIND, type TokenToSave } from '../queries.ts'
 
 /** The statements that save issued tokens, each for many connections at once. */
 
@@ -42,8 +42,8 @@ const refreshedEvent = ({ connectionId, token, tokenHash }: TokenToSave) => ({
   },
 })
 
-/** @param free of the rows: a condition that says which are left out, besides those that have a newer token. */
-const saveStatement = (free: string): string =>
+/** @param which a condition that leaves out rows, besides those that have a newer token. */
+const saveStatement = (which: string): string =>
   recordingEach({
     change: `
     update connections
@@ -54,7 +54,7 @@ const saveStatement = (free: string): string =>
     from unnest(
       $1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[], $8::text[]
     ) as issued (connection_id, grant_id, token_version, access_token, refresh_token, issued_at, expires_at, scopes)
-    where connections.id = issued.connection_id and ${IS_BEHIND('issued')} ${free}
+    where connections.id = issued.connection_id and ${IS_BEHIND('issued')} ${which}
     returning connections.id, connections.organization`,
     firstParameter: 9,
   })
@@ -62,9 +62,10 @@ const saveStatement = (free: string): string =>
 const SAVE = saveStatement('')
 const SAVE_FREE: PreparedStatement = {
   name: 'save-free',
-  text: saveStatement(
-    'and connections.id in (select id from connections where id = any ($1::uuid[]) for no key update skip locked)',
-  ),
+  // Other scopes and another grant make the trigger forget_reach write rows, which somebody may have locked.
+  text: saveStatement(`
+      and connections.scopes = string_to_array(issued.scopes, ' ') and ${GRANT} = issued.grant_id
+      and connections.id in (select id from connections where id = any ($1::uuid[]) for no key update skip locked)`),
 }
 
 const saveParameters = (tokens: TokenToSave[]): unknown[] => {
@@ -101,6 +102,9 @@ export const saveIssuedTokens = async (db: Database, tokens: TokenToSave[]): Pro
   return whichOf(tokens, rows)
 }
 
-/** The same without waiting. @returns for each false also when somebody has the row locked. */
+/**
+ * The same without waiting, of the same grant and with the same scopes: beside lookups, which wait for no lock.
+ * @returns for each false also when somebody has the row locked, or grant or scopes are others.
+ */
 export const saveWhereFree = async (run: RunPrepared, tokens: TokenToSave[]): Promise<boolean[]> =>
   whichOf(tokens, await run<SavedRow>(SAVE_FREE, saveParameters(tokens)))

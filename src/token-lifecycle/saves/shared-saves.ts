@@ -31,7 +31,7 @@ export const createSharedSaves = ({
     if (!isOnce) return Promise.all(tokens.map(saveOne))
     try {
       const saved = await saveWhereFree(runPrepared, tokens)
-      // What was not saved has a newer token, is gone, or is locked: the statement that waits tells.
+      // What was not saved has other scopes, a newer token, is gone, or is locked: the statement that waits tells.
       return await Promise.all(
         tokens.map((token, index) => (saved[index] ? { saved: true } : saveOne(token))),
       )
