@@ -181,7 +181,7 @@ const compare = async (t: Test, database: OpenDatabase, numRuns: number) => {
 }
 
 t.test('the statement on PostgreSQL claims what the rules call clear, and nothing else', async (t) =>
-  compare(t, await createTestDatabase(t), 120),
+  compare(t, await createTestDatabase(t), 60),
 )
 
 t.test('the statement on PGlite claims what the rules call clear, and nothing else', async (t) => {
@@ -192,5 +192,5 @@ t.test('the statement on PGlite claims what the rules call clear, and nothing el
     await rm(dataDir, { recursive: true, force: true })
   })
   await migrateToLatest(database)
-  await compare(t, database, 60)
+  await compare(t, database, 30)
 })
