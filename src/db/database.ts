@@ -21,7 +21,7 @@ export type RunPrepared = <Row>(statement: PreparedStatement, values: unknown[])
 export type OpenDatabase = {
   db: Database
   kind: 'postgresql' | 'embedded'
-  /** Runs the few statements of the hot path: building their SQL for each call would cost more than running it. */
+  /** Runs the few statements of lookups and refreshes: building and planning each anew would cost more than running it. */
   runPrepared: RunPrepared
   /**
    * A connection without time limits, for migrations: changing a large table or waiting for another process takes

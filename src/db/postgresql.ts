@@ -12,7 +12,7 @@ import { createPool, type Pool } from './pool.ts'
 import { readFacts } from './server.ts'
 import type { Tables } from './tables.ts'
 
-/** Connections of the pool that only lookups use: lists and pages never make a lookup wait. */
+/** Connections of the pool that lookups and refreshes alone use: lists and pages never make a lookup wait. */
 const MOST_PREPARED = 4
 const CONNECT_TIMEOUT_MS = 5_000
 /** A statement that runs this long is a fault: the longest of ours takes milliseconds. */
@@ -60,7 +60,7 @@ const configsFor = (pooler: DatabaseOptions['databasePooler'], silenceLimitMs: n
   return { usual: limits, prepared, lockTimeout: LOCK_TIMEOUT }
 }
 
-/** Three pools: for lists, pages and changes; for the prepared statements of lookups; for migrations. */
+/** Three pools: for lists, pages and changes; for the prepared statements of lookups and refreshes; for migrations. */
 export const openPostgresql = ({
   databaseUrls,
   databasePooler,
