@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createHistogram } from 'node:perf_hooks'
@@ -71,7 +71,7 @@ const driveWrk = async (
     '-s',
     SCRIPT,
   ]
-  const { stdout } = await run('wrk', [...options, origin, '--', file])
+  const { stdout } = await run('wrk', [...options, origin, '--', file]).finally(() => rm(file))
   const [, json] = /^JSON (.*)$/m.exec(stdout) ?? []
   if (json === undefined) throw new Error(`wrk says: ${stdout}`)
   const told = JSON.parse(json)
