@@ -147,24 +147,28 @@ t.test('a process that waits after a failover knows what another node noticed', 
   for (const process of ['begins', 'goes on'] as const) {
     const folder = await mkdtemp(join(tmpdir(), 'gtb-history-'))
     t.teardown(() => rm(folder, { recursive: true, force: true }))
-    const found = createLineage()
-    const start = () =>
-      createDatabaseHistory({
+    const start = (timeline: string) => {
+      const lineage = createLineage()
+      lineage.found(timeline)
+      const offerRetained = async () => ({ given: 0, left: [] })
+      const logger = createLogger('silent')
+      const history = createDatabaseHistory({
         db,
         clock: stage.clock,
-        logger: createLogger('silent'),
+        logger,
         folder,
-        lineage: found,
-        offerRetained: async () => ({ given: 0, left: [] }),
+        lineage,
+        offerRetained,
       })
-    found.found('1/00000001')
-    let history = start()
-    await history.check()
+      return { history, lineage }
+    }
+    const before = start('1/00000001')
+    await before.history.check()
     stage.clock.advance(1)
     const noticedAt = new Date(stage.clock())
     await saveWentBack(db, noticedAt)
-    found.found('1/00000002')
-    if (process === 'begins') history = start()
+    if (process === 'goes on') before.lineage.found('1/00000002')
+    const { history } = process === 'goes on' ? before : start('1/00000002')
     await history.check()
     await until(async () => {
       try {
