@@ -1,6 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { v7 as uuidv7 } from 'uuid'
@@ -12,15 +9,13 @@ import { sealAudit } from '../../src/audit/seals/seal-audit.ts'
 import { verifyAudit } from '../../src/audit/seals/verify-audit.ts'
 import { systemClock } from '../../src/clock/clock.ts'
 import type { Database } from '../../src/db/database.ts'
-import { migrateToLatest } from '../../src/db/migrate.ts'
-import { openDatabase } from '../../src/db/open.ts'
 import { deleteOld as deleteOldLeases } from '../../src/leases/delete-old.ts'
 import { createLeaseDigests } from '../../src/leases/record/digest.ts'
 import { openKeyRing } from '../../src/vault/key-ring.ts'
 import { createNamedKeys } from '../../src/vault/named-keys.ts'
 import { createVault } from '../../src/vault/vault.ts'
 import { MASTER_KEY } from '../support/broker.ts'
-import { createTestDatabase } from '../support/database.ts'
+import { createEmbeddedDatabase, createTestDatabase } from '../support/database.ts'
 
 const MINUTE_MS = 60_000
 const HOUR_MS = 3_600_000
@@ -61,20 +56,9 @@ const tamper = async (db: Database, change: (db: Database) => Promise<unknown>):
     await sql`alter table ${sql.table(table)} enable trigger user`.execute(db)
 }
 
-const openEmbedded = async (t: Test): Promise<Database> => {
-  const dataDir = await mkdtemp(join(tmpdir(), 'gtb-audit-'))
-  const database = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
-  t.teardown(async () => {
-    await database.close()
-    await rm(dataDir, { recursive: true, force: true })
-  })
-  await migrateToLatest(database)
-  return database.db
-}
-
 const KINDS: [string, (t: Test) => Promise<Database>][] = [
   ['PostgreSQL', async (t) => (await createTestDatabase(t)).db],
-  ['the embedded database', openEmbedded],
+  ['the embedded database', async (t) => (await createEmbeddedDatabase(t)).db],
 ]
 
 for (const [kind, open] of KINDS) {

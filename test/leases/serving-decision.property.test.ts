@@ -1,13 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import fc from 'fast-check'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import type { OpenDatabase } from '../../src/db/database.ts'
-import { migrateToLatest } from '../../src/db/migrate.ts'
-import { openDatabase } from '../../src/db/open.ts'
 import { isLeased } from '../../src/leases/lease.ts'
 import { leaseById } from '../../src/leases/queries.ts'
 import {
@@ -17,7 +12,7 @@ import {
   type LeaseConditions,
   type ServingState,
 } from '../../src/leases/serving-decision.ts'
-import { createTestDatabase } from '../support/database.ts'
+import { createEmbeddedDatabase, createTestDatabase } from '../support/database.ts'
 
 const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
 const APP = uuidv7()
@@ -172,16 +167,9 @@ t.test('the statement on PostgreSQL serves what judge serves, and nothing else',
   compare(t, await createTestDatabase(t), 60),
 )
 
-t.test('the statement on PGlite serves what judge serves, and nothing else', async (t) => {
-  const dataDir = await mkdtemp(join(tmpdir(), 'gtb-serving-'))
-  const database = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
-  t.teardown(async () => {
-    await database.close()
-    await rm(dataDir, { recursive: true, force: true })
-  })
-  await migrateToLatest(database)
-  await compare(t, database, 30)
-})
+t.test('the statement on PGlite serves what judge serves, and nothing else', async (t) =>
+  compare(t, await createEmbeddedDatabase(t), 30),
+)
 
 t.test('a lookup begins with the conditions that decideServing serves under', async (t) => {
   const fresh: ServingState = {

@@ -1,4 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import pg from 'pg'
 import type { Test } from 'tap'
 import type { OpenDatabase } from '../../src/db/database.ts'
@@ -67,6 +70,18 @@ export const createTestDatabase = async (t: Test): Promise<TestDatabase> => {
     await withAdmin(url, (client) => client.query(`drop database if exists ${name} with (force)`))
   })
   return { ...database, url: databaseUrl }
+}
+
+/** The same on PGlite, in a folder of its own. */
+export const createEmbeddedDatabase = async (t: Test): Promise<OpenDatabase> => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'gtb-embedded-'))
+  const database = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
+  t.teardown(async () => {
+    await database.close()
+    await rm(dataDir, { recursive: true, force: true })
+  })
+  await migrateToLatest(database)
+  return database
 }
 
 /** An empty database, without a schema. */

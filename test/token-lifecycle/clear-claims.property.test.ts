@@ -1,18 +1,13 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import fc from 'fast-check'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import { SERVICE_ID } from '../../src/callers/principal.ts'
 import type { OpenDatabase } from '../../src/db/database.ts'
-import { migrateToLatest } from '../../src/db/migrate.ts'
-import { openDatabase } from '../../src/db/open.ts'
 import { claimClear } from '../../src/token-lifecycle/claims/queries.ts'
 import { decideSettlement } from '../../src/token-lifecycle/doubt.ts'
 import { decideRefresh } from '../../src/token-lifecycle/refresh-decision.ts'
-import { createTestDatabase } from '../support/database.ts'
+import { createEmbeddedDatabase, createTestDatabase } from '../support/database.ts'
 
 const GITLAB_COM = '01900000-0000-7000-8000-000000000001'
 const APP = uuidv7()
@@ -184,13 +179,6 @@ t.test('the statement on PostgreSQL claims what the rules call clear, and nothin
   compare(t, await createTestDatabase(t), 60),
 )
 
-t.test('the statement on PGlite claims what the rules call clear, and nothing else', async (t) => {
-  const dataDir = await mkdtemp(join(tmpdir(), 'gtb-clear-claims-'))
-  const database = openDatabase({ databaseUrl: undefined, dataDir, poolSize: 1 })
-  t.teardown(async () => {
-    await database.close()
-    await rm(dataDir, { recursive: true, force: true })
-  })
-  await migrateToLatest(database)
-  await compare(t, database, 30)
-})
+t.test('the statement on PGlite claims what the rules call clear, and nothing else', async (t) =>
+  compare(t, await createEmbeddedDatabase(t), 30),
+)
